@@ -142,8 +142,8 @@ def lvis_name(name: str, strip: bool = False) -> str:
 
     Args:
         name: As in the annotation file, e.g. ``"bow_(weapon)"``.
-        strip: Also drop the space that a dropped bracket leaves behind. The paper does not: of its 1,199 names
-            two are ``"fish"`` and ``"fish "``; with strip there are 1,198.
+        strip: Also drop the space that a dropped bracket leaves behind. The paper does not: of its 1,199
+            names two are ``"fish"`` and ``"fish "``; with strip there are 1,198.
 
     Returns:
         The name without ``(...)`` and with spaces for underscores.
