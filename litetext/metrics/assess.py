@@ -1,0 +1,206 @@
+"""One datapoint against its annotators: matched once each, and the annotator who agrees best counts.
+
+A *datapoint* is one pair (image, noun phrase). Rules are those of the public SA-Co image evaluator of SAM 3
+(arXiv 2511.16719): predictions from score 0.5 on, one assignment with the largest sum of IoU, ten thresholds,
+oracle.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float64, Int64
+from torch import Tensor
+
+from litetext.metrics.matching import Masks, as_boxes, assigned_ious, box_ious, mask_ious, to_rle
+
+IouType = Literal["segm", "bbox"]
+THRESHOLDS = np.linspace(0.5, 0.95, 10)
+"""IoU thresholds; `linspace` gives 0.8999999999999999 for 0.9, as in the official code (`arange` differs)."""
+MIN_SCORE = 0.5
+"""Predictions count from this score on (inclusive, in float64)."""
+
+BOX_EPS = 1e-4
+"""Added to the denominators of precision, recall and F1 of instances, as in the official code."""
+
+
+@dataclass
+class Detections:
+    """What a model predicts for one datapoint; everything may be empty.
+
+    Attributes:
+        scores: n scores in [0, 1] (list, array or tensor). Official dumps round them to 5 decimals first.
+        masks: n masks: run-length masks or one boolean tensor (n, height, width). Needed for "segm".
+        boxes: n boxes [x, y, width, height], normalised to [0, 1]. Needed for "bbox".
+    """
+
+    scores: Any
+    masks: Masks | None = None
+    boxes: Any = None
+
+
+@dataclass
+class GroundTruth:
+    """What one annotator marked for one datapoint; without instances the phrase is a negative.
+
+    Attributes:
+        masks: m masks: run-length masks or one boolean tensor (m, height, width). Needed for "segm".
+        boxes: m boxes [x, y, width, height] in the unit of the predictions. Needed for "bbox".
+        crowd: m flags; crowd instances are left out altogether (not ignored regions), as officially.
+        known: n flags: predictions whose category this annotator's file knows (None: all). The others vanish.
+    """
+
+    masks: Masks | None = None
+    boxes: Any = None
+    crowd: Any = None
+    known: Any = None
+
+
+def assess(
+    detections: Sequence[Detections],
+    truths: Sequence[Sequence[GroundTruth]],
+    iou_type: IouType = "segm",
+) -> Int64[np.ndarray, "d 12"]:
+    """Match every datapoint and choose its annotator.
+
+    Args:
+        detections: Predictions of d datapoints. The order within a datapoint only matters between equal sums
+            of IoU.
+        truths: For each datapoint its annotators (usually 1 or 3), in the order of the files.
+        iou_type: "segm" for masks, "bbox" for boxes.
+
+    Returns:
+        One row per datapoint: predictions n, instances m of the chosen annotator, true positives at the 10
+        IoU thresholds. False positives are n minus true positives, false negatives m minus true positives.
+
+    Raises:
+        ValueError: Numbers of scores, masks or boxes that do not belong together, or no annotator.
+    """
+    if len(detections) != len(truths):
+        raise ValueError(
+            f"{len(detections)} detections but {len(truths)} truths: give one of each per datapoint"
+        )
+    if iou_type not in ("segm", "bbox"):
+        raise ValueError(f'iou_type must be "segm" or "bbox", got {iou_type!r}')
+    if not len(detections):
+        return np.zeros((0, 12), dtype=np.int64)
+    width = max(len(annotators) for annotators in truths)
+    sizes = np.zeros((len(detections), width, 2), dtype=np.int64)
+    present = np.zeros((len(detections), width), dtype=bool)
+    pairs: list[Float64[np.ndarray, " k"]] = []
+    owners: list[int] = []
+    for i, (found, annotators) in enumerate(zip(detections, truths, strict=True)):
+        if not annotators:
+            raise ValueError(
+                f"datapoint {i} has no annotator: a negative is one GroundTruth without instances"
+            )
+        present[i, : len(annotators)] = True
+        for j, (n, m, ious) in enumerate(_match(found, annotators, iou_type)):
+            sizes[i, j] = n, m
+            if ious is not None:
+                pairs.append(ious)
+                owners.extend([i * width + j] * len(ious))
+    hits = np.zeros((len(detections) * width, 10), dtype=np.int64)
+    if pairs:
+        slots, starts = np.unique(np.asarray(owners), return_index=True)
+        judged = np.concatenate(pairs)[:, None] >= THRESHOLDS
+        hits[slots] = np.add.reduceat(judged, starts, axis=0, dtype=np.int64)
+    return _oracle(sizes, hits.reshape(len(detections), width, 10), present)
+
+
+def _match(
+    found: Detections, annotators: Sequence[GroundTruth], iou_type: IouType
+) -> list[tuple[int, int, Float64[np.ndarray, " k"] | None]]:
+    """(n, m, IoU of the assigned pairs) of each annotator; one IoU matrix serves all of them."""
+    scores = found.scores
+    if isinstance(scores, Tensor):
+        scores = scores.detach().cpu().double().numpy()
+    keep = np.asarray(scores, dtype=np.float64) >= MIN_SCORE
+    total = int(np.count_nonzero(keep))
+    predicted = _pick(found, keep, iou_type, "detections") if total else []
+    parts = [_instances(annotator, iou_type) for annotator in annotators]
+    ends = np.cumsum([len(part) for part in parts])
+    if total and ends[-1]:
+        ious = box_ious(predicted, _join(parts)) if iou_type == "bbox" else mask_ious(predicted, _join(parts))
+    else:
+        ious = np.zeros((total, int(ends[-1])))
+    matched = []
+    for annotator, part, end in zip(annotators, parts, ends.tolist(), strict=True):
+        own = ious[:, end - len(part) : end]
+        if annotator.known is not None and total:
+            own = own[np.asarray(annotator.known, dtype=bool)[keep]]
+        n, m = own.shape
+        matched.append((n, m, assigned_ious(own) if n and m else None))
+    return matched
+
+
+def _instances(annotator: GroundTruth, iou_type: IouType) -> Any:
+    items = annotator.masks if iou_type == "segm" else annotator.boxes
+    if items is None or len(items) == 0:
+        other = annotator.boxes if iou_type == "segm" else annotator.masks
+        if other is not None and len(other):
+            raise ValueError(
+                f'iou_type "{iou_type}" needs ground truth {_field(iou_type)}, and only the other is given'
+            )
+        return []
+    if annotator.crowd is None:
+        return items
+    crowd = annotator.crowd.detach().cpu().numpy() if isinstance(annotator.crowd, Tensor) else annotator.crowd
+    return _pick(annotator, ~np.asarray(crowd, dtype=bool), iou_type, "ground truth")
+
+
+def _pick(
+    source: Detections | GroundTruth, keep: Bool[np.ndarray, " n"], iou_type: IouType, what: str
+) -> Any:
+    items = source.masks if iou_type == "segm" else source.boxes
+    if items is None or len(items) != len(keep):
+        count = "no" if items is None else len(items)
+        raise ValueError(
+            f'{what}: {len(keep)} instances but {count} {_field(iou_type)}, which "{iou_type}" needs'
+        )
+    if isinstance(items, Tensor):
+        return items if keep.all() else items[torch.from_numpy(keep).to(items.device)]
+    if iou_type == "bbox":
+        return as_boxes(items)[keep]
+    return [item for item, kept in zip(items, keep.tolist(), strict=True) if kept]
+
+
+def _field(iou_type: IouType) -> str:
+    return "masks" if iou_type == "segm" else "boxes"
+
+
+def _join(parts: Sequence[Any]) -> Any:
+    """Instances of all annotators behind one another."""
+    filled = [part for part in parts if len(part)]
+    if len(filled) == 1:
+        return filled[0]
+    tensors = [part for part in filled if isinstance(part, Tensor)]
+    if len(tensors) == len(filled):
+        return torch.cat([part.to(tensors[0].device) for part in tensors])
+    if any(isinstance(part, list) and isinstance(part[0], dict) for part in filled):
+        return [mask for part in filled for mask in to_rle(part)]
+    return np.concatenate([as_boxes(part) for part in filled])
+
+
+def local_f1(n: Int64[np.ndarray, " d"], m: Int64[np.ndarray, " d"], hits: Int64[np.ndarray, "d 10"]) -> Any:
+    """Local F1 of each datapoint at each threshold, (d, 10): what the oracle compares."""
+    precision = hits / (n[:, None] + BOX_EPS)
+    recall = hits / (m[:, None] + BOX_EPS)
+    return 2 * precision * recall / (precision + recall + BOX_EPS)
+
+
+def _oracle(
+    sizes: Int64[np.ndarray, "d a 2"], hits: Int64[np.ndarray, "d a 10"], present: Bool[np.ndarray, "d a"]
+) -> Int64[np.ndarray, "d 12"]:
+    """The annotator who agrees best: strictly larger mean local F1 wins; a true negative beats a miss."""
+    best = np.concatenate([sizes[:, 0], hits[:, 0]], axis=1)
+    best_f1 = local_f1(sizes[:, 0, 0], sizes[:, 0, 1], hits[:, 0]).mean(axis=1)
+    for j in range(1, sizes.shape[1]):
+        current = np.concatenate([sizes[:, j], hits[:, j]], axis=1)
+        f1 = local_f1(sizes[:, j, 0], sizes[:, j, 1], hits[:, j]).mean(axis=1)
+        negative, best_negative = current[:, :2].sum(axis=1) == 0, best[:, :2].sum(axis=1) == 0
+        better = present[:, j] & (negative | (~best_negative & (f1 > best_f1)))
+        best[better], best_f1[better] = current[better], f1[better]
+    return best

@@ -1,0 +1,172 @@
+"""IoU of masks and boxes as exact float64 ratios, and the assignment of predictions to ground truth.
+
+Three kinds of input: COCO run-length masks, boolean mask tensors, boxes. All of them give the numbers of
+`pycocotools` bit for bit: intersections and unions are counted as integers and divided once in float64, since
+an IoU that lies exactly on a threshold must not move with the precision of the hardware.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float64
+from pycocotools import mask
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+
+Rle = dict[str, Any]
+"""One compressed mask as in COCO files: {"size": [height, width], "counts": str or bytes}."""
+
+Masks = Sequence[Rle] | Tensor
+"""Masks of one datapoint: run-length masks, or one boolean tensor (n, height, width)."""
+
+_NUMBERS_AT_ONCE = 1 << 22
+rle: Any = mask  # its type stubs know fewer inputs than it accepts
+
+
+def rle_ious(predicted: Sequence[Rle], truth: Sequence[Rle]) -> Float64[np.ndarray, "n m"]:
+    """IoU of every predicted with every true run-length mask.
+
+    Two empty masks have IoU 0. Masks of different sizes have IoU -1 where their bounding boxes overlap and 0
+    elsewhere, so they never match (this is what `pycocotools` answers, and the official numbers rest on it).
+
+    Args:
+        predicted: n masks.
+        truth: m masks.
+
+    Returns:
+        The matrix (n, m).
+    """
+    if not predicted or not truth:
+        return np.zeros((len(predicted), len(truth)))
+    return np.asarray(rle.iou(predicted, truth, [0] * len(truth)))
+
+
+def tensor_ious(predicted: Bool[Tensor, "n h w"], truth: Bool[Tensor, "m h w"]) -> Float64[np.ndarray, "n m"]:
+    """IoU of every predicted with every true boolean mask, computed where the tensors are.
+
+    Intersections are products of 0/1 matrices in float64, a block of pixels at a time: exact on every device,
+    whatever is allowed for float32 products (TF32). Devices without float64 are left for the CPU.
+
+    Args:
+        predicted: n masks of h x w pixels.
+        truth: m masks of h x w pixels, on any device.
+
+    Returns:
+        The matrix (n, m), on the CPU.
+
+    Raises:
+        ValueError: The masks differ in height or width.
+    """
+    if predicted.shape[1:] != truth.shape[1:]:
+        raise ValueError(
+            f"predicted masks are {tuple(predicted.shape[1:])}, true masks {tuple(truth.shape[1:])} pixels: "
+            "resize the predictions to the ground truth first"
+        )
+    device = torch.device("cpu") if predicted.device.type == "mps" else predicted.device
+    a, b = predicted.to(device).flatten(1), truth.to(device).flatten(1)
+    step = max(1, _NUMBERS_AT_ONCE // max(1, len(a) + len(b)))
+    shared = torch.zeros(len(a), len(b), dtype=torch.float64, device=device)
+    for start in range(0, a.shape[1], step):
+        block = slice(start, start + step)
+        shared += a[:, block].double() @ b[:, block].double().T
+    union = a.sum(1, dtype=torch.int64)[:, None] + b.sum(1, dtype=torch.int64)[None] - shared
+    return (shared / union.clamp(min=1)).cpu().numpy()
+
+
+def mask_ious(predicted: Masks, truth: Masks) -> Float64[np.ndarray, "n m"]:
+    """IoU of every predicted with every true mask, run-length masks and tensors in any mixture.
+
+    Args:
+        predicted: n masks.
+        truth: m masks.
+
+    Returns:
+        The matrix (n, m).
+
+    Raises:
+        ValueError: Both are tensors and differ in height or width.
+    """
+    if len(predicted) == 0 or len(truth) == 0:
+        return np.zeros((len(predicted), len(truth)))
+    if isinstance(predicted, Tensor) and isinstance(truth, Tensor):
+        return tensor_ious(predicted, truth)
+    return rle_ious(to_rle(predicted), to_rle(truth))
+
+
+def box_ious(predicted: Any, truth: Any) -> Float64[np.ndarray, "n m"]:
+    """IoU of every predicted with every true box.
+
+    Args:
+        predicted: n boxes [x, y, width, height] (array, tensor or nested list); read as float64.
+        truth: m boxes in the same unit (normalised with normalised, pixels with pixels).
+
+    Returns:
+        The matrix (n, m). Boxes that only touch have IoU 0.
+    """
+    a, b = as_boxes(predicted), as_boxes(truth)
+    if not len(a) or not len(b):
+        return np.zeros((len(a), len(b)))
+    return np.asarray(rle.iou(a, b, [0] * len(b)))
+
+
+def as_boxes(boxes: Any) -> Float64[np.ndarray, "n 4"]:
+    """Boxes as a float64 array (n, 4) on the CPU, from an array, a tensor or a nested list.
+
+    Raises:
+        ValueError: The input is not n rows of four numbers.
+    """
+    values = boxes.detach().cpu().double().numpy() if isinstance(boxes, Tensor) else boxes
+    array = np.ascontiguousarray(values, dtype=np.float64)
+    if array.size == 0:
+        return np.zeros((0, 4))
+    if array.ndim != 2 or array.shape[1] != 4:
+        raise ValueError(f"boxes must be (n, 4) [x, y, width, height], got shape {array.shape}")
+    return array
+
+
+def to_rle(masks: Masks) -> list[Rle]:
+    """Masks as run-length masks.
+
+    Args:
+        masks: Run-length masks (given back as they are) or a boolean tensor (n, height, width).
+    """
+    if not isinstance(masks, Tensor):
+        return list(masks)
+    pixels = masks.detach().cpu().numpy().astype(np.uint8)
+    return rle.encode(np.asfortranarray(pixels.transpose(1, 2, 0)))
+
+
+def read_segmentation(segmentation: Any, height: int, width: int) -> Rle:
+    """The `segmentation` of a COCO annotation as one compressed mask.
+
+    Args:
+        segmentation: Compressed run-length mask (kept, with its own size), uncompressed one, or polygons.
+        height: Rows of the image, which polygons are drawn on.
+        width: Columns of the image.
+
+    Raises:
+        ValueError: It is none of the three.
+    """
+    if isinstance(segmentation, dict) and isinstance(segmentation.get("counts"), (str, bytes)):
+        return segmentation
+    if isinstance(segmentation, dict) and isinstance(segmentation.get("counts"), list):
+        return rle.frPyObjects(segmentation, height, width)
+    if isinstance(segmentation, list) and segmentation:
+        return rle.merge(rle.frPyObjects(segmentation, height, width))
+    raise ValueError(f"segmentation must be a run-length mask or polygons, got {str(segmentation)[:80]!r}")
+
+
+def assigned_ious(ious: Float64[np.ndarray, "n m"]) -> Float64[np.ndarray, " k"]:
+    """IoU of each pair in the one-to-one assignment with the largest sum of IoU, k = min(n, m).
+
+    No score and no threshold enters: predictions are assigned once, and thresholds judge the pairs
+    afterwards.
+
+    Args:
+        ious: Predictions along the rows, ground truth along the columns.
+    """
+    if ious.shape == (1, 1):
+        return ious[0]
+    return ious[linear_sum_assignment(ious, maximize=True)]
