@@ -1,0 +1,1 @@
+"""Prompt corpora, the teacher-feature store and the LightningDataModules."""
