@@ -1,0 +1,148 @@
+"""Reading some of a checkpoint's tensors safely, the rest staying on disk.
+
+Safetensors files (one, or a folder of shards) are opened by key; torch files are memory-mapped and unpickled
+with `weights_only`. So the text encoder of a SAM3 checkpoint is read without its vision weights.
+"""
+
+import json
+import os
+import pickle
+import zipfile
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
+TORCH_SUFFIXES = (".pt", ".pth", ".ckpt", ".bin")
+WRAPPERS = ("model", "state_dict")
+"""Where programs put the state dict: Meta and efficientsam3 under `model`, Lightning under `state_dict`."""
+
+
+@dataclass(frozen=True)
+class StateFile:
+    """A checkpoint that is open but not read.
+
+    Attributes:
+        path: what was opened.
+        keys: names of all tensors in it.
+        fetch: reads the named tensors, and no others, into memory.
+    """
+
+    path: Path
+    keys: tuple[str, ...]
+    fetch: Callable[[Sequence[str]], dict[str, Tensor]]
+
+    def under(self, prefixes: Iterable[str]) -> dict[str, Tensor]:
+        """Reads the tensors whose names begin with one of the prefixes."""
+        starts = tuple(prefixes)
+        return self.fetch([key for key in self.keys if key.startswith(starts)])
+
+
+def open_state(path: str | os.PathLike[str]) -> StateFile:
+    """Opens a checkpoint: a .safetensors file, a torch file, or a transformers folder.
+
+    Raises:
+        FileNotFoundError: no such path, or a folder without weights, or a shard is missing.
+        ValueError: the file cannot be read as what its name says.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return _open_folder(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"checkpoint {path}: no such file or folder.")
+    if path.suffix == ".safetensors":
+        return _open_safetensors(path)
+    if path.suffix in TORCH_SUFFIXES:
+        return _open_torch(path)
+    raise ValueError(
+        f"{path}: unknown kind of checkpoint; its name must end in .safetensors or {TORCH_SUFFIXES}."
+    )
+
+
+def _open_safetensors(path: Path) -> StateFile:
+    def fetch(keys: Sequence[str]) -> dict[str, Tensor]:
+        try:
+            with safe_open(path, framework="pt") as file:
+                # The library hands out views of the mapped file: copy, so that the file may go away.
+                return {key: file.get_tensor(key).clone() for key in keys}
+        except SafetensorError as error:
+            raise _unreadable(path, "safetensors", error) from error
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            return StateFile(path, tuple(file.keys()), fetch)
+    except (SafetensorError, OSError) as error:
+        raise _unreadable(path, "safetensors", error) from error
+
+
+def _open_folder(folder: Path) -> StateFile:
+    if not (folder / INDEX).is_file():
+        if (folder / SINGLE).is_file():
+            return _open_safetensors(folder / SINGLE)
+        raise FileNotFoundError(f"checkpoint folder {folder}: holds neither {SINGLE} nor {INDEX}.")
+    try:
+        homes = json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"]
+        shards = {key: folder / name for key, name in homes.items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _unreadable(folder / INDEX, "index of shards", error) from error
+    for shard in sorted(set(shards.values())):
+        if shard.parent != folder:
+            raise ValueError(f"{folder / INDEX}: the shard {shard.name} lies outside the folder.")
+        if not shard.is_file():
+            raise FileNotFoundError(
+                f"checkpoint folder {folder}: the shard {shard.name} of its index is missing."
+            )
+
+    def fetch(keys: Sequence[str]) -> dict[str, Tensor]:
+        wanted: dict[Path, list[str]] = {}
+        for key in keys:
+            wanted.setdefault(shards[key], []).append(key)
+        return {
+            k: t for shard, names in wanted.items() for k, t in _open_safetensors(shard).fetch(names).items()
+        }
+
+    return StateFile(folder, tuple(shards), fetch)
+
+
+def _open_torch(path: Path) -> StateFile:
+    try:
+        # Only the zip format (torch 1.6 and later) can be mapped.
+        held = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path) or None)
+    except (
+        pickle.UnpicklingError,
+        RuntimeError,
+        EOFError,
+        OSError,
+        ValueError,
+        KeyError,
+        IndexError,
+    ) as error:
+        raise _unreadable(path, "torch checkpoint of plain tensors", error) from error
+    tensors = _state_dict(held)
+    if not tensors:
+        raise ValueError(
+            f"{path}: holds no state dict, neither at its top nor under {' or '.join(WRAPPERS)}."
+        )
+    return StateFile(path, tuple(tensors), lambda keys: {key: tensors[key].clone() for key in keys})
+
+
+def _state_dict(held: Any) -> dict[str, Tensor]:
+    while isinstance(held, dict):
+        tensors = {
+            key: value for key, value in held.items() if isinstance(key, str) and isinstance(value, Tensor)
+        }
+        inner = next((held[name] for name in WRAPPERS if isinstance(held.get(name), dict)), None)
+        if inner is None:
+            return tensors
+        held = inner
+    return {}
+
+
+def _unreadable(path: Path, kind: str, error: Exception) -> ValueError:
+    reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    return ValueError(f"{path}: cannot be read as a {kind} ({reason[:160]}); copy or download it again.")

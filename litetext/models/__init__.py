@@ -1,0 +1,1 @@
+"""Text encoders and segmenters in plain torch."""

@@ -1,0 +1,182 @@
+"""The pre-norm transformer block shared by the SAM3 text encoder and its students, run on valid tokens only.
+
+Linear layers, LayerNorm and BatchNorm act on each token alone, so a padded batch is kept as *rows*: its valid
+tokens laid end to end, (N, d). Only attention and convolutions need the *grid* (B, L, d). Padding then costs
+almost nothing, and no statistic can see it.
+"""
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor, nn
+
+Activation = Literal["gelu", "quick_gelu"]
+
+
+class Packing:
+    """Where the valid tokens of a batch sit: converts between grid (B, L, d) and rows (N, d).
+
+    While a graph is being traced (torch.compile, torch.export) no row may be dropped, as their number would
+    depend on the data: rows then hold all B * L positions and `unpack` zeroes the padding.
+
+    Args:
+        lengths: valid tokens of each prompt, int64 (B,); None if every position counts.
+        batch: B.
+        length: L.
+
+    Raises:
+        ValueError: a length is below 1 or above L.
+    """
+
+    def __init__(self, lengths: Tensor | None, batch: int, length: int) -> None:
+        self.batch, self.length = batch, length
+        self.index: Tensor | None = None
+        self.mask: Tensor | None = None
+        tracing = torch.compiler.is_compiling()
+        if lengths is None:
+            return
+        if not tracing:
+            shortest, longest = (int(n) for n in torch.stack(torch.aminmax(lengths)).tolist())
+            if shortest < 1 or longest > length:
+                raise ValueError(
+                    f"lengths must lie in 1..{length}, the width of ids; found {shortest} to {longest}."
+                )
+            if shortest == length:
+                return
+        mask = torch.arange(length, device=lengths.device) < lengths[:, None]
+        self.mask = mask
+        if not tracing:
+            self.index = mask.flatten().nonzero().squeeze(1)
+
+    @property
+    def attention_mask(self) -> Bool[Tensor, "b 1 1 l"] | None:
+        """True where a key may be attended; None if nothing is padded."""
+        return None if self.mask is None else self.mask[:, None, None, :]
+
+    def pack(self, grid: Tensor) -> Tensor:
+        """(B, L, ...) -> (N, ...)."""
+        flat = grid.flatten(0, 1)
+        return flat if self.index is None else flat.index_select(0, self.index)
+
+    def unpack(self, rows: Float[Tensor, "n d"]) -> Float[Tensor, "b l d"]:
+        """(N, d) -> (B, L, d), exact zeros at padding."""
+        if self.index is not None:
+            empty = rows.new_zeros(self.batch * self.length, rows.shape[1])
+            return empty.index_copy(0, self.index, rows).view(self.batch, self.length, -1)
+        grid = rows.view(self.batch, self.length, -1)
+        return grid if self.mask is None else grid.masked_fill(~self.mask[:, :, None], 0.0)
+
+
+class Embedding(nn.Module):
+    """Token rows plus learned positions, written on the valid tokens.
+
+    Args:
+        vocab_size: number of token rows.
+        width: d.
+        context_length: rows of the position table.
+        rank: 0 for a full table; otherwise `rank` values a token, lifted to `width` by one matrix.
+    """
+
+    def __init__(self, vocab_size: int, width: int, context_length: int, rank: int = 0) -> None:
+        super().__init__()
+        self.token = nn.Embedding(vocab_size, rank or width)
+        self.lift = nn.Linear(rank, width, bias=False) if rank else nn.Identity()
+        self.position = nn.Parameter(torch.empty(context_length, width))
+
+    def reset(self) -> None:
+        """Token vectors of std 0.02, positions of std 0.01, as in CLIP (Radford et al. 2021)."""
+        nn.init.normal_(self.position, std=0.01)
+        nn.init.normal_(self.token.weight, std=0.02)
+        if isinstance(self.lift, nn.Linear):  # both factors of one size: neither learns much faster
+            nn.init.normal_(self.token.weight, std=0.1)
+            nn.init.normal_(self.lift.weight, std=0.2 / self.lift.in_features**0.5)
+
+    def forward(self, ids: Int64[Tensor, "b l"], packing: Packing) -> Float[Tensor, "n d"]:
+        """Ids (B, L) -> rows (N, d)."""
+        tokens = self.lift(self.token(packing.pack(ids)))
+        places = torch.arange(ids.shape[1], device=ids.device).expand_as(ids)
+        return tokens + self.position.index_select(0, packing.pack(places))
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention, one fused projection for queries, keys and values.
+
+    Args:
+        width: d.
+        heads: number of heads; must divide `width`.
+        causal: a token sees only itself and those before it. Padding stands last, so no mask is needed then.
+    """
+
+    def __init__(self, width: int, heads: int, causal: bool = False) -> None:
+        super().__init__()
+        if width % heads:
+            raise ValueError(
+                f"heads={heads} does not divide the width {width}; choose a divisor of the width."
+            )
+        self.heads, self.causal = heads, causal
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+
+    def forward(self, rows: Float[Tensor, "n d"], packing: Packing) -> Float[Tensor, "n d"]:
+        """Rows (N, d) -> rows (N, d)."""
+        grid = packing.unpack(self.qkv(rows)).unflatten(2, (3, self.heads, -1))
+        q, k, v = grid.permute(2, 0, 3, 1, 4).unbind(0)
+        mask = None if self.causal else packing.attention_mask
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=self.causal)
+        return self.out(packing.pack(mixed.transpose(1, 2).flatten(2)))
+
+
+class Mlp(nn.Module):
+    """Two linear layers around a GELU: exact, or CLIP's `quick_gelu` x * sigmoid(1.702 x)."""
+
+    def __init__(self, width: int, hidden: int, activation: Activation = "gelu") -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(width, hidden)
+        self.fc2 = nn.Linear(hidden, width)
+        self.quick = activation == "quick_gelu"
+
+    def forward(self, rows: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+        """Rows (N, d) -> rows (N, d)."""
+        hidden = self.fc1(rows)
+        return self.fc2(hidden * torch.sigmoid(1.702 * hidden) if self.quick else F.gelu(hidden))
+
+
+class TransformerBlock(nn.Module):
+    """x + attention(norm(x)), then x + mlp(norm(x)).
+
+    Args:
+        width: d.
+        heads: attention heads.
+        hidden: width of the MLP; 0 for 4 d.
+        causal: attend only backwards.
+        activation: of the MLP.
+    """
+
+    def __init__(
+        self, width: int, heads: int, hidden: int = 0, causal: bool = False, activation: Activation = "gelu"
+    ) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(width)
+        self.attention = Attention(width, heads, causal)
+        self.norm2 = nn.LayerNorm(width)
+        self.mlp = Mlp(width, hidden or 4 * width, activation)
+
+    def reset(self, layers: int) -> None:
+        """CLIP's initial weights: residual branches shrink with the depth."""
+        width = self.norm1.normalized_shape[0]
+        branch = width**-0.5 * (2 * layers) ** -0.5
+        for linear, std in (
+            (self.attention.qkv, width**-0.5),
+            (self.attention.out, branch),
+            (self.mlp.fc1, (2 * width) ** -0.5),
+            (self.mlp.fc2, branch),
+        ):
+            nn.init.normal_(linear.weight, std=std)
+            nn.init.zeros_(linear.bias)
+
+    def forward(self, rows: Float[Tensor, "n d"], packing: Packing) -> Float[Tensor, "n d"]:
+        """Rows (N, d) -> rows (N, d)."""
+        rows = rows + self.attention(self.norm1(rows), packing)
+        return rows + self.mlp(self.norm2(rows))
