@@ -1,6 +1,6 @@
 """Text encoders in checkpoints of any public layout: found, read, renamed, checked.
 
-A text encoder is found in a whole-model file by a name that only its layout has (`litetext.checkpoints.names`):
+A text encoder is found in a whole-model file by a name only its layout has (`litetext.checkpoints.names`);
 nothing else of the file is read into memory.
 """
 

@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -147,9 +147,7 @@ class Sam3TextEncoder(nn.Module):
                 f"ids are {length} tokens long, but this encoder has {self.context_length} positions; "
                 "tokenize with its context_length."
             )
-        return self._features(ids, Packing(lengths, batch, length))
-
-    def _features(self, ids: Tensor, packing: Packing) -> Tensor:
+        packing = Packing(lengths, batch, length)
         rows = self.embedding(ids, packing)
         for block in self.blocks:
             rows = block(rows, packing)
@@ -159,7 +157,7 @@ class Sam3TextEncoder(nn.Module):
     def encode(
         self, rows: Sequence[Sequence[int]], tokens_per_batch: int = TOKENS_PER_BATCH
     ) -> list[Float[Tensor, "n w"]]:
-        """Features of prompts without any padding: prompts of one length make a batch.
+        """Features of prompts without padding: sorted by length, their tokens laid end to end in each batch.
 
         Args:
             rows: token ids of each prompt, start and end token included.
@@ -171,23 +169,21 @@ class Sam3TextEncoder(nn.Module):
         Raises:
             ValueError: a prompt has no tokens or more than `context_length`.
         """
-        groups: dict[int, list[int]] = {}
         for index, row in enumerate(rows):
             if not 0 < len(row) <= self.context_length:
                 raise ValueError(
                     f"prompt {index} has {len(row)} tokens; 1 to {self.context_length} can be encoded."
                 )
-            groups.setdefault(len(row), []).append(index)
         features: list[Tensor] = [torch.empty(0)] * len(rows)
         device = self.projector.weight.device
-        for length, members in sorted(groups.items()):
-            step = max(1, tokens_per_batch // length)
-            for start in range(0, len(members), step):
-                batch = members[start : start + step]
-                ids = torch.tensor([list(rows[index]) for index in batch], dtype=torch.int64, device=device)
-                encoded = self._features(ids, Packing(None, len(batch), length)).float().cpu()
-                for index, feature in zip(batch, encoded, strict=True):
-                    features[index] = feature
+        for members in _batches([len(row) for row in rows], tokens_per_batch):
+            lengths = [len(rows[index]) for index in members]
+            ids = torch.zeros(len(members), max(lengths), dtype=torch.int64)
+            for line, index in enumerate(members):
+                ids[line, : lengths[line]] = torch.tensor(rows[index])
+            encoded = self(ids.to(device), torch.tensor(lengths, device=device)).float().cpu()
+            for line, index in enumerate(members):
+                features[index] = encoded[line, : lengths[line]].clone()
         return features
 
     @property
@@ -200,6 +196,20 @@ class Sam3TextEncoder(nn.Module):
                 digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy())
             self._fingerprint = digest.hexdigest()
         return self._fingerprint
+
+
+def _batches(lengths: Sequence[int], tokens: int) -> Iterator[list[int]]:
+    """Prompt numbers sorted by length, in batches of at most `tokens` tokens (or one prompt)."""
+    batch: list[int] = []
+    held = 0
+    for index in sorted(range(len(lengths)), key=lengths.__getitem__):
+        if batch and held + lengths[index] > tokens:
+            yield batch
+            batch, held = [], 0
+        batch.append(index)
+        held += lengths[index]
+    if batch:
+        yield batch
 
 
 def _forget_fingerprint(encoder: Sam3TextEncoder, _: object) -> None:
