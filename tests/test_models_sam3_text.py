@@ -172,10 +172,12 @@ TEACHER = Sam3TextEncoder.random(0, **SMALL)
 
 @settings(max_examples=25, deadline=None)
 @given(
-    rows=st.lists(st.lists(st.integers(0, 119), min_size=1, max_size=32), max_size=12),
+    rows=st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=32), max_size=12),
     tokens=st.integers(1, 64),
 )
-def test_encoding_without_padding_changes_nothing(rows: list[list[int]], tokens: int) -> None:
+def test_sharing_beginnings_and_leaving_out_padding_changes_nothing(
+    rows: list[list[int]], tokens: int
+) -> None:
     encoded = TEACHER.encode(rows, tokens_per_batch=tokens)
     assert len(encoded) == len(rows)
     for row, features in zip(rows, encoded, strict=True):

@@ -17,7 +17,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from litetext.checkpoints.layouts import read_text_state, require_match
-from litetext.models.transformer import Embedding, Packing, TransformerBlock
+from litetext.models.transformer import Embedding, Packing, PrefixPacking, TransformerBlock
 
 TOKENS_PER_BATCH = 2048
 """Enough for full speed on a CPU; the MLP's hidden layer then takes 32 MB at SAM3's size."""
@@ -147,7 +147,9 @@ class Sam3TextEncoder(nn.Module):
                 f"ids are {length} tokens long, but this encoder has {self.context_length} positions; "
                 "tokenize with its context_length."
             )
-        packing = Packing(lengths, batch, length)
+        return self._features(ids, Packing(lengths, batch, length))
+
+    def _features(self, ids: Tensor, packing: Packing) -> Tensor:
         rows = self.embedding(ids, packing)
         for block in self.blocks:
             rows = block(rows, packing)
@@ -157,7 +159,7 @@ class Sam3TextEncoder(nn.Module):
     def encode(
         self, rows: Sequence[Sequence[int]], tokens_per_batch: int = TOKENS_PER_BATCH
     ) -> list[Float[Tensor, "n w"]]:
-        """Features of prompts without padding: sorted by length, their tokens laid end to end in each batch.
+        """Features of prompts without padding: one row for every distinct beginning of a batch's prompts.
 
         Args:
             rows: token ids of each prompt, start and end token included.
@@ -176,12 +178,13 @@ class Sam3TextEncoder(nn.Module):
                 )
         features: list[Tensor] = [torch.empty(0)] * len(rows)
         device = self.projector.weight.device
-        for members in _batches([len(row) for row in rows], tokens_per_batch):
+        for members in _batches(rows, tokens_per_batch):
             lengths = [len(rows[index]) for index in members]
             ids = torch.zeros(len(members), max(lengths), dtype=torch.int64)
             for line, index in enumerate(members):
                 ids[line, : lengths[line]] = torch.tensor(rows[index])
-            encoded = self(ids.to(device), torch.tensor(lengths, device=device)).float().cpu()
+            packing = PrefixPacking(ids.to(device), torch.tensor(lengths, device=device))
+            encoded = self._features(ids.to(device), packing).float().cpu()
             for line, index in enumerate(members):
                 features[index] = encoded[line, : lengths[line]].clone()
         return features
@@ -198,16 +201,16 @@ class Sam3TextEncoder(nn.Module):
         return self._fingerprint
 
 
-def _batches(lengths: Sequence[int], tokens: int) -> Iterator[list[int]]:
-    """Prompt numbers sorted by length, in batches of at most `tokens` tokens (or one prompt)."""
+def _batches(rows: Sequence[Sequence[int]], tokens: int) -> Iterator[list[int]]:
+    """Prompt numbers, in batches of at most `tokens` tokens (or one prompt), alike ones together."""
     batch: list[int] = []
     held = 0
-    for index in sorted(range(len(lengths)), key=lengths.__getitem__):
-        if batch and held + lengths[index] > tokens:
+    for index in sorted(range(len(rows)), key=lambda index: (len(rows[index]), *rows[index])):
+        if batch and held + len(rows[index]) > tokens:
             yield batch
             batch, held = [], 0
         batch.append(index)
-        held += lengths[index]
+        held += len(rows[index])
     if batch:
         yield batch
 

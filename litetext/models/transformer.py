@@ -69,6 +69,37 @@ class Packing:
         return grid if self.mask is None else grid.masked_fill(~self.mask[:, :, None], 0.0)
 
 
+class PrefixPacking(Packing):
+    """Packing for causal models: prompts that begin with the same tokens share the rows of their beginning.
+
+    A causal feature depends on the tokens up to its own alone, so each distinct prefix needs one row. Every
+    prompt has at least its start token in common with all others.
+
+    Args:
+        ids: token ids, int64 (B, L), padded at the end.
+        lengths: valid tokens of each prompt, int64 (B,).
+    """
+
+    def __init__(self, ids: Tensor, lengths: Tensor) -> None:
+        super().__init__(lengths, *ids.shape)
+        rows: dict[tuple[int, int], int] = {}  # (row of the prefix before, token) -> row
+        places, firsts = torch.zeros(ids.shape, dtype=torch.int64), []
+        for line, (prompt, length) in enumerate(zip(ids.tolist(), lengths.tolist(), strict=True)):
+            row = -1
+            for column, token in enumerate(prompt[:length]):
+                known = len(rows)
+                row = rows.setdefault((row, token), known)
+                if row == known:
+                    firsts.append(line * self.length + column)
+                places[line, column] = row
+        self.index = torch.tensor(firsts, device=ids.device)
+        self.places = places.to(ids.device)
+
+    def unpack(self, rows: Float[Tensor, "n d"]) -> Float[Tensor, "b l d"]:
+        """(N, d) -> (B, L, d); padding repeats the first row, which no valid token attends to."""
+        return rows.index_select(0, self.places.flatten()).view(self.batch, self.length, -1)
+
+
 class Embedding(nn.Module):
     """Token rows plus learned positions, written on the valid tokens.
 
