@@ -1,267 +1,178 @@
-"""A world of shapes: small pictures in which every phrase is certainly true or false.
+"""A small world of shapes: images of coloured, patterned shapes, and phrases that are true or false of them."""
 
-A scene has 2 to 6 objects that do not overlap, of 6 shapes, 8 colours, 2 sizes and 3 textures on a noisy
-gradient. Each scene draws from 2 to 4 colours and 2 to 3 shapes only, so that its objects are easily confused.
-Half of its phrases are negatives, mostly a true phrase with one attribute changed to that of another object.
-Everything is a function of (seed, index).
-"""
-
-from dataclasses import astuple, dataclass, replace
+import random
+from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, UInt8
 
-from litetext.data.shapes_phrases import (
-    COLOURS,
-    HELD_OUT,
-    SHAPES,
-    SIZES,
-    TEXTURES,
-    VALUES,
-    Attributes,
-    Phrase,
-    any_attributes,
-    draw_attributes,
-    phrases,
-    say,
-)
+from litetext.data.shapes_phrases import COLOURS, KINDS, PATTERNS, VALUES, Meaning, draw_meaning, phrases, say
 
-__all__ = ["HELD_OUT", "IMAGE_SIZE", "MAX_OBJECTS", "Attributes", "Object", "Phrase", "Scene", "phrases"]
+__all__ = ["SIZE", "Phrase", "Scene", "Shape", "draw_phrases", "draw_scene", "phrases", "render"]
 
-IMAGE_SIZE = 112
-MAX_OBJECTS = 6
-_RADIUS = {"small": (9.0, 11.5), "large": (16.0, 20.0)}
+SIZE = 112
+"""Side of an image in pixels."""
+
 _RGB = {
-    "red": (215, 40, 40),
-    "green": (50, 165, 65),
-    "blue": (45, 80, 215),
-    "yellow": (235, 215, 50),
-    "purple": (135, 55, 175),
-    "orange": (240, 130, 30),
-    "cyan": (60, 205, 215),
-    "pink": (240, 130, 180),
+    "red": (214, 39, 40),
+    "green": (44, 160, 44),
+    "blue": (40, 90, 220),
+    "yellow": (250, 215, 50),
+    "purple": (140, 60, 190),
+    "orange": (245, 130, 30),
+    "white": (245, 245, 245),
+    "black": (20, 20, 20),
 }
+_RADII = {"small": (9.5, 12.5), "large": (16.5, 21.0)}
 
 
 @dataclass(frozen=True)
-class Object:
-    """One object; changing `x` and `y` moves it.
+class Shape:
+    """One object.
 
     Attributes:
-        attributes: All four attributes.
-        x: Centre, pixels from the left edge.
-        y: Centre, pixels from the upper edge.
-        radius: Of the circle that contains it, pixels.
-        angle: Rotation in radians.
-        rgb: Colour, 0 to 255.
-        grain: Direction of stripes in radians.
+        values: Its colour, kind, size and pattern.
+        x: Centre in pixels from the left.
+        y: Centre in pixels from the top.
+        radius: Half its extent in pixels.
+        phase: Where its stripes or dots begin, in pixels.
     """
 
-    attributes: Attributes
+    values: Meaning
     x: float
     y: float
     radius: float
-    angle: float
-    rgb: tuple[float, float, float]
-    grain: float
+    phase: float
+
+    def mask(self) -> np.ndarray:
+        """Its pixels, bool (SIZE, SIZE): those whose centre lies inside."""
+        y, x = np.mgrid[0:SIZE, 0:SIZE] + 0.5
+        u, v = (x - self.x) / self.radius, (y - self.y) / self.radius
+        match self.values.kind:
+            case "circle":
+                return u * u + v * v <= 1
+            case "square":
+                return np.maximum(abs(u), abs(v)) <= 0.85
+            case "triangle":
+                return (v <= 0.8) & (v >= 1.75 * abs(u) - 0.95)
+            case "diamond":
+                return abs(u) * 1.3 + abs(v) <= 1
+            case "cross":
+                return (np.minimum(abs(u), abs(v)) <= 0.36) & (np.maximum(abs(u), abs(v)) <= 0.95)
+            case _:
+                distance = u * u + v * v
+                return (distance <= 1) & (distance >= 0.2)
 
 
 @dataclass(frozen=True)
 class Scene:
-    """A picture with everything that is in it and what is said about it.
+    """An image's objects, and what is needed to paint them.
 
     Attributes:
-        image: RGB picture.
-        objects: From back to front.
-        masks: The visible pixels of each object.
-        phrases: Noun phrases, true or false of the picture.
+        shapes: Objects; they do not overlap.
+        background: Two RGB colours between which the background runs, and the direction in radians.
+        noise: Standard deviation of the pixel noise, in grey levels.
+        seed: Seed of the noise.
     """
 
-    image: UInt8[np.ndarray, "size size 3"]
-    objects: tuple[Object, ...]
-    masks: Bool[np.ndarray, "objects size size"]
-    phrases: tuple[Phrase, ...]
-
-    def meant_by(self, phrase: Phrase) -> list[int]:
-        """Which objects a phrase means; empty for a negative."""
-        return [i for i, thing in enumerate(self.objects) if phrase.attributes.fits(thing.attributes)]
+    shapes: tuple[Shape, ...]
+    background: tuple[tuple[int, ...], tuple[int, ...], float]
+    noise: float
+    seed: int
 
 
-def scene(seed: int, index: int, phrases_each: int = 4, held_out: bool = False) -> Scene:
-    """The scene number `index` of a seed.
+@dataclass(frozen=True)
+class Phrase:
+    """A noun phrase about a scene.
 
-    Args:
-        seed: Names an endless series of scenes.
-        index: Which of them, from 0.
-        phrases_each: How many phrases; each is a negative with probability one half.
-        held_out: True: at least one object has a pair of colour and shape of `HELD_OUT`, and half of the phrases
-            name such a pair. False: no object and no phrase has one.
+    Attributes:
+        text: The phrase.
+        meaning: The values it asks for.
+        targets: Positions in `Scene.shapes` of the objects it means; empty for a negative.
     """
-    rng = np.random.default_rng([seed, index, int(held_out)])
-    objects = _objects(rng, held_out)
-    image, masks = render(objects, background(rng))
-    said = tuple(_phrase(rng, objects, held_out and i % 2 == 0) for i in range(phrases_each))
-    if not held_out:
-        said = tuple(_phrase(rng, objects, False) if p.attributes.held_out else p for p in said)
-    return Scene(image, objects, masks, said)
+
+    text: str
+    meaning: Meaning
+    targets: tuple[int, ...] = ()
 
 
-def background(rng: np.random.Generator, size: int = IMAGE_SIZE) -> np.ndarray:
-    """A gradient between two greyish tones with noise, float32 (size, size, 3), 0 to 255."""
-    low, high = rng.uniform(40, 200, 2)
-    tint = rng.normal(0, 8, 3)
-    direction = rng.uniform(0, 2 * np.pi)
-    line = np.arange(size, dtype=np.float32) / size - 0.5
-    slope = np.cos(direction) * line[None, :] + np.sin(direction) * line[:, None] + 0.5
-    smooth = (low + (high - low) * slope)[:, :, None] + tint
-    return (smooth + rng.standard_normal((size, size, 3), dtype=np.float32) * 6).astype(np.float32)
-
-
-def render(
-    objects: tuple[Object, ...], canvas: np.ndarray
-) -> tuple[UInt8[np.ndarray, "size size 3"], Bool[np.ndarray, "objects size size"]]:
-    """Paint objects, the last on top.
+def draw_scene(seed: int, held_out: bool = False) -> Scene:
+    """A scene of 2 to 6 shapes whose few colours and kinds make them easy to confuse.
 
     Args:
-        objects: What to paint. Objects may overlap or leave the picture.
-        canvas: Float picture (size, size, 3), 0 to 255; it is painted over.
+        seed: Everything follows from it.
+        held_out: Let held-out combinations of colour, kind and pattern occur; otherwise none does.
+    """
+    rng = random.Random(f"scene {seed}")
+    colours = rng.sample(COLOURS, rng.randint(2, 4))
+    kinds = rng.sample(KINDS, rng.randint(2, 3))
+    wanted = rng.randint(2, 6)
+    shapes: list[Shape] = []
+    for _ in range(200):
+        if len(shapes) == wanted:
+            break
+        size = rng.choice(("small", "large"))
+        values = Meaning(rng.choice(colours), rng.choice(kinds), size, rng.choice(PATTERNS))
+        radius = rng.uniform(*_RADII[size])
+        x, y = (rng.uniform(radius + 1, SIZE - radius - 1) for _ in range(2))
+        apart = all(np.hypot(x - s.x, y - s.y) > radius + s.radius + 1 for s in shapes)
+        if apart and (held_out or not values.held_out):
+            shapes.append(Shape(values, x, y, radius, rng.uniform(0, 6)))
+    first, last = (tuple(rng.randint(70, 190) for _ in range(3)) for _ in range(2))
+    return Scene(
+        tuple(shapes), (first, last, rng.uniform(0, 2 * np.pi)), rng.uniform(2, 10), rng.getrandbits(31)
+    )
+
+
+def render(scene: Scene) -> np.ndarray:
+    """Paints a scene: uint8 RGB, (SIZE, SIZE, 3)."""
+    y, x = np.mgrid[0:SIZE, 0:SIZE] + 0.5
+    first, last, angle = scene.background
+    along = (np.cos(angle) * (x / SIZE - 0.5) + np.sin(angle) * (y / SIZE - 0.5)) / np.sqrt(2) + 0.5
+    image = (1 - along[..., None]) * np.array(first) + along[..., None] * np.array(last)
+    for shape in scene.shapes:
+        mask = shape.mask()
+        image[mask] = np.array(_RGB[shape.values.colour or "red"], dtype=float)
+        ink = np.full(3, 120.0 if shape.values.colour == "white" else 235.0)
+        if shape.values.pattern == "striped":
+            image[mask & ((x + y + shape.phase) % 6 < 2.2)] = ink
+        elif shape.values.pattern == "dotted":
+            u, v = (x + shape.phase) % 6 - 3, (y + shape.phase) % 6 - 3
+            image[mask & (u * u + v * v < 2.6)] = ink
+    noise = np.random.default_rng(scene.seed).normal(0, scene.noise, image.shape)
+    return np.clip(image + noise, 0, 255).astype(np.uint8)
+
+
+def draw_phrases(scene: Scene, count: int, rng: random.Random, negatives: float = 0.5) -> list[Phrase]:
+    """Phrases about a scene.
+
+    Args:
+        scene: The scene.
+        count: How many.
+        rng: Source of the draw.
+        negatives: Expected share of phrases that mean nothing here. Most differ from an object by one value that
+            another object has.
 
     Returns:
-        The picture, and for each object the pixels where it is visible.
+        `count` phrases, each with the objects it means.
     """
-    size = len(canvas)
-    masks = np.zeros((len(objects), size, size), dtype=bool)
-    for i, thing in enumerate(objects):
-        reach = thing.radius + 1
-        left, right = max(0, int(thing.x - reach)), min(size, int(thing.x + reach) + 2)
-        top, bottom = max(0, int(thing.y - reach)), min(size, int(thing.y + reach) + 2)
-        if left >= right or top >= bottom:
-            continue
-        x = (np.arange(left, right, dtype=np.float32) + 0.5 - thing.x)[None, :]
-        y = (np.arange(top, bottom, dtype=np.float32) + 0.5 - thing.y)[:, None]
-        depth = _depth(thing, x, y)
-        cover = np.clip(depth + 0.5, 0, 1)[:, :, None]
-        patch = canvas[top:bottom, left:right]
-        patch += cover * (_paint(thing, x, y) - patch)
-        inside = depth > 0
-        masks[:i, top:bottom, left:right] &= ~inside
-        masks[i, top:bottom, left:right] = inside
-    return np.clip(np.rint(canvas), 0, 255).astype(np.uint8), masks
-
-
-def boxes(masks: Bool[np.ndarray, "objects height width"]) -> np.ndarray:
-    """Tight boxes [centre x, centre y, width, height] in pixels, float32 (objects, 4); zeros for empty masks."""
-    found = np.zeros((len(masks), 4), dtype=np.float32)
-    for i, mask in enumerate(masks):
-        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-        if len(rows):
-            x0, x1, y0, y1 = columns[0], columns[-1] + 1, rows[0], rows[-1] + 1
-            found[i] = (x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0
+    found: list[Phrase] = []
+    things = [shape.values for shape in scene.shapes]
+    while len(found) < count:
+        meaning: Meaning | None = draw_meaning(rng, rng.choice(things))
+        if rng.random() < negatives:
+            meaning = _negative(meaning, things, rng)
+        if meaning is not None:
+            targets = tuple(i for i, thing in enumerate(things) if meaning.of(thing))
+            found.append(Phrase(say(meaning, rng), meaning, targets))
     return found
 
 
-def _objects(rng: np.random.Generator, held_out: bool) -> tuple[Object, ...]:
-    colours = [str(c) for c in rng.choice(COLOURS, rng.integers(2, 5), replace=False)]
-    shapes = [str(s) for s in rng.choice(SHAPES, rng.integers(2, 4), replace=False)]
-    pairs = [(c, s) for c in colours for s in shapes]
-    if held_out:
-        rare = sorted(HELD_OUT)[rng.integers(len(HELD_OUT))]
-    else:
-        rare = None
-        pairs = [pair for pair in pairs if pair not in HELD_OUT]
-    count = int(rng.integers(2, MAX_OBJECTS + 1))
-    placed: list[Object] = []
-    while len(placed) < 2:
-        placed = []
-        for number in range(count):
-            colour, shape = rare if rare and number == 0 else pairs[rng.integers(len(pairs))]
-            size = SIZES[rng.integers(len(SIZES))]
-            texture = TEXTURES[rng.integers(len(TEXTURES))]
-            thing = _place(rng, Attributes(shape, colour, size, texture), placed)
-            if thing:
-                placed.append(thing)
-    return tuple(placed)
-
-
-def _place(rng: np.random.Generator, attributes: Attributes, others: list[Object]) -> Object | None:
-    """An object that touches no other; None if there is no room for it."""
-    radius = float(rng.uniform(*_RADIUS[str(attributes.size)]))
-    for x, y in rng.uniform(radius + 2, IMAGE_SIZE - radius - 2, (40, 2)):
-        if all(np.hypot(x - o.x, y - o.y) > radius + o.radius + 2 for o in others):
-            red, green, blue = np.asarray(_RGB[str(attributes.colour)]) + rng.normal(0, 9, 3)
-            angle, grain = float(rng.uniform(-0.22, 0.22)), float(rng.uniform(0, np.pi))
-            rgb = (float(red), float(green), float(blue))
-            return Object(attributes, float(x), float(y), radius, angle, rgb, grain)
+def _negative(meaning: Meaning, things: list[Meaning], rng: random.Random) -> Meaning | None:
+    """The meaning with one value changed so that no object has it; None where chance finds none."""
+    for _ in range(20):
+        name = rng.choice([n for n, value in meaning._asdict().items() if value is not None])
+        present = sorted({getattr(thing, name) for thing in things})
+        changed = meaning._replace(**{name: rng.choice(present if rng.random() < 0.75 else VALUES[name])})
+        if not changed.held_out and not any(changed.of(thing) for thing in things):
+            return changed
     return None
-
-
-def _depth(thing: Object, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """How far inside the outline each pixel is, in pixels (negative outside); close to it a distance."""
-    cos, sin = np.cos(thing.angle) / thing.radius, np.sin(thing.angle) / thing.radius
-    u, v = cos * x + sin * y, -sin * x + cos * y
-    shape = thing.attributes.shape
-    if shape == "circle":
-        depth = 0.92 - np.hypot(u, v)
-    elif shape == "square":
-        depth = 0.78 - np.maximum(abs(u), abs(v))
-    elif shape == "diamond":
-        depth = (1 - abs(v) - abs(u) / 0.62) * 0.527
-    elif shape == "triangle":
-        depth = 0.5 - np.maximum(v, 0.866 * abs(u) - 0.5 * v)
-    elif shape == "cross":
-        across, along = np.minimum(abs(u), abs(v)), np.maximum(abs(u), abs(v))
-        depth = np.minimum(0.33 - across, 0.95 - along)
-    else:
-        fold = 2 * np.pi / 5
-        turned = np.abs((np.arctan2(u, -v) + fold / 2) % fold - fold / 2)
-        reach = np.hypot(u, v)
-        # The edge of one point of the star runs from (1, 0) to the inner corner of radius 0.45.
-        inner = 0.45 * np.array([np.cos(fold / 2), np.sin(fold / 2)])
-        normal = np.array([inner[1], 1 - inner[0]]) / np.hypot(inner[1], 1 - inner[0])
-        depth = normal[0] - (reach * np.cos(turned) * normal[0] + reach * np.sin(turned) * normal[1])
-    return depth * thing.radius
-
-
-def _paint(thing: Object, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    colour = np.asarray(thing.rgb, dtype=np.float32)
-    texture = thing.attributes.texture
-    cos, sin = np.cos(thing.grain), np.sin(thing.grain)
-    along, across = cos * x + sin * y, -sin * x + cos * y
-    if texture == "striped":
-        dark = np.clip(np.sin(along * (2 * np.pi / 5.5)) * 2 + 0.5, 0, 1)[:, :, None]
-        return colour * (1 - 0.7 * dark)
-    if texture == "dotted":
-        period = 6.0
-        near = np.hypot((along % period) - period / 2, (across % period) - period / 2)
-        light = np.clip(2.3 - near, 0, 1)[:, :, None]
-        return colour + light * (250 - colour)
-    return np.broadcast_to(colour, (y.shape[0], x.shape[1], 3))
-
-
-def _phrase(rng: np.random.Generator, objects: tuple[Object, ...], rare: bool) -> Phrase:
-    """A true phrase or, half of the time, a false one; `rare`: naming a held-out pair of colour and shape."""
-    things = [thing.attributes for thing in objects]
-    positive = rng.random() < 0.5
-    for _ in range(200):
-        chosen = things[rng.integers(len(things))]
-        wanted = draw_attributes(rng, chosen)
-        if rare:
-            wanted = replace(wanted, shape=chosen.shape, colour=chosen.colour)
-        if not positive:
-            wanted = _changed(rng, wanted, things)
-        if wanted.held_out == rare and any(map(wanted.fits, things)) == positive:
-            return Phrase(say(wanted, rng), wanted)
-    # Every attempt to change an attribute was true of some object: say something else that is false.
-    while True:
-        wanted = draw_attributes(rng, any_attributes(rng))
-        if wanted.held_out == rare and not any(map(wanted.fits, things)):
-            return Phrase(say(wanted, rng), wanted)
-
-
-def _changed(rng: np.random.Generator, wanted: Attributes, things: list[Attributes]) -> Attributes:
-    """One named attribute changed, mostly to a value that another object of the scene has."""
-    named = [name for name, value in zip(VALUES, astuple(wanted), strict=True) if value]
-    name = named[rng.integers(len(named))]
-    present = [getattr(thing, name) for thing in things]
-    options = present if rng.random() < 0.8 else VALUES[name]
-    return replace(wanted, **{name: str(options[rng.integers(len(options))])})

@@ -93,7 +93,7 @@ def say(meaning: Meaning, rng: random.Random) -> str:
     if rng.random() < 0.25:
         rng.shuffle(front)
     rng.shuffle(clauses)
-    if rng.random() < 0.06 and meaning.kind:  # a long way to say it
+    if rng.random() < 0.1 and meaning.kind:  # a long way to say it
         opening = rng.choice(("one of the", "every one of the", "any of the"))
         article, noun = opening, rng.choice(_PLURALS[meaning.kind])
         clauses = [c.replace("that is", "that are") for c in clauses]

@@ -1,0 +1,1 @@
+"""litetext: the text side of promptable segmentation, small, measured and shippable."""

@@ -1,0 +1,7 @@
+"""`python -m litetext` is the `litetext` command."""
+
+import sys
+
+from litetext.cli import main
+
+sys.exit(main())

@@ -1,0 +1,181 @@
+"""Training and teacher throughput, against loops that work as the reference trainer does."""
+
+import random
+import resource
+import time
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from litetext.data.prompt_datamodule import PromptBatch, PromptDataModule, PromptDataset
+from litetext.data.prompts import read_prompts
+from litetext.losses import consistency, masked_cosine, masked_mse, pool
+from litetext.models.mobileclip import MobileClipText
+from litetext.models.sam3_text import Sam3TextEncoder
+from litetext.modules.distill import DistillModule
+from litetext.tokenizer import Tokenizer
+
+CONTEXT = 16
+
+
+class _Reference:
+    """The reference step: tokenize strings, pad to the context, one pass for prompts, one for shuffled prompts."""
+
+    def __init__(self, preset: Literal["s0", "s1", "l"], prompts: list[str], features: Tensor) -> None:
+        self.student = MobileClipText(preset, CONTEXT, padding="reference")
+        self.tokenizer = Tokenizer(CONTEXT)
+        self.prompts, self.features = prompts, features
+        self.optimizer = _adamw(self.student)
+        self.rng = random.Random(0)
+
+    def _words(self, prompt: str) -> str:
+        words = prompt.split()
+        self.rng.shuffle(words)
+        return " ".join(words)
+
+    def batch(self, start: int, size: int) -> int:
+        chosen = self.prompts[start : start + size]
+        tokens = self.tokenizer(chosen, CONTEXT)
+        features = self.student(*tokens)
+        target = self.features[start : start + size]
+        loss = masked_mse(features, target, tokens.mask).mean()
+        loss = loss + 2.0 * masked_cosine(features, target, tokens.mask).mean()
+        shuffled = self.student(*self.tokenizer([self._words(p) for p in chosen], CONTEXT))
+        loss = loss + 0.1 * consistency(pool(features), pool(shuffled)).mean()
+        (loss / 2).backward()
+        return len(chosen)
+
+
+def _adamw(student: torch.nn.Module) -> torch.optim.AdamW:
+    return torch.optim.AdamW([p for p in student.parameters() if p.requires_grad], lr=1e-4, weight_decay=0.05)
+
+
+def _step(student: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)
+    optimizer.step()
+    optimizer.zero_grad()
+
+
+def bench_train(
+    prompts: str, preset: Literal["s0", "s1", "l"], batches: int, rounds: int, batch_size: int, threads: int | None
+) -> dict[str, Any]:
+    """Prompts a second of training in float32 with consistency, ours and the reference loop's in turn.
+
+    Both make an optimizer step (clipping, AdamW) every two batches; teacher features are random and at hand in
+    both, read as they would be: ours by valid token in half precision, the reference's padded.
+
+    Args:
+        prompts: Corpus.
+        preset: Student tower.
+        batches: Batches a round.
+        rounds: Rounds; the fastest counts.
+        batch_size: Prompts a batch.
+        threads: CPU threads, or None for torch's own choice.
+
+    Returns:
+        Figures by name.
+    """
+    if threads is not None:
+        torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    data = PromptDataModule({"prompts": prompts}, CONTEXT, batch_size=batch_size)
+    data.setup("fit")
+    need = batches * batch_size
+    if len(data.train) < need:
+        raise ValueError(f"--prompts {prompts} gives {len(data.train)} training prompts; {need} are needed")
+    module = DistillModule(MobileClipText(preset, CONTEXT), teacher="random:0")
+    optimizer = _adamw(module.student)
+    loader = data.train_dataloader()
+    drawn = [data.prompts[i] for i in random.Random(1).sample(data.train, need)]
+    features = torch.randn(need, CONTEXT, module.student.width)
+    reference = _Reference(preset, drawn, features)
+    dataset = loader.dataset
+    if not isinstance(dataset, PromptDataset):
+        raise ValueError("the training loader does not read prompts")
+
+    def ours() -> tuple[int, float]:
+        order = list(loader.batch_sampler or [])[:batches]
+        done, began = 0, time.perf_counter()
+        for number, positions in enumerate(order, 1):
+            batch = _with_features(dataset.__getitems__(positions), module.student.width)
+            (module.total(module.losses(batch)).mean() / 2).backward()
+            done += len(positions)
+            if number % 2 == 0:
+                _step(module.student, optimizer)
+        return done, time.perf_counter() - began
+
+    def theirs() -> tuple[int, float]:
+        done, began = 0, time.perf_counter()
+        for number in range(batches):
+            done += reference.batch(number * batch_size, batch_size)
+            if number % 2 == 1:
+                _step(reference.student, reference.optimizer)
+        return done, time.perf_counter() - began
+
+    rates: dict[str, list[float]] = {"ours": [], "reference": []}
+    for _ in range(rounds):
+        for name, loop in (("ours", ours), ("reference", theirs)):
+            done, seconds = loop()
+            rates[name].append(done / seconds)
+    lengths = [len(data.rows[i]) for i in data.train]
+    return {
+        "student": preset,
+        "threads": torch.get_num_threads(),
+        "mean tokens": sum(lengths) / len(lengths),
+        "prompts/s": max(rates["ours"]),
+        "reference prompts/s": max(rates["reference"]),
+        "ratio": max(rates["ours"]) / max(rates["reference"]),
+        "peak memory MB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
+
+
+def _with_features(batch: PromptBatch, width: int) -> PromptBatch:
+    return batch._replace(features=torch.randn(*batch.tokens.ids.shape, width).half())
+
+
+def bench_teacher(prompts: str, count: int, rounds: int, threads: int | None) -> dict[str, Any]:
+    """Prompts a second through a teacher of SAM3's size with random weights, unpadded against padded to 32.
+
+    Args:
+        prompts: Corpus.
+        count: Prompts to encode.
+        rounds: Rounds; the fastest counts.
+        threads: CPU threads, or None for torch's own choice.
+
+    Returns:
+        Figures by name, with the largest difference of a feature.
+    """
+    if threads is not None:
+        torch.set_num_threads(threads)
+    teacher = Sam3TextEncoder.random(0)
+    tokenizer = Tokenizer(teacher.context_length)
+    found = read_prompts("prompts", prompts).prompts
+    drawn = random.Random(0).sample(found, min(count, len(found)))
+    rows = tokenizer.encode(drawn)
+    seconds: dict[str, list[float]] = {"unpadded": [], "padded": []}
+    worst = 0.0
+    for _ in range(rounds):
+        began = time.perf_counter()
+        unpadded = teacher.encode(rows)
+        seconds["unpadded"].append(time.perf_counter() - began)
+        began = time.perf_counter()
+        padded = [_padded(teacher, tokenizer, drawn[i : i + 64]) for i in range(0, len(drawn), 64)]
+        seconds["padded"].append(time.perf_counter() - began)
+        flat = [feature for batch in padded for feature in batch]
+        pairs = zip(unpadded, flat, strict=True)
+        worst = max(worst, *(float((a - b[: len(a)]).abs().max()) for a, b in pairs))
+    return {
+        "prompts": len(drawn),
+        "mean tokens": sum(map(len, rows)) / len(rows),
+        "unpadded prompts/s": len(drawn) / min(seconds["unpadded"]),
+        "padded prompts/s": len(drawn) / min(seconds["padded"]),
+        "ratio": min(seconds["padded"]) / min(seconds["unpadded"]),
+        "largest difference": worst,
+    }
+
+
+def _padded(teacher: Sam3TextEncoder, tokenizer: Tokenizer, prompts: list[str]) -> Tensor:
+    # Every position is computed, as SAM3 does: the lengths say that none is padding.
+    tokens = tokenizer(prompts, teacher.context_length)
+    return teacher(tokens.ids, torch.full_like(tokens.lengths, teacher.context_length))

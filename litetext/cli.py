@@ -1,0 +1,74 @@
+"""The `litetext` command. Only the standard library is imported here, so that `--help` answers at once."""
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+LIGHTNING_COMMANDS = {
+    "fit": "train: distil a student, or train the tiny SAM3 (LightningCLI)",
+    "validate": "score a checkpoint on the held-out prompts (LightningCLI)",
+    "test": "score a checkpoint on the config's test data (LightningCLI)",
+    "predict": "encode ahead of time, for example the teacher features that fit reads (LightningCLI)",
+}
+PLAIN_COMMANDS = {
+    "bench": ("litetext.bench.command", "measure speed against a plain reference in one run"),
+}
+# By name, not by class: importing the classes would cost seconds.
+_USER_ERRORS = {"ValueError", "ArgumentError", "MisconfigurationException", "FileNotFoundError", "OSError"}
+
+
+def _help() -> str:
+    rows = {**LIGHTNING_COMMANDS, **{name: text for name, (_, text) in PLAIN_COMMANDS.items()}}
+    lines = "\n".join(f"  {name:<10}{text}" for name, text in rows.items())
+    return (
+        "usage: litetext COMMAND [--config NAME_OR_PATH ...] [options]\n\n"
+        "Make the text side of promptable segmentation small, measured and shippable.\n\n"
+        f"commands:\n{lines}\n\n"
+        "`litetext COMMAND --help` lists the options of a command. Start with:\n"
+        "  litetext fit --config quickstart.yaml\n"
+        "Errors are one line; LITETEXT_DEBUG=1 shows the traceback."
+    )
+
+
+def _dispatch(argv: Sequence[str]) -> int:
+    command, rest = argv[0], list(argv[1:])
+    if command in PLAIN_COMMANDS:
+        return importlib.import_module(PLAIN_COMMANDS[command][0]).run(rest) or 0
+    if command in LIGHTNING_COMMANDS:
+        return importlib.import_module("litetext.lightning_cli").run(command, rest) or 0
+    known = ", ".join([*LIGHTNING_COMMANDS, *PLAIN_COMMANDS])
+    raise ValueError(f"unknown command {command!r}; choose from {known}")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command.
+
+    Args:
+        argv: Arguments without the program's name; those of the process by default.
+
+    Returns:
+        The exit code: 0, or 2 after an error of the user's, which is printed as one line.
+    """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if not argv or argv[0] in ("-h", "--help"):
+        print(_help())
+        return 0 if argv else 2
+    if argv[0] == "--version":
+        print(importlib.import_module("importlib.metadata").version("litetext"))
+        return 0
+    try:
+        return _dispatch(argv)
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    except Exception as error:
+        names = {kind.__name__ for kind in type(error).__mro__}
+        if os.environ.get("LITETEXT_DEBUG") == "1" or not names & _USER_ERRORS:
+            raise
+        if os.environ.get("LOCAL_RANK", "0") == "0":  # one line a run, not one a process
+            print("litetext: error: " + " ".join(str(error).split()), file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

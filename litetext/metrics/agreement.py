@@ -1,0 +1,135 @@
+"""How closely a student follows its teacher on held-out prompts: cosine, neighbours, drift under permutation."""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn.functional import cosine_similarity, normalize
+from torchmetrics import Metric
+from torchmetrics.utilities import dim_zero_cat
+
+
+def nearest_neighbours(features: Float[Tensor, "n d"], chunk: int = 1024) -> Int[Tensor, " n"]:
+    """For each row, the other row with the highest cosine.
+
+    Args:
+        features: Pooled features, (N, D), N at least 2.
+        chunk: Rows compared with all others at a time; bounds the memory to chunk x N.
+
+    Returns:
+        Row indices, (N,).
+    """
+    unit = normalize(features.float(), dim=-1)
+    found = []
+    for start in range(0, len(unit), chunk):
+        similarity = unit[start : start + chunk] @ unit.T
+        rows = torch.arange(len(similarity), device=unit.device)
+        similarity[rows, rows + start] = -torch.inf
+        found.append(similarity.argmax(1))
+    return torch.cat(found)
+
+
+def neighbour_agreement(student: Float[Tensor, "n d"], teacher: Float[Tensor, "n d"]) -> Tensor:
+    """Share of prompts whose nearest other prompt is the same for the student as for the teacher.
+
+    Args:
+        student: Pooled student features, (N, D).
+        teacher: Pooled teacher features, (N, E).
+
+    Returns:
+        A scalar in [0, 1]; 0 with fewer than 3 prompts, where there is nothing to choose.
+    """
+    if len(student) < 3:
+        return torch.zeros(())
+    return (nearest_neighbours(student) == nearest_neighbours(teacher)).float().mean().cpu()
+
+
+class Agreement(Metric):
+    """Student against teacher on held-out prompts.
+
+    States are gathered by concatenation, and a prompt that several ranks or a padded sampler saw counts once,
+    so the values do not depend on batches or on the world size. `compute` returns
+
+    - `cosine`: mean over prompts of the mean cosine over their valid tokens;
+    - `pooled_cosine`: mean cosine of the features pooled over valid tokens;
+    - `agreement`: share of prompts with the teacher's nearest neighbour (`neighbour_agreement`);
+    - `drift`, `teacher_drift`: mean 1 - cosine between the pooled features of a prompt and of its
+    attribute-noun
+      permutation, over the prompts that have one; 0 where none has.
+
+    All are 0 when nothing was seen.
+    """
+
+    full_state_update = False
+    index: list[Tensor]
+    cosine: list[Tensor]
+    student: list[Tensor]
+    teacher: list[Tensor]
+    drift: list[Tensor]
+    teacher_drift: list[Tensor]
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name in ("index", "cosine", "student", "teacher", "drift", "teacher_drift"):
+            self.add_state(name, default=[], dist_reduce_fx="cat")
+
+    def update(
+        self,
+        index: Int[Tensor, " b"],
+        cosine: Float[Tensor, " b"],
+        student: Float[Tensor, "b d"],
+        teacher: Float[Tensor, "b d"],
+        student_permuted: Float[Tensor, "b d"],
+        teacher_permuted: Float[Tensor, "b d"],
+        permuted: Tensor,
+    ) -> None:
+        """Adds prompts.
+
+        Args:
+            index: Each prompt's number, by which repeated prompts are recognised, (B,).
+            cosine: Mean cosine over the prompt's valid tokens, (B,).
+            student: Pooled student features of the prompts, (B, D).
+            teacher: Pooled teacher features of the prompts, (B, D).
+            student_permuted: Pooled student features of the permutations, (B, D).
+            teacher_permuted: Pooled teacher features of the permutations, (B, D).
+            permuted: Whether the permutation differs from the prompt, (B,) bool.
+        """
+        self.index.append(index)
+        self.cosine.append(cosine.float())
+        self.student.append(student.float())
+        self.teacher.append(teacher.float())
+        nothing = torch.full_like(cosine, torch.nan, dtype=torch.float32)
+        for state, plain, other in (
+            (self.drift, student, student_permuted),
+            (self.teacher_drift, teacher, teacher_permuted),
+        ):
+            distance = 1 - cosine_similarity(plain.float(), other.float(), dim=-1)
+            state.append(torch.where(permuted, distance, nothing))
+
+    def gathered(self) -> dict[str, Tensor]:
+        """All states by name, each prompt once, in the order of their numbers; empty when nothing was seen."""
+        if not len(self.index):
+            return {}
+        index = dim_zero_cat(self.index)
+        order = torch.argsort(index, stable=True)
+        first = torch.ones_like(order, dtype=torch.bool)
+        first[1:] = index[order][1:] != index[order][:-1]
+        keep = order[first]
+        names = ("index", "cosine", "student", "teacher", "drift", "teacher_drift")
+        return {name: dim_zero_cat(getattr(self, name))[keep] for name in names}
+
+    def compute(self) -> dict[str, Tensor]:
+        """The values listed in the class docstring, as scalars."""
+        seen = self.gathered()
+        if not seen:
+            return {
+                name: torch.zeros(())
+                for name in ("cosine", "pooled_cosine", "agreement", "drift", "teacher_drift")
+            }
+        pooled = cosine_similarity(seen["student"], seen["teacher"], dim=-1)
+        return {
+            "cosine": seen["cosine"].double().mean().float(),
+            "pooled_cosine": pooled.double().mean().float(),
+            "agreement": neighbour_agreement(seen["student"], seen["teacher"]),
+            "drift": seen["drift"].nanmean().nan_to_num(0),
+            "teacher_drift": seen["teacher_drift"].nanmean().nan_to_num(0),
+        }

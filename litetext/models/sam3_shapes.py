@@ -1,0 +1,208 @@
+"""A SAM3 of 4.4 million parameters for images of 112 pixels: transformers' own classes at a hundredth of the size.
+
+`forward_phrases` composes the published forward pass from its submodules, so that the vision tower runs once per
+image and every decoder layer's output can be supervised. Text-only detection keeps the geometry token that Meta's
+SAM3 always appends (`transformers` leaves it out when no box is given).
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor, nn
+from transformers import Sam3Config, Sam3Model
+
+IMAGE_SIZE = 112
+QUERIES = 16
+
+
+def tiny_config(image_size: int = IMAGE_SIZE, width: int = 64, vision_layers: int = 4, layers: int = 2) -> Sam3Config:
+    """The configuration of the tiny SAM3.
+
+    Args:
+        image_size: Side of the square images in pixels, a multiple of 8.
+        width: Feature size of everything but the vision tower, a multiple of 8.
+        vision_layers: Blocks of the vision tower.
+        layers: Layers of the DETR encoder and of its decoder.
+    """
+    head = {"num_attention_heads": 4, "hidden_size": width}
+    return Sam3Config(
+        vision_config={
+            "backbone_config": {
+                "model_type": "sam3_vit_model",
+                "hidden_size": 96,
+                "intermediate_size": 288,
+                "num_hidden_layers": vision_layers,
+                "num_attention_heads": 4,
+                "image_size": image_size,
+                "pretrain_image_size": image_size,
+                "patch_size": 8,
+                "window_size": image_size // 8,
+                "global_attn_indexes": list(range(vision_layers)),
+            },
+            "fpn_hidden_size": width,
+            "scale_factors": [4.0, 2.0, 1.0, 0.5],  # the first gives masks of a half, the third feeds the DETR
+        },
+        text_config={
+            "model_type": "clip_text_model",
+            "vocab_size": 49408,
+            "hidden_size": width,
+            "intermediate_size": 4 * width,
+            "projection_dim": width,
+            "num_hidden_layers": 3,
+            "num_attention_heads": 4,
+            "max_position_embeddings": 32,
+            "hidden_act": "gelu",
+        },
+        geometry_encoder_config={**head, "num_layers": 1, "intermediate_size": 3 * width, "dropout": 0.0, "roi_size": 2},
+        detr_encoder_config={**head, "num_layers": layers, "intermediate_size": 3 * width, "dropout": 0.0},
+        detr_decoder_config={
+            **head, "num_layers": layers, "intermediate_size": 3 * width, "dropout": 0.0, "num_queries": QUERIES
+        },
+        mask_decoder_config={**head, "num_upsampling_stages": 2},
+    )
+
+
+def tiny_sam3(config: Sam3Config | None = None) -> Sam3Model:
+    """A tiny SAM3 with initial weights that train: Xavier, and queries that start on a grid looking into their boxes."""
+    model = Sam3Model(config or tiny_config())
+    for name, module in model.named_modules():
+        if isinstance(module, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)):
+            nn.init.xavier_uniform_(module.weight)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.Embedding) and "token_embedding" in name:
+            nn.init.normal_(module.weight, std=0.3)
+        elif isinstance(module, nn.Embedding) and "position_embedding" in name:
+            nn.init.normal_(module.weight, std=0.1)
+    decoder = model.detr_decoder
+    with torch.no_grad():
+        side = round(decoder.query_embed.num_embeddings**0.5)
+        centres = (torch.arange(side) + 0.5) / side
+        grid = torch.stack(torch.meshgrid(centres, centres, indexing="xy"), -1).flatten(0, 1)
+        boxes = torch.cat([grid, torch.full_like(grid, 0.3)], 1)[: decoder.query_embed.num_embeddings]
+        decoder.reference_points.weight[: len(boxes)] = torch.logit(boxes)
+        decoder.query_embed.weight.copy_(torch.randn(1, decoder.query_embed.embedding_dim) * 0.1)
+        for mlp in (decoder.box_rpb_embed_x, decoder.box_rpb_embed_y):
+            _look_inside(mlp)
+        nn.init.zeros_(decoder.box_head.layer3.weight)
+    return model
+
+
+def _look_inside(mlp: nn.Module) -> None:
+    # The bias sees signed log distances (to the low and to the high edge). relu(-low) + relu(high) is positive
+    # outside the box only, so a negative last layer turns attention away from there.
+    first, last = [m for m in mlp.modules() if isinstance(m, nn.Linear)]
+    first.weight.mul_(0.1)
+    first.weight[0], first.weight[1] = torch.tensor([-1.0, 0.0]), torch.tensor([0.0, 1.0])
+    first.bias.zero_()
+    last.weight.mul_(0.1)
+    steepness = torch.tensor([4.0, 8.0, 8.0, 12.0])  # a head each looks more or less closely
+    last.weight[:, :2] = -steepness[torch.arange(len(last.weight)) % 4, None]
+
+
+@dataclass(frozen=True)
+class PhraseOutputs:
+    """Detections for N phrases, Q queries, K decoder layers, masks of h x w.
+
+    Attributes:
+        logits: Score of each query before the sigmoid, (K, N, Q).
+        boxes: cx, cy, w, h in 0..1, (K, N, Q, 4); from the last refinement of each layer.
+        presence: Whether the phrase means anything, before the sigmoid, (K, N).
+        masks: Mask logits of the last layer, (M, Q, h, w), M = N unless fewer were asked for.
+        semantic: Logits of the union of all meant pixels, (M, h, w).
+        text: Text features, (N, L, D).
+        cells: Vision features of the level that the DETR reads, (B, D, h/4, w/4).
+    """
+
+    logits: Float[Tensor, "k n q"]
+    boxes: Float[Tensor, "k n q 4"]
+    presence: Float[Tensor, "k n"]
+    masks: Float[Tensor, "m q h w"]
+    semantic: Float[Tensor, "m h w"]
+    text: Float[Tensor, "n l d"]
+    cells: Float[Tensor, "b d y x"]
+
+
+def forward_phrases(
+    model: Sam3Model,
+    pixels: Float[Tensor, "b 3 s s"],
+    image: Int64[Tensor, " n"],
+    ids: Int64[Tensor, "n l"],
+    mask: Bool[Tensor, "n l"],
+    masks_for: Int64[Tensor, " m"] | None = None,
+) -> PhraseOutputs:
+    """Detects what phrases mean in their images; equal to `Sam3Model.forward` with one ignored box.
+
+    Args:
+        model: The SAM3.
+        pixels: Normalised images, (B, 3, S, S).
+        image: Which image each phrase is about, (N,).
+        ids: Token ids of the phrases, (N, L).
+        mask: Valid tokens, (N, L).
+        masks_for: The phrases whose masks are wanted, (M,); all by default. Masks are most of the cost.
+
+    Returns:
+        The detections.
+    """
+    text, levels, places = encode_both(model, pixels, ids, mask)
+    token = _geometry_token(model, levels[-1], places[-1])[image]
+    prompt = torch.cat([text, token], 1)
+    valid = torch.cat([mask, mask.new_ones(len(mask), 1)], 1)
+    encoded = model.detr_encoder(
+        vision_features=[levels[-1][image]],
+        text_features=prompt,
+        vision_pos_embeds=[places[-1].expand_as(levels[-1])[image]],
+        text_mask=valid,
+    )
+    decoder = model.detr_decoder
+    decoded = decoder(
+        vision_features=encoded.last_hidden_state,
+        text_features=encoded.text_features,
+        vision_pos_encoding=encoded.pos_embeds_flattened,
+        text_mask=valid,
+        spatial_shapes=encoded.spatial_shapes,
+    )
+    hidden = decoded.intermediate_hidden_states
+    start = decoded.reference_boxes.clamp(0, 1)
+    eps = 1e-3
+    inverse = torch.log(start.clamp(min=eps) / (1 - start).clamp(min=eps))
+    chosen = slice(None) if masks_for is None else masks_for
+    masks = model.mask_decoder(
+        decoder_queries=hidden[-1][chosen],
+        backbone_features=[level[image[chosen]] for level in levels],
+        encoder_hidden_states=encoded.last_hidden_state[chosen],
+        prompt_features=prompt[chosen],
+        prompt_mask=valid[chosen],
+    )
+    return PhraseOutputs(
+        logits=model.dot_product_scoring(
+            decoder_hidden_states=hidden, text_features=encoded.text_features, text_mask=valid
+        ).squeeze(-1),
+        boxes=(inverse + decoder.box_head(hidden)).sigmoid(),
+        presence=decoded.presence_logits.squeeze(-1),
+        masks=masks.pred_masks,
+        semantic=masks.semantic_seg.squeeze(1),
+        text=text,
+        cells=levels[-1],
+    )
+
+
+def encode_both(
+    model: Sam3Model, pixels: Float[Tensor, "b 3 s s"], ids: Int64[Tensor, "n l"], mask: Bool[Tensor, "n l"]
+) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+    """Text features (N, L, D), and of the vision levels the features and the position encodings."""
+    vision = model.vision_encoder(pixels)
+    text = model.get_text_features(input_ids=ids, attention_mask=mask.long(), return_dict=True).pooler_output
+    return text, list(vision.fpn_hidden_states[:-1]), list(vision.fpn_position_encoding[:-1])
+
+
+def _geometry_token(model: Sam3Model, features: Tensor, places: Tensor) -> Tensor:
+    """The geometry encoder's token for an image without boxes, (B, 1, D)."""
+    encoder = model.geometry_encoder
+    prompt = encoder.cls_embed.weight.unsqueeze(0).expand(len(features), -1, -1)
+    prompt = encoder.prompt_layer_norm(encoder.final_proj(prompt))
+    flat, where = (t.expand_as(features).flatten(2).transpose(1, 2) for t in (features, places))
+    for layer in encoder.layers:
+        prompt = layer(prompt_feats=prompt, vision_feats=flat, vision_pos_encoding=where, prompt_mask=None)
+    return encoder.output_layer_norm(prompt)

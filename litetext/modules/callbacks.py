@@ -1,0 +1,90 @@
+"""Callbacks every run has: randomness that can be resumed, and a last checkpoint that survives a signal."""
+
+import signal
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
+
+
+class StepSeed(Callback):
+    """Makes the randomness of a training step a function of (seed, step, rank), so that nothing need be saved."""
+
+    _seed = 0
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Remembers the run's seed."""
+        self._seed = torch.initial_seed()
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Seeds torch for this micro-batch."""
+        position = (trainer.global_step * trainer.accumulate_grad_batches + batch_idx % trainer.accumulate_grad_batches)
+        torch.manual_seed(self._seed * 1_000_003 + position * trainer.world_size + trainer.global_rank)
+
+
+class LastCheckpoint(Checkpoint):
+    """Keeps `last.ckpt`, from which `--ckpt_path last` continues bit for bit.
+
+    It is written every few steps, at the end, and on SIGINT or SIGTERM after the step at hand; then the process
+    ends with 128 + the signal's number.
+    """
+
+    def __init__(self, dirpath: str = "checkpoints/run", every_n_steps: int = 500):
+        """Args are jsonargparse's.
+
+        Args:
+            dirpath: Folder of the checkpoint.
+            every_n_steps: Optimizer steps between two writes.
+        """
+        if every_n_steps < 1:
+            raise ValueError(f"last.every_n_steps is {every_n_steps}; it must be at least 1")
+        self.path = str(Path(dirpath) / "last.ckpt")
+        self.every_n_steps = every_n_steps
+        self._signal: int | None = None
+        self._old: dict[int, Any] = {}
+        self._saved = -1
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Takes over SIGINT and SIGTERM until training ends."""
+        self._saved = trainer.global_step
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._old[number] = signal.signal(number, self._note)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Saves when it is time, only where no half-accumulated gradient would be lost."""
+        at_boundary = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
+        if not at_boundary and not trainer.is_last_batch:
+            return
+        stop = trainer.strategy.reduce_boolean_decision(self._signal is not None, all=False)
+        if stop or trainer.global_step - self._saved >= self.every_n_steps:
+            self._save(trainer)
+        if stop:
+            raise SystemExit(128 + (self._signal or signal.SIGTERM))
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Saves the finished run."""
+        self._save(trainer)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Gives the signals back."""
+        self._restore()
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Gives the signals back."""
+        self._restore()
+
+    def _save(self, trainer: Trainer) -> None:
+        trainer.save_checkpoint(self.path)
+        self._saved = trainer.global_step
+
+    def _note(self, number: int, frame: Any) -> None:
+        self._signal = number
+
+    def _restore(self) -> None:
+        for number, old in self._old.items():
+            signal.signal(number, old)
+        self._old.clear()

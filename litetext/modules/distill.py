@@ -1,0 +1,384 @@
+"""DistillModule: a frozen SAM3 text encoder teaches a compact student, on tokens."""
+
+import math
+from typing import Any, Literal
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+from torchmetrics import MeanMetric
+
+from litetext.data.features import FeatureError, FeatureManifest, FeatureStore, store_path
+from litetext.data.prompt_datamodule import PromptBatch, PromptDataModule
+from litetext.losses import consistency, masked_cosine, masked_mse, pool
+from litetext.metrics.agreement import Agreement
+from litetext.models.mobileclip import MobileClipText
+from litetext.models.sam3_text import Sam3TextEncoder
+from litetext.modules import distill_report
+from litetext.shipped import shipped
+
+PARTS = ("mse", "cosine_distance", "consistency")
+
+
+class DistillModule(LightningModule):
+    """Distils SAM3's text encoder into a student: L = MSE + 2.0 cosine + 0.1 consistency (paper, equation 6).
+
+    Args:
+        student: The student's tower.
+        teacher: SAM3 checkpoint whose text encoder teaches: a transformers folder, a hub id such as
+            `facebook/sam3`, Meta's `sam3.pt`, the shipped `checkpoints/sam3-tiny`, or `random:SEED` for random
+            weights of SAM3's size (to measure speed; it knows nothing).
+        teacher_features: `stored` encodes every prompt once before training and keeps the features on disk,
+            `live` runs the teacher in every step.
+        features_dir: Folder of the feature stores; each corpus, tokenizer and teacher has its own below it.
+        teacher_batch_tokens: Tokens the teacher encodes at once; bounds its memory.
+        cosine_weight: Weight of the cosine loss.
+        consistency_weight: Weight of the permutation consistency; 0.1 for S0 and S1, 0.05 for L in the paper.
+        consistency_padding: Average padding into the pooled features as the reference trainer does; only for a
+            student with `padding: reference`.
+        lr: Base learning rate, for 512 prompts a step when `scale_lr` is on.
+        scale_lr: Multiply the learning rates by prompts per optimizer step / 512, as the reference does.
+        weight_decay: Decay of matrices; vectors and biases are not decayed.
+        warmup_epochs: Epochs of linear warm-up.
+        warmup_lr: Learning rate at the first step.
+        min_lr: Learning rate at the last step.
+
+    Raises:
+        ValueError: If an option is out of its range.
+    """
+
+    def __init__(
+        self,
+        student: MobileClipText,
+        teacher: str = "facebook/sam3",
+        teacher_features: Literal["stored", "live"] = "stored",
+        features_dir: str = "checkpoints/features",
+        teacher_batch_tokens: int = 8192,
+        cosine_weight: float = 2.0,
+        consistency_weight: float = 0.1,
+        consistency_padding: bool = False,
+        lr: float = 5e-3,
+        scale_lr: bool = True,
+        weight_decay: float = 0.05,
+        warmup_epochs: float = 10,
+        warmup_lr: float = 1e-6,
+        min_lr: float = 1e-5,
+    ) -> None:
+        super().__init__()
+        for name, value in (("cosine_weight", cosine_weight), ("consistency_weight", consistency_weight)):
+            if not value >= 0:
+                raise ValueError(f"model.{name} is {value}; a loss weight cannot be negative")
+        if not lr > 0:
+            raise ValueError(f"model.lr is {lr}; it must be positive")
+        if consistency_padding and student.padding != "reference":
+            raise ValueError("model.consistency_padding averages padding; it needs a student with padding: reference")
+        self.save_hyperparameters(ignore=["student"])
+        self.student = student
+        self.teacher: nn.Module | None = None
+        self.teacher_path = teacher
+        self.teacher_features = teacher_features
+        self.features_dir, self.teacher_batch_tokens = features_dir, teacher_batch_tokens
+        self.cosine_weight, self.consistency_weight = cosine_weight, consistency_weight
+        self.consistency_padding = consistency_padding
+        self.lr, self.scale_lr, self.weight_decay = lr, scale_lr, weight_decay
+        self.warmup_epochs, self.warmup_lr, self.min_lr = warmup_epochs, warmup_lr, min_lr
+        self.agreement = Agreement()
+        self.val_losses = nn.ModuleDict({name: MeanMetric() for name in (*PARTS, "loss")})
+        self.scores: dict[str, float] = {}
+        self.teacher_parameters = 0
+
+    # Teacher
+
+    @property
+    def prompts(self) -> PromptDataModule:
+        """The datamodule of the run.
+
+        Raises:
+            ValueError: If the run has another kind of data.
+        """
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        if not isinstance(data, PromptDataModule):
+            raise ValueError(f"DistillModule reads a PromptDataModule; data.class_path names {type(data).__name__}")
+        return data
+
+    def setup(self, stage: str) -> None:
+        """Checks that data and student fit, and fills or opens the store of teacher features."""
+        data = self.prompts
+        if data.context_length > self.student.context_length:
+            raise ValueError(
+                f"data.context_length is {data.context_length}, but the student has {self.student.context_length} "
+                "positions; set both to the same number"
+            )
+        if self.student.padding == "reference":
+            data.fixed_length = self.student.context_length
+        # One process a machine reads the teacher; the others learn the store's folder from the first.
+        found = self._prepare_teacher(data) if self.trainer.local_rank == 0 else None
+        found = self.trainer.strategy.broadcast(found)
+        if found is None:
+            raise ValueError(f"model.teacher {self.teacher_path} could not be read on the first process")
+        folder, self.teacher_parameters = found
+        if self.teacher_features == "stored" and data.store is None:
+            data.store = FeatureStore.open(folder)
+        if self.teacher_features == "live" and self.teacher is None:
+            self._check_width(self._load_teacher())
+
+    def _load_teacher(self) -> Sam3TextEncoder:
+        name, _, seed = self.teacher_path.partition(":")
+        if name == "random" and seed.isdigit():
+            return Sam3TextEncoder.random(int(seed))
+        return Sam3TextEncoder.from_pretrained(shipped(self.teacher_path))
+
+    def _check_width(self, teacher: Sam3TextEncoder) -> None:
+        if teacher.width != self.student.width:
+            raise ValueError(
+                f"the teacher's features have {teacher.width} values and the student's {self.student.width}; "
+                f"set model.student.init_args.width to {teacher.width}"
+            )
+        if self.teacher_features == "live":
+            self.teacher = teacher.to(self.trainer.strategy.root_device)
+
+    def _prepare_teacher(self, data: PromptDataModule) -> tuple[str, int]:
+        teacher = self._load_teacher()
+        count = sum(p.numel() for p in teacher.parameters())
+        self._check_width(teacher)
+        if self.teacher_features == "live":
+            return "", count
+        rows = data.feature_rows()
+        origin = {
+            "teacher": teacher.fingerprint,
+            "tokenizer": data.tokenizer.fingerprint,
+            "context_length": data.context_length,
+            "width": teacher.width,
+        }
+        folder = store_path(self.features_dir, FeatureManifest.of(rows, **origin))
+        teacher.to(self.trainer.strategy.root_device)
+
+        def encode(chunk: Any) -> list[Tensor]:
+            return [feature.cpu() for feature in teacher.encode(chunk)]
+
+        try:
+            data.store = FeatureStore.fill(folder, rows, encode, **origin)
+        except FeatureError as error:
+            raise ValueError(f"the teacher's features of the prompt {_short(data.feature_prompt(error.row))}: {error}")
+        return str(folder), count
+
+    def _targets(self, tokens: Any, stored: Tensor | None) -> Tensor:
+        if self.teacher is None:
+            if stored is None:
+                raise ValueError("the batch has no teacher features; run setup first")
+            return stored.float()
+        with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
+            return self.teacher(*tokens).float()
+
+    # Training
+
+    def forward(self, ids: Tensor, lengths: Tensor) -> Tensor:
+        """The student's token features, (B, L, D)."""
+        return self.student(ids, lengths)
+
+    def losses(self, batch: PromptBatch) -> dict[str, Tensor]:
+        """The three losses of each prompt, before their weights.
+
+        Args:
+            batch: B prompts.
+
+        Returns:
+            `mse`, `cosine_distance` and `consistency`, each (B,); consistency is 0 where a prompt has no other order.
+        """
+        features, permuted = self._both(batch)
+        target, mask = self._targets(batch.tokens, batch.features), batch.tokens.mask
+        moved = torch.zeros(len(features), device=features.device)
+        if len(permuted):
+            over = (None, None) if self.consistency_padding else (mask[batch.changed], batch.permuted.mask)
+            distance = consistency(pool(features[batch.changed], over[0]), pool(permuted, over[1]))
+            moved = moved.index_copy(0, batch.changed, distance)
+        return {
+            "mse": masked_mse(features, target, mask),
+            "cosine_distance": masked_cosine(features, target, mask),
+            "consistency": moved,
+        }
+
+    def _both(self, batch: PromptBatch) -> tuple[Tensor, Tensor]:
+        # One forward for prompts and permutations: half the overhead, and one set of BatchNorm statistics.
+        tokens, permuted = batch.tokens, batch.permuted
+        both = self.student(torch.cat([tokens.ids, permuted.ids]), torch.cat([tokens.lengths, permuted.lengths]))
+        features, moved = both.float().split([len(tokens.ids), len(permuted.ids)])
+        return features, moved
+
+    def total(self, parts: dict[str, Tensor]) -> Tensor:
+        """The weighted sum of the losses of each prompt (paper, equation 6), (B,)."""
+        return (
+            parts["mse"]
+            + self.cosine_weight * parts["cosine_distance"]
+            + self.consistency_weight * parts["consistency"]
+        )
+
+    def training_step(self, batch: PromptBatch, batch_idx: int) -> Tensor:
+        """Mean loss of a batch.
+
+        Raises:
+            ValueError: If the loss of a prompt is not finite; the message names the prompt.
+        """
+        parts = self.losses(batch)
+        total = self.total(parts)
+        if not torch.isfinite(total).all():
+            raise ValueError(self._not_finite(batch, total))
+        loss = total.mean()
+        self.log("train/loss", loss, prog_bar=True, batch_size=len(total))
+        self.log_dict({f"train/{name}": part.mean() for name, part in parts.items()}, batch_size=len(total))
+        return loss
+
+    def _not_finite(self, batch: PromptBatch, total: Tensor) -> str:
+        first = int((~torch.isfinite(total)).nonzero()[0])
+        prompt = self.prompts.prompts[int(batch.index[first])]
+        target = self._targets(batch.tokens, batch.features)[first]
+        cause = (
+            "its teacher features are not finite: check the teacher's weights"
+            if not torch.isfinite(target).all()
+            else "the student diverged: lower model.lr"
+        )
+        kept = getattr(self.trainer.checkpoint_callback, "dirpath", None)
+        return (
+            f"the loss of the prompt {_short(prompt)} is not finite at step {self.trainer.global_step}; {cause}; "
+            f"the last good checkpoints stay in {kept}"
+        )
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """AdamW; by step a linear warm-up, then the cosine from step 0 that the reference falls onto."""
+        learned = [p for p in self.student.parameters() if p.requires_grad]
+        groups = [
+            {"params": [p for p in learned if p.ndim > 1], "weight_decay": self.weight_decay},
+            {"params": [p for p in learned if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+        trainer, data = self.trainer, self.prompts
+        accumulate = trainer.accumulate_grad_batches
+        factor = data.batch_size * trainer.world_size * accumulate / 512 if self.scale_lr else 1.0
+        batches = data.batches_per_epoch
+        limit = trainer.limit_train_batches or 1.0
+        batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+        steps_an_epoch = max(1, math.ceil(batches / accumulate))
+        total = trainer.max_steps if trainer.max_steps > 0 else (trainer.max_epochs or 1) * steps_an_epoch
+        schedule = warmup_cosine(
+            total, round(self.warmup_epochs * steps_an_epoch), self.warmup_lr / self.lr, self.min_lr / self.lr
+        )
+        optimizer = torch.optim.AdamW(groups, lr=self.lr * factor)
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, schedule)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    # Held-out prompts
+
+    def validation_step(self, batch: PromptBatch, batch_idx: int) -> None:
+        """Adds held-out prompts to the agreement with the teacher."""
+        features, permuted = self._both(batch)
+        mask = batch.tokens.mask
+        target = self._targets(batch.tokens, batch.features)
+        parts = {
+            "mse": masked_mse(features, target, mask),
+            "cosine_distance": masked_cosine(features, target, mask),
+        }
+        student, teacher = pool(features, mask), pool(target, mask)
+        student_moved, teacher_moved = student.clone(), teacher.clone()
+        moved = torch.zeros(len(student), dtype=torch.bool, device=student.device)
+        if len(permuted):
+            target_permuted = self._targets(batch.permuted, batch.permuted_features)
+            student_moved[batch.changed] = pool(permuted, batch.permuted.mask)
+            teacher_moved[batch.changed] = pool(target_permuted, batch.permuted.mask)
+            moved[batch.changed] = True
+        parts["consistency"] = consistency(student, student_moved)
+        for name, part in {**parts, "loss": self.total(parts)}.items():
+            self.val_losses[name].update(part)
+        self.agreement.update(
+            batch.index, 1 - parts["cosine_distance"], student, teacher, student_moved, teacher_moved, moved
+        )
+
+    def on_validation_epoch_end(self) -> None:
+        """Logs `val/*`, and now and then the figures."""
+        self.scores = {name: float(value) for name, value in self.agreement.compute().items()}
+        self.scores |= {name: float(metric.compute()) for name, metric in self.val_losses.items()}  # type: ignore[operator]
+        shown = ("cosine", "agreement")
+        for name, value in self.scores.items():
+            self.log(f"val/{name}", value, prog_bar=name in shown, sync_dist=True)
+        seen = self.agreement.gathered()
+        if not self.trainer.sanity_checking:
+            distill_report.log_figures(self.trainer, seen)
+        self.agreement.reset()
+        for metric in self.val_losses.values():
+            metric.reset()  # type: ignore[operator]
+
+    # Checkpoints
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """The student's weights; the teacher is named, not stored."""
+        whole = super().state_dict(*args, **kwargs)
+        return {name: value for name, value in whole.items() if not name.startswith("teacher.")}
+
+    def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:
+        """Loads the student's weights strictly."""
+        teacher = {} if self.teacher is None else {f"teacher.{k}": v for k, v in self.teacher.state_dict().items()}
+        return super().load_state_dict({**teacher, **state_dict}, strict=strict, assign=assign)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Adds plain values: what the student is, who taught it, how it scored."""
+        checkpoint["litetext"] = {
+            "student": dict(self.student.config),
+            "teacher": self.teacher_path,
+            "teacher_parameters": self.teacher_parameters,
+            "sources": dict(self.prompts.sources),
+            "context_length": self.prompts.context_length,
+            "scores": dict(self.scores),
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuses the checkpoint of another student.
+
+        Raises:
+            ValueError: Naming each option that differs.
+        """
+        stored = checkpoint.get("litetext", {}).get("student")
+        if stored is None:
+            raise ValueError("the checkpoint holds no litetext student; give one that `litetext fit` wrote")
+        mine = dict(self.student.config)
+        differ = [f"{k} {stored.get(k)!r} there, {mine.get(k)!r} here" for k in mine if stored.get(k) != mine[k]]
+        if differ:
+            raise ValueError(f"the checkpoint is of another student: {'; '.join(differ)}; use the config it was made with")
+        self.scores = dict(checkpoint["litetext"].get("scores", {}))
+
+    def on_fit_end(self) -> None:
+        """Prints where everything lies and what to run next."""
+        if self.trainer.is_global_zero:
+            print(distill_report.summary(self))
+
+    def predict_step(self, batch: Any, batch_idx: int) -> None:
+        """Nothing: `litetext predict` fills the feature store in `setup`."""
+
+    def on_predict_end(self) -> None:
+        """Names the store that was filled."""
+        if self.trainer.is_global_zero and self.prompts.store is not None:
+            store = self.prompts.store
+            print(f"teacher features of {len(store):,} token rows: {store.path} ({store.manifest.bytes / 1e6:,.1f} MB)")
+
+
+def warmup_cosine(total: int, warmup: int, start: float, floor: float) -> Any:
+    """The reference's schedule as a factor of the learning rate.
+
+    Args:
+        total: Optimizer steps of the run.
+        warmup: Steps of linear warm-up from `start` to 1.
+        start: Factor at step 0.
+        floor: Factor at step `total`.
+
+    Returns:
+        A function of the step. After the warm-up it joins the cosine that began at step 0, so the peak is a little
+        below 1 (0.976 with a tenth of the steps as warm-up).
+    """
+
+    def factor(step: int) -> float:
+        if step < warmup:
+            return start + (1 - start) * step / warmup
+        return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * min(step, total) / max(1, total)))
+
+    return factor
+
+
+def _short(prompt: str) -> str:
+    return repr(prompt if len(prompt) <= 60 else prompt[:57] + "...")

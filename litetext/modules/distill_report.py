@@ -1,0 +1,110 @@
+"""What a distillation shows: figures in TensorBoard and the closing lines in the terminal."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
+from matplotlib.figure import Figure
+from torch import Tensor
+from torch.nn.functional import cosine_similarity
+
+if TYPE_CHECKING:
+    from litetext.modules.distill import DistillModule
+
+_SHOWN = 10  # times the figures are drawn in a run
+
+
+def log_figures(trainer: Trainer, seen: dict[str, Tensor]) -> None:
+    """Draws cosine and drift of the held-out prompts into TensorBoard, about ten times a run.
+
+    Args:
+        trainer: The run's trainer; without a TensorBoard logger nothing is drawn.
+        seen: `Agreement.gathered()`.
+    """
+    epochs = trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else _SHOWN
+    due = trainer.current_epoch % max(1, epochs // _SHOWN) == 0 or trainer.current_epoch == epochs - 1
+    logger = trainer.logger
+    if not due or not seen or not trainer.is_global_zero or not isinstance(logger, TensorBoardLogger):
+        return
+    board, step = logger.experiment, trainer.global_step
+    board.add_figure("figures/cosine", cosine_figure(seen), step)
+    drift = drift_figure(seen)
+    if drift is not None:
+        board.add_figure("figures/permutation_drift", drift, step)
+
+
+def cosine_figure(seen: dict[str, Tensor]) -> Figure:
+    """Histogram of the cosine between student and teacher over held-out prompts, per token and pooled."""
+    figure = Figure(figsize=(6, 3.5), layout="constrained")
+    axes = figure.subplots()
+    token = seen["cosine"].cpu()
+    pooled = cosine_similarity(seen["student"], seen["teacher"], dim=-1).cpu()
+    low = float(min(token.min(), pooled.min()))
+    bins = torch.linspace(min(low, 0.99), 1, 41).tolist()
+    axes.hist(token.numpy(), bins=bins, alpha=0.6, label=f"mean over tokens ({token.mean():.4f})")
+    axes.hist(pooled.numpy(), bins=bins, alpha=0.6, label=f"pooled ({pooled.mean():.4f})")
+    axes.set(xlabel="cosine, student to teacher", ylabel="held-out prompts", title=f"{len(token):,} held-out prompts")
+    axes.legend()
+    return figure
+
+
+def drift_figure(seen: dict[str, Tensor]) -> Figure | None:
+    """Drift under attribute-noun permutation, teacher against student; None where no prompt has a permutation."""
+    moved = ~seen["drift"].isnan()
+    if not moved.any():
+        return None
+    student, teacher = seen["drift"][moved].cpu(), seen["teacher_drift"][moved].cpu()
+    figure = Figure(figsize=(4.5, 4.5), layout="constrained")
+    axes = figure.subplots()
+    axes.scatter(teacher.numpy(), student.numpy(), s=6, alpha=0.4, linewidths=0)
+    top = float(torch.quantile(torch.cat([student, teacher])[:100_000], 0.995)) * 1.05 + 1e-6
+    axes.plot([0, top], [0, top], color="0.6", linewidth=1, label="as far as the teacher")
+    axes.set(
+        xlim=(0, top),
+        ylim=(0, top),
+        xlabel="teacher: 1 - cosine(prompt, permutation)",
+        ylabel="student",
+        title=f"{len(student):,} permuted prompts, means {teacher.mean():.4f} and {student.mean():.4f}",
+    )
+    axes.legend(loc="lower right")
+    return figure
+
+
+def summary(module: "DistillModule") -> str:
+    """The closing lines of a fit: scores of the best checkpoint, parameters, folders, the next command."""
+    trainer = module.trainer
+    best = Path(getattr(trainer.checkpoint_callback, "best_model_path", "") or "")
+    scores = module.scores
+    if best.is_file():
+        stored = torch.load(best, map_location="cpu", weights_only=True, mmap=True)
+        scores = stored.get("litetext", {}).get("scores") or scores
+    student = sum(p.numel() for p in module.student.parameters())
+    teacher = module.teacher_parameters
+    lines = [""]
+    if scores:
+        lines.append(
+            f"validation cosine   {scores['cosine']:.4f} per token, {scores['pooled_cosine']:.4f} pooled; "
+            f"agreement {scores['agreement']:.4f} (share of held-out prompts with the teacher's nearest neighbour)"
+        )
+    if teacher:
+        lines.append(
+            f"parameters          {student:,} of the teacher's {teacher:,}: "
+            f"{100 * (1 - student / teacher):.1f}% fewer ({teacher / student:.1f}x smaller)"
+        )
+    run = Path(trainer.log_dir or ".").name
+    if best.is_file():
+        lines.append(f"best checkpoint     {_near(best)}")
+    lines.append(f"TensorBoard run     {_near(Path(trainer.log_dir or '.'))}")
+    lines.append(f"next                tensorboard --logdir {_near(Path(trainer.log_dir or '.').parent)}")
+    if best.is_file():
+        lines.append(f"                    litetext validate --config lightning_logs/{run}/config.yaml --ckpt_path best")
+    return "\n".join(lines)
+
+
+def _near(path: Path) -> str:
+    try:
+        return str(path.resolve().relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)

@@ -1,0 +1,162 @@
+"""ShapesFitModule: trains the tiny SAM3 that the project ships."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor
+from torch.nn.functional import interpolate
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from litetext.data.shapes_datamodule import ShapesBatch
+from litetext.metrics.cgf1 import Detections, GroundTruth, PhraseCounts, per_threshold, phrase_metrics
+from litetext.models.sam3_shapes import PhraseOutputs, encode_both, forward_phrases, tiny_config, tiny_sam3
+from litetext.modules.shapes_card import export
+from litetext.modules.shapes_loss import AttributeHeads, detection_loss
+
+
+class ShapesFitModule(LightningModule):
+    """Trains a tiny `transformers.Sam3Model` on the world of shapes and exports its averaged weights.
+
+    Args:
+        output: Folder that the trained model is exported to at the end of `fit`; none to export nothing.
+        lr: Learning rate at the end of the warm-up; falls as a cosine over the run's steps.
+        weight_decay: AdamW's weight decay.
+        text_steps: Steps at the start on the auxiliary losses alone; the text side is nearly solved by then.
+        auxiliary: Weight of the auxiliary losses after that; falls to a fifth of it.
+        ema: Decay of the averaged weights that are validated and exported.
+        width: Feature size of everything but the vision tower.
+        vision_layers: Blocks of the vision tower.
+        layers: Layers of the DETR encoder and of its decoder.
+
+    Raises:
+        ValueError: If an option is out of its range.
+    """
+
+    def __init__(
+        self,
+        output: str | None = "checkpoints/sam3-tiny",
+        lr: float = 1e-3,
+        weight_decay: float = 0.01,
+        text_steps: int = 300,
+        auxiliary: float = 1.0,
+        ema: float = 0.998,
+        width: int = 64,
+        vision_layers: int = 4,
+        layers: int = 2,
+    ) -> None:
+        super().__init__()
+        if not 0 <= ema < 1:
+            raise ValueError(f"model.ema is {ema}; choose a decay from 0 to below 1")
+        self.save_hyperparameters()
+        self.output, self.lr, self.weight_decay = output, lr, weight_decay
+        self.text_steps, self.auxiliary = text_steps, auxiliary
+        self.sam3 = tiny_sam3(tiny_config(width=width, vision_layers=vision_layers, layers=layers))
+        self.attributes = AttributeHeads(width)
+        self.averaged = AveragedModel(self.sam3, multi_avg_fn=get_ema_multi_avg_fn(ema))
+        self.averaged.requires_grad_(False)
+        self.val_phrases = phrase_metrics("segm", "val/")
+        self.val_counts = PhraseCounts("segm")
+        self.scores: dict[str, float] = {}
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps of the run."""
+        trainer = self.trainer
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        return trainer.max_steps if trainer.max_steps > 0 else data.steps * (trainer.max_epochs or 1)
+
+    def training_step(self, batch: ShapesBatch, batch_idx: int) -> Tensor:
+        """The losses of one batch, auxiliary ones alone at first."""
+        step = self.trainer.global_step
+        mask = batch.tokens.mask
+        positive = batch.owner.unique()
+        if step < self.text_steps or not len(positive):
+            text, levels, _ = encode_both(self.sam3, batch.pixels, batch.tokens.ids, mask)
+            loss = self.attributes(text, mask, levels[-1], batch)
+            self.log("train/attributes", loss)
+            return loss
+        out = forward_phrases(self.sam3, batch.pixels, batch.image, batch.tokens.ids, mask, positive)
+        losses = detection_loss(out, batch, positive)
+        attributes = self.attributes(out.text, mask, out.cells, batch)
+        done = (step - self.text_steps) / max(1, self.steps - self.text_steps)
+        loss = torch.stack(list(losses.values())).sum() + self.auxiliary * (1 - 0.8 * min(1, 2 * done)) * attributes
+        self.log("train/loss", loss, prog_bar=True)
+        self.log_dict({f"train/{name}": value for name, value in {**losses, "attributes": attributes}.items()})
+        return loss
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Averages the weights."""
+        self.averaged.update_parameters(self.sam3)
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """AdamW with a short linear warm-up after each of the two beginnings, then a cosine, by step."""
+        learned = [p for m in (self.sam3, self.attributes) for p in m.parameters()]
+        groups = [
+            {"params": [p for p in learned if p.ndim > 1], "weight_decay": self.weight_decay},
+            {"params": [p for p in learned if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+        optimizer = torch.optim.AdamW(groups, lr=self.lr, betas=(0.9, 0.98), fused=True)
+        total, begin = self.steps, self.text_steps
+
+        def factor(step: int) -> float:
+            since = step if step < begin else step - begin
+            return min(1.0, (since + 1) / 100) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1, step / total))))
+
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def validation_step(self, batch: ShapesBatch, batch_idx: int) -> None:
+        """Scores the averaged weights on held-out scenes."""
+        out = forward_phrases(self.averaged.module, batch.pixels, batch.image, batch.tokens.ids, batch.tokens.mask)
+        found = detections(out, batch.pixels.shape[-1])
+        truths = [GroundTruth(batch.masks[batch.owner == n]) for n in range(len(batch.image))]
+        ids = batch.number.tolist()
+        self.val_phrases.update(ids, found, truths)
+        self.val_counts.update(ids, found, truths)
+
+    def on_validation_epoch_end(self) -> None:
+        """Logs CG_F1, IL_MCC, pmF1, and the F1 of masks at IoU 0.5 and 0.75."""
+        f1 = per_threshold(self.val_counts.counts())["F1"]
+        values = {name: float(value) for name, value in self.val_phrases.compute().items()}
+        values |= {"val/F1_50": float(f1[0]), "val/F1_75": float(f1[5])}
+        self.scores = {name.removeprefix("val/"): value for name, value in values.items()}
+        self.log_dict(values, prog_bar=True, sync_dist=True)
+        self.val_phrases.reset()
+        self.val_counts.reset()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Adds the scores."""
+        checkpoint["litetext"] = {"scores": dict(self.scores)}
+
+    def on_fit_end(self) -> None:
+        """Exports the averaged weights and says where they are."""
+        if self.trainer.is_global_zero and self.output is not None:
+            data = self.trainer.datamodule  # type: ignore[attr-defined]
+            export(self.averaged.module, Path(self.output), self.scores, self.trainer.global_step, data)
+            print(f"tiny SAM3: {self.output}; " + ", ".join(f"{k} {v:.4f}" for k, v in self.scores.items()))
+
+
+@torch.no_grad()
+def detections(out: PhraseOutputs, size: int) -> list[Detections]:
+    """The official post-processing: presence x class, masks resized to the image and cut at a half.
+
+    Args:
+        out: Detections of N phrases.
+        size: Side of the images in pixels.
+
+    Returns:
+        One entry a phrase with the queries that score at least 0.5.
+    """
+    scores = (out.logits[-1].sigmoid() * out.presence[-1].sigmoid()[:, None]).double().mul(1e5).round().div(1e5)
+    found = []
+    for score, masks in zip(scores, out.masks, strict=True):
+        kept = score >= 0.5
+        if not kept.any():
+            found.append(Detections([]))
+            continue
+        full = interpolate(masks[kept][:, None].float(), (size, size), mode="bilinear", align_corners=False)[:, 0]
+        found.append(Detections(score[kept], full.sigmoid() > 0.5))
+    return found
