@@ -18,6 +18,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from litetext.checkpoints.layouts import LoadReport, read_text_state, require_match, resize_positions
+from litetext.models.row_norm import RowNorm
 from litetext.models.transformer import Embedding, Packing, TransformerBlock
 
 log = logging.getLogger(__name__)
@@ -84,10 +85,10 @@ class RepMixer(nn.Module):
 
     def __init__(self, width: int, kernel_size: int) -> None:
         super().__init__()
-        self.norm = nn.BatchNorm1d(width)
-        self.skip = nn.BatchNorm1d(width)
+        self.norm = RowNorm(width)
+        self.skip = RowNorm(width)
         self.conv = DepthwiseConv(width, kernel_size)
-        self.conv_norm = nn.BatchNorm1d(width)
+        self.conv_norm = RowNorm(width)
         # Three axes as in MobileCLIP: there, weight decay spares vectors only and so reaches this scale.
         self.scale = nn.Parameter(torch.full((1, 1, width), LAYER_SCALE))
 
@@ -125,7 +126,7 @@ class ConvMlp(nn.Module):
     def __init__(self, width: int, kernel_size: int) -> None:
         super().__init__()
         self.conv = DepthwiseConv(width, kernel_size)
-        self.norm = nn.BatchNorm1d(width)
+        self.norm = RowNorm(width)
         self.fc1 = nn.Linear(width, 4 * width)
         self.fc2 = nn.Linear(4 * width, width)
         for linear in (self.fc1, self.fc2):

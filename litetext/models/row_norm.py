@@ -1,0 +1,57 @@
+"""BatchNorm over token rows whose statistics do not depend on how a batch is spread over processes."""
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+class _SumOverRanks(torch.autograd.Function):
+    """All-reduce by sum, forwards and backwards: every rank's loss depends on every rank's rows."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> Tensor:
+        summed = values.clone()
+        dist.all_reduce(summed)
+        return summed
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        summed = grads[0].clone()
+        dist.all_reduce(summed)
+        return summed
+
+
+class RowNorm(nn.BatchNorm1d):
+    """BatchNorm over rows (N, d); in training under torch.distributed the statistics are those of all ranks.
+
+    torch's own SyncBatchNorm needs GPUs; this one works on any backend, and equals a single process that sees all
+    rows. The keys of its state are those of BatchNorm.
+    """
+
+    def forward(self, input: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+        """Rows (N, d) -> rows (N, d)."""
+        alone = not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1
+        if alone or not self.training:
+            return super().forward(input)
+        # Sums in double precision: the variance as a difference of moments would lose digits in single.
+        rows = input.double()
+        count = rows.new_full((1,), len(rows))
+        sums = _SumOverRanks.apply(torch.cat([rows.sum(0), rows.square().sum(0), count]))
+        total, squares, n = sums.split([self.num_features, self.num_features, 1])
+        mean = total / n
+        var = (squares / n - mean.square()).clamp_min(0)
+        self._track(mean.detach(), var.detach() * n.detach() / (n.detach() - 1).clamp_min(1))
+        gain = self.weight / (var + self.eps).sqrt()
+        return ((rows - mean) * gain + self.bias).to(input.dtype)
+
+    @torch.no_grad()
+    def _track(self, mean: Tensor, var: Tensor) -> None:
+        if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
+            return
+        self.num_batches_tracked.add_(1)
+        share = self.momentum if self.momentum is not None else 1 / float(self.num_batches_tracked)
+        self.running_mean.lerp_(mean.to(self.running_mean.dtype), share)
+        self.running_var.lerp_(var.to(self.running_var.dtype), share)
