@@ -74,7 +74,7 @@ def make_case(
         seed: The same seed gives the same case.
     """
     rng = np.random.default_rng(seed)
-    pool = [_outlines(rng, size) for _ in range(400)]
+    pool = [_outlines(rng, size) for _ in range(min(400, 2 + datapoints))]
     found, truths = [], []
     for _ in range(datapoints):
         count = int(rng.poisson(4.5)) if rng.random() < 2 / 3 else 0

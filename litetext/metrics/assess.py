@@ -7,6 +7,7 @@ oracle.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any, Literal
 
 import numpy as np
@@ -121,13 +122,13 @@ def _match(
     total = int(np.count_nonzero(keep))
     predicted = _pick(found, keep, iou_type, "detections") if total else []
     parts = [_instances(annotator, iou_type) for annotator in annotators]
-    ends = np.cumsum([len(part) for part in parts])
+    ends = list(accumulate(len(part) for part in parts))
     if total and ends[-1]:
         ious = box_ious(predicted, _join(parts)) if iou_type == "bbox" else mask_ious(predicted, _join(parts))
     else:
-        ious = np.zeros((total, int(ends[-1])))
+        ious = np.zeros((total, ends[-1]))
     matched = []
-    for annotator, part, end in zip(annotators, parts, ends.tolist(), strict=True):
+    for annotator, part, end in zip(annotators, parts, ends, strict=True):
         own = ious[:, end - len(part) : end]
         if annotator.known is not None and total:
             own = own[np.asarray(annotator.known, dtype=bool)[keep]]

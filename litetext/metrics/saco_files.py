@@ -123,12 +123,13 @@ def read_predictions(path: str | Path) -> dict[int, list[dict[str, Any]]]:
     return dict(grouped)
 
 
-def count_files(
+def datapoints(
     annotators: Sequence[Annotator], predictions: dict[int, list[dict[str, Any]]], iou_type: IouType = "segm"
-) -> Counts:
-    """Counts over the evaluated datapoints; predictions for other ids are ignored, as officially.
+) -> tuple[list[int], list[Detections], list[list[GroundTruth]]]:
+    """Ids, predictions and ground truth of the evaluated datapoints, as `PhraseCounts.update` takes them.
 
-    Masks that a prediction lacks count as empty (a prediction that matches nothing, as officially).
+    Predictions for other ids are ignored, as officially. A prediction without a mask gets an empty one: it
+    matches nothing, as officially.
 
     Args:
         annotators: One to three, in the order of the files (ties go to the first).
@@ -138,28 +139,35 @@ def count_files(
     Raises:
         ValueError: No annotator; predictions for a datapoint that a later annotator's file lacks; an
             unreadable mask; or, for "bbox", a prediction without a box. (The official code takes boxes in
-            pixels there with one annotator, which match nothing, and fails with several.)
+            pixels there
+            with one annotator, which match nothing, and fails with several.)
     """
     if not annotators:
         raise ValueError("no ground-truth file: give the annotators' files, one to three")
-    ids = evaluated(annotators)
-    same = all(a.categories == annotators[0].categories for a in annotators)
+    ids, first = evaluated(annotators), annotators[0]
+    same = all(a.categories == first.categories for a in annotators)
     found, truths = [], []
     for i in ids:
         items = predictions.get(i, [])
         lacking = next((a.name for a in annotators if i not in a.images), None) if items else None
         if lacking is not None:
-            raise ValueError(
-                f"datapoint {i} has predictions and is in {annotators[0].name} but not in {lacking}"
-            )
+            raise ValueError(f"datapoint {i} has predictions and is in {first.name} but not in {lacking}")
         truth = [a.truth(i, iou_type) for a in annotators]
         if same:
-            items = [item for item in items if item["category_id"] in annotators[0].categories]
+            items = [item for item in items if item["category_id"] in first.categories]
         else:
             for a, t in zip(annotators, truth, strict=True):
                 t.known = [item["category_id"] in a.categories for item in items]
-        found.append(_detections(items, annotators[0].images[i], iou_type))
+        found.append(_detections(items, first.images[i], iou_type))
         truths.append(truth)
+    return ids, found, truths
+
+
+def count_files(
+    annotators: Sequence[Annotator], predictions: dict[int, list[dict[str, Any]]], iou_type: IouType = "segm"
+) -> Counts:
+    """Counts over the evaluated datapoints; arguments and errors are those of `datapoints`."""
+    _, found, truths = datapoints(annotators, predictions, iou_type)
     return tally(assess(found, truths, iou_type))
 
 
@@ -175,7 +183,7 @@ def score_files(
 
     Raises:
         FileNotFoundError: A file does not exist.
-        ValueError: A file cannot be used; see `count_files`.
+        ValueError: A file cannot be used; see `datapoints`.
     """
     annotators = [read_annotator(path) for path in gt_paths]
     return official(count_files(annotators, read_predictions(pred_path), iou_type), iou_type)
