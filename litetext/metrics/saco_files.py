@@ -139,8 +139,7 @@ def datapoints(
     Raises:
         ValueError: No annotator; predictions for a datapoint that a later annotator's file lacks; an
             unreadable mask; or, for "bbox", a prediction without a box. (The official code takes boxes in
-            pixels there
-            with one annotator, which match nothing, and fails with several.)
+            pixels there with one annotator, which match nothing, and fails with several.)
     """
     if not annotators:
         raise ValueError("no ground-truth file: give the annotators' files, one to three")
