@@ -1,16 +1,18 @@
 """SAM3's tokenizer: lower-cased byte-pair encoding of cleaned prompts, as Meta's code does it, in batches.
 
-The vocabulary is CLIP's (49,408 entries) and ships with open_clip. The `tokenizers` library does the merging; Meta's
-cleaning (ftfy, HTML entities, white space) runs only on prompts that it could change.
+The vocabulary is CLIP's (49,408 entries) and ships with open_clip. The `tokenizers` library does the merging;
+Meta's cleaning (ftfy, HTML entities, white space) runs only on prompts that it could change. What must come out is
+set by `sam3/model/tokenizer_ve.py` of facebookresearch/sam3.
 """
 
 import gzip
 import hashlib
 import html
 import importlib.util
+import re
 from collections.abc import Sequence
 from functools import lru_cache
-from itertools import chain
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -18,8 +20,8 @@ import numpy as np
 import regex
 import torch
 from jaxtyping import Bool, Int64
-from tokenizers import models, pre_tokenizers
 from tokenizers import Tokenizer as FastTokenizer
+from tokenizers import models, pre_tokenizers
 from torch import Tensor
 
 START = 49406
@@ -31,6 +33,8 @@ _SPECIAL = {"<start_of_text>": START, "<end_of_text>": END}
 _PIECES = regex.compile(
     "|".join(_SPECIAL) + r"|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+", regex.IGNORECASE
 )
+# Halves that belong together are left to ftfy, which joins them.
+_HALF_PAIR = re.compile("[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]")
 
 
 class TokenBatch(NamedTuple):
@@ -82,7 +86,15 @@ def clean(prompt: str) -> str:
 
     Returns:
         The text that is split into words.
+
+    Raises:
+        ValueError: If the prompt holds half a surrogate pair, which no encoding can write.
     """
+    if half := _HALF_PAIR.search(prompt):
+        raise ValueError(
+            f"prompt {_short(prompt)} holds a lone surrogate, U+{ord(half[0]):X}, at character {half.start()}: "
+            "its source is not valid UTF-8; repair it, or decode it with errors='replace'"
+        )
     import ftfy  # slow to import, and needed for few prompts
 
     text = html.unescape(html.unescape(ftfy.fix_text(prompt))).strip()
@@ -94,7 +106,8 @@ class Tokenizer:
 
     Args:
         context_length: Most tokens a prompt may have, start and end token included.
-        overflow: `truncate` cuts a longer prompt, with the end token in the last slot, and counts it; `error` refuses.
+        overflow: `truncate` cuts a longer prompt, with the end token in the last slot, and counts it; `error`
+            refuses it.
 
     Attributes:
         truncated: Prompts cut so far.
@@ -130,21 +143,25 @@ class Tokenizer:
         Raises:
             ValueError: If a prompt is no text, or too long under `overflow="error"`.
         """
-        if isinstance(prompts, str):
-            raise ValueError(f"prompts is one string, {_short(prompts)}; give a list of prompts")
-        room = self.context_length - 2
-        rows = []
-        for prompt, words in zip(prompts, _merge(prompts), strict=True):
-            if len(words) > room:
-                if self.overflow == "error":
-                    raise ValueError(
-                        f"prompt {_short(prompt)} has {len(words) + 2} tokens, more than context_length="
-                        f"{self.context_length}; shorten it, raise the context length, or choose overflow: truncate"
-                    )
-                self.truncated += 1
-                del words[room:]
-            rows.append([START, *words, END])
+        if isinstance(prompts, str | bytes):
+            raise ValueError(f"prompts is one {type(prompts).__name__}, {_short(prompts)}; give a list of prompts")
+        prompts = list(prompts)
+        rows = _merge_prompts(prompts)
+        if max(map(len, rows), default=0) > self.context_length:
+            for prompt, row in zip(prompts, rows, strict=True):
+                self._fit(prompt, row)
         return rows
+
+    def _fit(self, prompt: str, row: list[int]) -> None:
+        if len(row) <= self.context_length:
+            return
+        if self.overflow == "error":
+            raise ValueError(
+                f"prompt {_short(prompt)} has {len(row)} tokens, more than context_length="
+                f"{self.context_length}; shorten it, raise the context length, or choose overflow: truncate"
+            )
+        self.truncated += 1
+        row[self.context_length - 1 :] = [END]
 
     def __call__(self, prompts: Sequence[str], length: int | None = None) -> TokenBatch:
         """Token ids of prompts, padded with 0.
@@ -159,58 +176,94 @@ class Tokenizer:
         return pad(self.encode(prompts), length)
 
 
-def _merge(prompts: Sequence[str]) -> list[list[int]]:
+# Ids of plain words met so far in this process. Clearing it costs time and never changes an id.
+_KNOWN: dict[str, list[int]] = {}
+_MOST_KNOWN = 250_000
+_LONGEST_KNOWN = 64
+
+
+def _merge_prompts(prompts: list[str]) -> list[list[int]]:
+    """START, the words' ids, END: plain words by look-up, all other prompts the long way.
+
+    No token crosses a space, so a prompt of plain words has their ids in a row. A word that is not plain is
+    never in the table, so that its prompt is cleaned as a whole.
+    """
     try:
-        # Printable ASCII without "&" and "<" holds nothing that cleaning repairs.
-        texts = [
-            p.lower() if p.isascii() and p.isprintable() and "&" not in p and "<" not in p else clean(p)
-            for p in prompts
-        ]
-    except (TypeError, AttributeError) as error:
-        raise ValueError(_not_text(prompts)) from error
-    # No token crosses a space, and prompts share most of their words: each word is merged once a process.
-    words = [text.split(" ") for text in texts]
-    unseen = list({word for row in words for word in row if word not in _SEEN})
-    if unseen:
-        if len(_SEEN) + len(unseen) > _MOST_SEEN:
-            _SEEN.clear()
-            unseen = list({word for row in words for word in row})
-        _SEEN.update(zip(unseen, _merge_words(unseen), strict=True))
-    return [list(chain.from_iterable([_SEEN[word] for word in row])) for row in words]
+        met = set(chain.from_iterable(map(str.split, prompts, repeat(" "))))
+    except TypeError:
+        raise ValueError(_not_text(prompts)) from None
+    new = [word for word in met - _KNOWN.keys() if _is_plain(word)]
+    if len(_KNOWN) + len(new) > _MOST_KNOWN:
+        _KNOWN.clear()
+        new = [word for word in met if _is_plain(word)][:_MOST_KNOWN]
+    _KNOWN.update(zip(new, _merge([word.lower() for word in new]), strict=True))
+    known = _KNOWN.__getitem__
+    rows, others = [], []
+    for i, prompt in enumerate(prompts):
+        try:
+            rows.append([START, *chain.from_iterable(map(known, prompt.split(" "))), END])
+        except KeyError:
+            rows.append([])
+            others.append(i)
+    for i, row in zip(others, _merge([clean(prompts[i]) for i in others]), strict=True):
+        rows[i] = [START, *row, END]
+    return rows
 
 
-_SEEN: dict[str, list[int]] = {}
-_MOST_SEEN = 1_000_000
+def _is_plain(word: str) -> bool:
+    # Cleaning only lowers printable ASCII without "&" (entities) and "<" (with which ftfy expects HTML).
+    return len(word) <= _LONGEST_KNOWN and word.isascii() and word.isprintable() and "&" not in word and "<" not in word
 
 
-def _merge_words(words: list[str]) -> list[list[int]]:
+def _merge(texts: list[str]) -> list[list[int]]:
+    """Ids of cleaned texts."""
     # Splitting is Meta's own expression in the same regex engine; only its pieces go to the merging library.
-    split = [_PIECES.findall(word) for word in words]
+    split = [_PIECES.findall(text) for text in texts]
     pieces = list({piece for row in split for piece in row})
-    merged = _fast_tokenizer().encode_batch_fast(pieces, add_special_tokens=False)
-    ids = {piece: encoding.ids for piece, encoding in zip(pieces, merged, strict=True)}
+    # One call for all pieces, as if they were the words of one text: the library's threads bring nothing for pieces
+    # this short, and once it has used them, every process forked later warns of it.
+    merged = _fast_tokenizer().encode(pieces, is_pretokenized=True, add_special_tokens=False)
+    ids: dict[str, list[int]] = {piece: [] for piece in pieces}
+    for number, word in zip(merged.ids, merged.word_ids, strict=True):
+        if word is not None:
+            ids[pieces[word]].append(number)
     ids |= {name: [number] for name, number in _SPECIAL.items()}  # Meta knows its special tokens by name
     return [list(chain.from_iterable([ids[piece] for piece in row])) for row in split]
 
 
-def _not_text(prompts: Sequence[str]) -> str:
+def _not_text(prompts: list[str]) -> str:
     i, odd = next((i, p) for i, p in enumerate(prompts) if not isinstance(p, str))
-    return f"prompt {i} is {type(odd).__name__}, not text: {_short(str(odd))}; decode it first"
+    return f"prompt {i} is {type(odd).__name__}, not text: {_short(odd)}; give str, bytes decoded as UTF-8"
 
 
-def _short(prompt: str) -> str:
-    return repr(prompt if len(prompt) <= 60 else prompt[:57] + "...")
+def _short(prompt: object) -> str:
+    return repr(prompt[:57] + "..." if isinstance(prompt, str) and len(prompt) > 60 else prompt)[:100]
+
+
+def forget() -> None:
+    """Empties the tables of this process, as if no prompt had been encoded yet. Ids stay as they are."""
+    _KNOWN.clear()
+    _fast_tokenizer.cache_clear()
+
+
+def vocabulary_file() -> Path:
+    """The file of byte-pair merges that ships with open_clip, found without importing open_clip.
+
+    Raises:
+        FileNotFoundError: If open_clip or its file is missing.
+    """
+    name = "bpe_simple_vocab_16e6.txt.gz"
+    package = importlib.util.find_spec("open_clip")
+    for folder in (package and package.submodule_search_locations) or ():
+        if (Path(folder) / name).is_file():
+            return Path(folder) / name
+    raise FileNotFoundError(f"the vocabulary {name} ships with open_clip_torch: pip install open_clip_torch")
 
 
 @lru_cache(maxsize=1)
 def _vocabulary() -> tuple[dict[str, int], list[tuple[str, str]], str]:
     """Ids by symbol, merges in order of rank, and the file's hash."""
-    package = importlib.util.find_spec("open_clip")
-    folder = Path(package.origin).parent if package is not None and package.origin else Path()
-    file = folder / "bpe_simple_vocab_16e6.txt.gz"
-    if package is None or not file.is_file():
-        raise FileNotFoundError(f"the vocabulary {file.name} ships with open_clip_torch: pip install open_clip_torch")
-    packed = file.read_bytes()
+    packed = vocabulary_file().read_bytes()
     lines = gzip.decompress(packed).decode("utf-8").split("\n")
     letters = _byte_letters()
     count = VOCAB_SIZE - len(_SPECIAL) - 2 * len(letters)
@@ -220,7 +273,7 @@ def _vocabulary() -> tuple[dict[str, int], list[tuple[str, str]], str]:
 
 
 def _byte_letters() -> list[str]:
-    """A printable letter for every byte, in the vocabulary's order: the printable ones stand for themselves."""
+    """A printable letter for every byte, in the vocabulary's order; printable bytes stand for themselves."""
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
     others = [chr(256 + i) for i in range(256 - len(printable))]
     return [*map(chr, printable), *others]

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 
-
 def train(
     prompts: str,
     preset: Literal["s0", "s1", "l"] = "s0",
