@@ -20,15 +20,15 @@ class StepSeed(Callback):
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Seeds torch for this micro-batch."""
-        position = (trainer.global_step * trainer.accumulate_grad_batches + batch_idx % trainer.accumulate_grad_batches)
+        position = trainer.global_step * trainer.accumulate_grad_batches + batch_idx % trainer.accumulate_grad_batches
         torch.manual_seed(self._seed * 1_000_003 + position * trainer.world_size + trainer.global_rank)
 
 
 class LastCheckpoint(Checkpoint):
     """Keeps `last.ckpt`, from which `--ckpt_path last` continues bit for bit.
 
-    It is written every few steps, at the end, and on SIGINT or SIGTERM after the step at hand; then the process
-    ends with 128 + the signal's number.
+    It is written every few steps, at the end, and on SIGINT or SIGTERM after the step at hand (and the validation
+    that belongs to it: Lightning does not make up for it); then the process ends with 128 + the signal's number.
     """
 
     def __init__(self, dirpath: str = "checkpoints/run", every_n_steps: int = 500):
@@ -55,10 +55,15 @@ class LastCheckpoint(Checkpoint):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Saves when it is time, only where no half-accumulated gradient would be lost."""
-        at_boundary = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
-        if not at_boundary and not trainer.is_last_batch:
-            return
+        """Saves when it is time, where no half-accumulated gradient and no validation would be lost."""
+        if (batch_idx + 1) % trainer.accumulate_grad_batches == 0 and not _validation_follows(trainer, batch_idx):
+            self._save_if_due(trainer)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Saves when it is time; the epoch's validation is done."""
+        self._save_if_due(trainer)
+
+    def _save_if_due(self, trainer: Trainer) -> None:
         stop = trainer.strategy.reduce_boolean_decision(self._signal is not None, all=False)
         if stop or trainer.global_step - self._saved >= self.every_n_steps:
             self._save(trainer)
@@ -78,7 +83,7 @@ class LastCheckpoint(Checkpoint):
         self._restore()
 
     def _save(self, trainer: Trainer) -> None:
-        trainer.save_checkpoint(self.path)
+        trainer.save_checkpoint(self.path, weights_only=False)  # the optimizer's state too
         self._saved = trainer.global_step
 
     def _note(self, number: int, frame: Any) -> None:
@@ -88,3 +93,14 @@ class LastCheckpoint(Checkpoint):
         for number, old in self._old.items():
             signal.signal(number, old)
         self._old.clear()
+
+
+def _validation_follows(trainer: Trainer, batch_idx: int) -> bool:
+    if trainer.is_last_batch:
+        return True
+    every = trainer.val_check_batch
+    if not trainer.enable_validation or every is None or every == float("inf"):
+        return False
+    if trainer.check_val_every_n_epoch is None:  # then the interval counts through all epochs
+        batch_idx = trainer.fit_loop.total_batch_idx
+    return (batch_idx + 1) % int(every) == 0
