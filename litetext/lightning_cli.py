@@ -1,6 +1,7 @@
 """LightningCLI as litetext uses it: merged configs, one folder a run, exact resume, errors of one line."""
 
 import json
+import logging
 import os
 import warnings
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 
+from litetext.models.loading import read_checkpoint
 from litetext.modules.callbacks import LastCheckpoint, StepSeed
 from litetext.shipped import config_path
 
@@ -73,7 +75,10 @@ def merge_configs(argv: Sequence[str]) -> list[str]:
         if name is None:
             raise ValueError("--config needs the name or path of a YAML file")
         if name.startswith("{"):
-            merged = deep_merge(merged, json.loads(name))
+            try:
+                merged = deep_merge(merged, json.loads(name))
+            except json.JSONDecodeError as error:
+                raise ValueError(f"--config {name[:60]}: not JSON: {error}") from error
             continue
         merged, stem = deep_merge(merged, _read_config(name)), Path(name).stem
     if not merged:
@@ -128,7 +133,31 @@ class Command(LightningCLI):
                 f"--ckpt_path {asked}: there is no {path}; give the path of a .ckpt file, or --run NAME of the run "
                 f"whose checkpoint is meant (existing runs: {', '.join(_runs()) or 'none'})"
             )
+        read_checkpoint(str(path))  # a damaged file ends here, in one line
         self.config[command]["ckpt_path"] = str(path)
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """Lightning's commands without `--weights_only`: litetext never unpickles code."""
+        return {name: {*skipped, "weights_only"} for name, skipped in LightningCLI.subcommands().items()}
+
+    def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
+        return {**super()._prepare_subcommand_kwargs(subcommand), "weights_only": True}
+
+
+# Warnings about what litetext does on purpose: batches built in the process, one folder a run, a frozen teacher,
+# the position in the epoch kept by the datamodule.
+_NOISE = (
+    ".*your dataloader is not resumable.*",
+    ".*does not have many workers.*",
+    ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",
+    "Checkpoint directory .* exists and is not empty",
+    r"Found \d+ module\(s\) in eval mode at the start of training",
+)
+
+
+def _no_advertisement(record: logging.LogRecord) -> bool:
+    return "litlogger" not in record.getMessage()
 
 
 def _run_folder(run: str) -> str:
@@ -150,10 +179,11 @@ def run(command: str, argv: Sequence[str]) -> int:
         The exit code 0; errors are raised.
     """
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-    warnings.filterwarnings("ignore", message=".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*")
+    for text in _NOISE:
+        warnings.filterwarnings("ignore", message=text)
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_no_advertisement)
     strict = {"exit_on_error": False}
-    Command(
+    options: dict[str, Any] = dict(
         model_class=LightningModule,
         datamodule_class=LightningDataModule,
         subclass_mode_model=True,
@@ -170,7 +200,14 @@ def run(command: str, argv: Sequence[str]) -> int:
             },
             "callbacks": [StepSeed()],
         },
-        parser_kwargs={**strict, **{name: strict for name in ("fit", "validate", "test", "predict")}},
+        parser_kwargs={**strict, **dict.fromkeys(("fit", "validate", "test", "predict"), strict)},
         args=[command, *merge_configs(argv)],
     )
+    try:
+        Command(**options)
+    except RuntimeError as error:
+        if "loading state_dict" not in str(error):
+            raise
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(f"--ckpt_path is of another model than the config's: {reason}") from error
     return 0

@@ -21,7 +21,7 @@ def load_student(path: str) -> MobileClipText:
         ValueError: If it is no checkpoint of a litetext student.
     """
     if not Path(path).is_file():
-        raise FileNotFoundError(f"student checkpoint {path}: no such file; `litetext fit` writes checkpoints/RUN/best.ckpt")
+        raise FileNotFoundError(f"student checkpoint {path}: no such file; fit writes checkpoints/RUN/best.ckpt")
     stored = read_checkpoint(path)
     config = stored.get("litetext", {}).get("student")
     if config is None:
