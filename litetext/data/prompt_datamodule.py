@@ -30,7 +30,7 @@ class PromptBatch(NamedTuple):
         permuted_features: Teacher features of the permutations, (C, L, D); for held-out prompts only.
     """
 
-    index: Tensor
+    index: Tensor  # pyright: ignore[reportIncompatibleMethodOverride]
     tokens: TokenBatch
     changed: Tensor
     permuted: TokenBatch
@@ -119,6 +119,11 @@ class PromptDataModule(LightningDataModule):
             raise ValueError("data.sources is empty; name at least one corpus, as --data.sources.NAME PATH")
         if not 0 < val_fraction < 1:
             raise ValueError(f"data.val_fraction is {val_fraction}; choose a share between 0 and 1, such as 0.05")
+        for name, value in (("batch_size", batch_size), ("val_batch_size", val_batch_size)):
+            if value < 1:
+                raise ValueError(f"data.{name} is {value}; it must be at least 1")
+        if num_workers < 0:
+            raise ValueError(f"data.num_workers is {num_workers}; it must be 0 or more")
         if max_prompts is not None and max_prompts < 10:
             raise ValueError(f"data.max_prompts is {max_prompts}; a run needs at least 10")
         self.sources = sources
@@ -214,12 +219,15 @@ class PromptDataModule(LightningDataModule):
         return DataLoader(PromptDataset(self, self.val, held_out=True), batch_sampler=batches, **self._loading())
 
     def predict_dataloader(self) -> DataLoader:
-        """Nothing to iterate over: `litetext predict` only fills the feature store, in the module's setup."""
-        return DataLoader(PromptDataset(self, [], held_out=False), batch_sampler=[])
+        """One empty batch: `litetext predict` only fills the feature store, in the module's setup."""
+        return DataLoader([None], collate_fn=_nothing)  # pyright: ignore[reportArgumentType]
 
     def state_dict(self) -> dict[str, Any]:
         """Batches of this epoch that are done, so that a resumed run goes on with the next."""
-        return {"done": self._loader.done if self._loader is not None else 0}
+        done = self._loader.done if self._loader is not None else 0
+        # `limit_train_batches` may end an epoch before the loader does.
+        ended = self.trainer is not None and done >= self.trainer.num_training_batches
+        return {"done": 0 if ended else done}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Takes up the state of an interrupted run."""
@@ -239,6 +247,10 @@ class PromptDataModule(LightningDataModule):
 
 def _as_is(batch: PromptBatch) -> PromptBatch:
     return batch
+
+
+def _nothing(items: list[None]) -> None:
+    return None
 
 
 def _no_rows(length: int) -> tuple[Tensor, Tensor]:

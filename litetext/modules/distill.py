@@ -5,8 +5,9 @@ from typing import Any, Literal
 
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
-from torchmetrics import MeanMetric
+from torchmetrics import MeanMetric, MetricCollection
 
 from litetext.data.features import FeatureError, FeatureManifest, FeatureStore, store_path
 from litetext.data.prompt_datamodule import PromptBatch, PromptDataModule
@@ -53,7 +54,7 @@ class DistillModule(LightningModule):
         teacher: str = "facebook/sam3",
         teacher_features: Literal["stored", "live"] = "stored",
         features_dir: str = "checkpoints/features",
-        teacher_batch_tokens: int = 8192,
+        teacher_batch_tokens: int = 2048,
         cosine_weight: float = 2.0,
         consistency_weight: float = 0.1,
         consistency_padding: bool = False,
@@ -68,6 +69,8 @@ class DistillModule(LightningModule):
         for name, value in (("cosine_weight", cosine_weight), ("consistency_weight", consistency_weight)):
             if not value >= 0:
                 raise ValueError(f"model.{name} is {value}; a loss weight cannot be negative")
+        if teacher_batch_tokens < 1:
+            raise ValueError(f"model.teacher_batch_tokens is {teacher_batch_tokens}; it must be at least 1")
         if not lr > 0:
             raise ValueError(f"model.lr is {lr}; it must be positive")
         if consistency_padding and student.padding != "reference":
@@ -83,7 +86,7 @@ class DistillModule(LightningModule):
         self.lr, self.scale_lr, self.weight_decay = lr, scale_lr, weight_decay
         self.warmup_epochs, self.warmup_lr, self.min_lr = warmup_epochs, warmup_lr, min_lr
         self.agreement = Agreement()
-        self.val_losses = nn.ModuleDict({name: MeanMetric() for name in (*PARTS, "loss")})
+        self.val_losses = MetricCollection({name: MeanMetric() for name in (*PARTS, "loss")}, compute_groups=False)
         self.scores: dict[str, float] = {}
         self.teacher_parameters = 0
 
@@ -154,12 +157,14 @@ class DistillModule(LightningModule):
         teacher.to(self.trainer.strategy.root_device)
 
         def encode(chunk: Any) -> list[Tensor]:
-            return [feature.cpu() for feature in teacher.encode(chunk)]
+            return teacher.encode(chunk, self.teacher_batch_tokens)
 
         try:
             data.store = FeatureStore.fill(folder, rows, encode, **origin)
         except FeatureError as error:
-            raise ValueError(f"the teacher's features of the prompt {_short(data.feature_prompt(error.row))}: {error}")
+            raise ValueError(
+                f"the teacher's features of the prompt {_short(data.feature_prompt(error.row))}: {error}"
+            ) from error
         return str(folder), count
 
     def _targets(self, tokens: Any, stored: Tensor | None) -> Tensor:
@@ -221,7 +226,8 @@ class DistillModule(LightningModule):
         """
         parts = self.losses(batch)
         total = self.total(parts)
-        if not torch.isfinite(total).all():
+        # All processes stop together: one that went on would wait for the others' gradients forever.
+        if self.trainer.strategy.reduce_boolean_decision(not bool(torch.isfinite(total).all()), all=False):
             raise ValueError(self._not_finite(batch, total))
         loss = total.mean()
         self.log("train/loss", loss, prog_bar=True, batch_size=len(total))
@@ -229,6 +235,10 @@ class DistillModule(LightningModule):
         return loss
 
     def _not_finite(self, batch: PromptBatch, total: Tensor) -> str:
+        kept = f"the last good checkpoints stay in {getattr(self.trainer.checkpoint_callback, 'dirpath', None)}"
+        step = self.trainer.global_step
+        if torch.isfinite(total).all():
+            return f"the loss of a prompt of another process is not finite at step {step}; {kept}"
         first = int((~torch.isfinite(total)).nonzero()[0])
         prompt = self.prompts.prompts[int(batch.index[first])]
         target = self._targets(batch.tokens, batch.features)[first]
@@ -237,13 +247,24 @@ class DistillModule(LightningModule):
             if not torch.isfinite(target).all()
             else "the student diverged: lower model.lr"
         )
-        kept = getattr(self.trainer.checkpoint_callback, "dirpath", None)
-        return (
-            f"the loss of the prompt {_short(prompt)} is not finite at step {self.trainer.global_step}; {cause}; "
-            f"the last good checkpoints stay in {kept}"
-        )
+        return f"the loss of the prompt {_short(prompt)} is not finite at step {step}; {cause}; {kept}"
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Stops before a gradient that is not finite spoils the weights, and with them the checkpoints.
+
+        Raises:
+            ValueError: If a gradient is not finite. With `16-mixed` the gradient scaler handles them.
+        """
+        if self.trainer.precision == "16-mixed":
+            return
+        norms = [p.grad.norm() for p in self.student.parameters() if p.grad is not None]
+        if norms and not torch.isfinite(torch.stack(norms).sum()):
+            raise ValueError(
+                f"a gradient is not finite at step {self.trainer.global_step}; the student diverged: lower model.lr; "
+                f"the last good checkpoints stay in {getattr(self.trainer.checkpoint_callback, 'dirpath', None)}"
+            )
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW; by step a linear warm-up, then the cosine from step 0 that the reference falls onto."""
         learned = [p for p in self.student.parameters() if p.requires_grad]
         groups = [
@@ -294,16 +315,16 @@ class DistillModule(LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Logs `val/*`, and now and then the figures."""
         self.scores = {name: float(value) for name, value in self.agreement.compute().items()}
-        self.scores |= {name: float(metric.compute()) for name, metric in self.val_losses.items()}  # type: ignore[operator]
+        self.scores |= {name: float(value) for name, value in self.val_losses.compute().items()}
         shown = ("cosine", "agreement")
         for name, value in self.scores.items():
             self.log(f"val/{name}", value, prog_bar=name in shown, sync_dist=True)
-        seen = self.agreement.gathered()
+        with self.agreement.sync_context():
+            seen = self.agreement.gathered()
         if not self.trainer.sanity_checking:
             distill_report.log_figures(self.trainer, seen)
         self.agreement.reset()
-        for metric in self.val_losses.values():
-            metric.reset()  # type: ignore[operator]
+        self.val_losses.reset()
 
     # Checkpoints
 
@@ -340,7 +361,7 @@ class DistillModule(LightningModule):
         mine = dict(self.student.config)
         differ = [f"{k} {stored.get(k)!r} there, {mine.get(k)!r} here" for k in mine if stored.get(k) != mine[k]]
         if differ:
-            raise ValueError(f"the checkpoint is of another student: {'; '.join(differ)}; use the config it was made with")
+            raise ValueError(f"the checkpoint is of another student: {'; '.join(differ)}; use its own config")
         self.scores = dict(checkpoint["litetext"].get("scores", {}))
 
     def on_fit_end(self) -> None:
@@ -353,8 +374,12 @@ class DistillModule(LightningModule):
 
     def on_predict_end(self) -> None:
         """Names the store that was filled."""
-        if self.trainer.is_global_zero and self.prompts.store is not None:
-            store = self.prompts.store
+        if not self.trainer.is_global_zero:
+            return
+        store = self.prompts.store
+        if store is None:
+            print("nothing was stored: model.teacher_features is live; choose stored to encode ahead of training")
+        else:
             print(f"teacher features of {len(store):,} token rows: {store.path} ({store.manifest.bytes / 1e6:,.1f} MB)")
 
 

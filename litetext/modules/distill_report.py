@@ -66,7 +66,7 @@ def drift_figure(seen: dict[str, Tensor]) -> Figure | None:
         ylim=(0, top),
         xlabel="teacher: 1 - cosine(prompt, permutation)",
         ylabel="student",
-        title=f"{len(student):,} permuted prompts, means {teacher.mean():.4f} and {student.mean():.4f}",
+        title=f"{len(student):,} permuted prompts\nmean: teacher {teacher.mean():.4f}, student {student.mean():.4f}",
     )
     axes.legend(loc="lower right")
     return figure
@@ -93,13 +93,15 @@ def summary(module: "DistillModule") -> str:
             f"parameters          {student:,} of the teacher's {teacher:,}: "
             f"{100 * (1 - student / teacher):.1f}% fewer ({teacher / student:.1f}x smaller)"
         )
-    run = Path(trainer.log_dir or ".").name
+    # Not trainer.log_dir: that asks all ranks, and only the first is here.
+    folder = getattr(trainer.logger, "log_dir", None)
     if best.is_file():
         lines.append(f"best checkpoint     {_near(best)}")
-    lines.append(f"TensorBoard run     {_near(Path(trainer.log_dir or '.'))}")
-    lines.append(f"next                tensorboard --logdir {_near(Path(trainer.log_dir or '.').parent)}")
-    if best.is_file():
-        lines.append(f"                    litetext validate --config lightning_logs/{run}/config.yaml --ckpt_path best")
+    if folder is not None:
+        lines.append(f"TensorBoard run     {_near(Path(folder))}")
+        lines.append(f"next                tensorboard --logdir {_near(Path(folder).parent)}")
+        if best.is_file():
+            lines.append(" " * 20 + f"litetext validate --config {_near(Path(folder))}/config.yaml --ckpt_path best")
     return "\n".join(lines)
 
 
