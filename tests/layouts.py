@@ -90,9 +90,7 @@ def write_rf100vl(root: Path, datasets: dict[str, tuple[Sequence[str], Sequence[
     """RF100-VL: data set name to (category names from id 0, category ids used), in train, valid and test."""
     for name, (names, used) in datasets.items():
         for split in ("train", "valid", "test"):
-            write_coco(
-                root / name / split / "_annotations.coco.json", names, used if split == "train" else ()
-            )
+            write_coco(root / name / split / "_annotations.coco.json", names, used if split == "train" else ())
     return root
 
 

@@ -138,9 +138,7 @@ class Bomb:
         return (print, ("a checkpoint ran code",))
 
 
-def test_a_pickle_that_calls_a_function_is_refused(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_pickle_that_calls_a_function_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     torch.save({"model": {"x": Bomb()}}, tmp_path / "bomb.pt")
     with pytest.raises(ValueError, match="cannot be read"):
         read_text_state(tmp_path / "bomb.pt")
@@ -210,7 +208,5 @@ def test_positions_are_sliced_or_resampled_only_when_asked() -> None:
 
 def test_every_layout_has_a_signature_no_other_answers_to() -> None:
     for layout in layouts.LAYOUTS.values():
-        answering = [
-            o.name for o in layouts.LAYOUTS.values() if ("." + layout.signature).endswith("." + o.signature)
-        ]
+        answering = [o.name for o in layouts.LAYOUTS.values() if ("." + layout.signature).endswith("." + o.signature)]
         assert answering == [layout.name]

@@ -157,9 +157,7 @@ def test_a_store_path_for_every_difference(tmp_path):
 
 
 def test_the_hash_tells_rows_apart():
-    assert (
-        len({prompts_hash(rows) for rows in ([[1, 2], [3]], [[1], [2, 3]], [[3], [1, 2]], [[1, 2, 3]])}) == 4
-    )
+    assert len({prompts_hash(rows) for rows in ([[1, 2], [3]], [[1], [2, 3]], [[3], [1, 2]], [[1, 2, 3]])}) == 4
 
 
 # --- interruptions ---
@@ -454,9 +452,7 @@ def test_features_that_float16_cannot_hold(tmp_path, token, value, message):
 
 
 def test_the_largest_float16_is_stored(tmp_path):
-    store = fill(
-        tmp_path / "s", encode=lambda rows: [torch.full((len(row), WIDTH), -65504.0) for row in rows]
-    )
+    store = fill(tmp_path / "s", encode=lambda rows: [torch.full((len(row), WIDTH), -65504.0) for row in rows])
     assert store[0].min() == store[0].max() == -65504
 
 

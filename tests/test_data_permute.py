@@ -113,9 +113,7 @@ def test_order_does_not_depend_on_the_process():
     assert output.strip() == permute("old large blue wooden table", 7)
 
 
-@pytest.mark.parametrize(
-    "word", ["very ", "and ", "is very ", "white dog, ", "a " * 3 + "dog's ", "(", "\x00 "]
-)
+@pytest.mark.parametrize("word", ["very ", "and ", "is very ", "white dog, ", "a " * 3 + "dog's ", "(", "\x00 "])
 def test_long_prompts_are_permuted(word):
     prompt = (word * 10_000)[:10_000]
     assert Counter(permute(prompt, 1).split()) == Counter(prompt.split())

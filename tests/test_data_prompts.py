@@ -109,9 +109,7 @@ def test_a_pickle_that_calls_a_function_is_refused_unrun(tmp_path, protocol):
     folder.mkdir()
     content = pickle.dumps([*refer_entries([["man"]]), Calls(marker)], protocol=protocol)
     text(folder / "refs(unc).p", content)
-    with pytest.raises(
-        ValueError, match=r"refs\(unc\)\.p is not read: it asks for \w+\.mkdir\. Only pickles of plain"
-    ):
+    with pytest.raises(ValueError, match=r"refs\(unc\)\.p is not read: it asks for \w+\.mkdir\. Only pickles of plain"):
         read_prompts("refcoco", str(tmp_path))
     assert not marker.exists()
     with pytest.raises(ValueError, match=r"asks for posix\.system"):
@@ -189,9 +187,7 @@ def test_a_folder_of_two_layouts_asks_for_a_name(tmp_path):
     write_saco_gold(tmp_path, {"sa1b": ["door"]})
     write_saco_silver(tmp_path, {"droid": ["cup"]})
     assert read_prompts("saco_silver", str(tmp_path)).prompts == ["cup"]
-    with pytest.raises(
-        ValueError, match=r"holds several layouts; name the source one of: saco_gold, saco_silver"
-    ):
+    with pytest.raises(ValueError, match=r"holds several layouts; name the source one of: saco_gold, saco_silver"):
         read_prompts("mine", str(tmp_path))
 
 
@@ -254,9 +250,7 @@ def test_empty_prompts_are_rejected_and_counted(tmp_path, prompt):
     path = write_json(tmp_path / "p.json", ["dog", prompt, prompt])
     source = read_prompts("x", str(path))
     assert (source.prompts, source.total, source.empty) == (["dog"], 3, 2)
-    with pytest.raises(
-        ValueError, match=r"source 'x': .* holds no prompt \(1 entries read, 1 of them empty\)"
-    ):
+    with pytest.raises(ValueError, match=r"source 'x': .* holds no prompt \(1 entries read, 1 of them empty\)"):
         read_prompts("x", str(write_json(path, [prompt])))
 
 
@@ -311,9 +305,7 @@ def test_wrong_fields_of_known_corpora_list_the_right_ones(tmp_path):
 
 @pytest.mark.parametrize("path", ["nowhere/lvis.json", "nowhere.csv#name", "", "#name"])
 def test_a_missing_file_names_the_source_and_the_way_out(path):
-    with pytest.raises(
-        FileNotFoundError, match=r"source 'lvis': there is nothing at .*; give the file or folder"
-    ):
+    with pytest.raises(FileNotFoundError, match=r"source 'lvis': there is nothing at .*; give the file or folder"):
         read_prompts("lvis", path)
 
 

@@ -34,9 +34,7 @@ MODES = {"oracle": "abc", "single_a": "a", "single_b": "b", "single_c": "c"}
 
 def files(case: str, letters: str) -> tuple[list[Any], dict[int, list[dict[str, Any]]]]:
     folder = ORACLE / case
-    return [read_annotator(folder / f"gt_{x}.json.gz") for x in letters], read_predictions(
-        folder / "pred.json.gz"
-    )
+    return [read_annotator(folder / f"gt_{x}.json.gz") for x in letters], read_predictions(folder / "pred.json.gz")
 
 
 def expected(case: str) -> dict[str, Any]:
@@ -204,9 +202,7 @@ def test_unknown_categories_vanish_per_annotator() -> None:
 def test_without_predictions_any_empty_annotator_makes_a_true_negative() -> None:
     two, one, none = GroundTruth(square((0, 0), (8, 8))), GroundTruth(square((0, 0))), GroundTruth()
     assert images(Detections([]), two, none, one) == [0, 0, 1, 0]
-    assert assess([Detections([])], [[two, one]])[0, :2].tolist() == [0, 2], (
-        "all miss: the first annotator counts"
-    )
+    assert assess([Detections([])], [[two, one]])[0, :2].tolist() == [0, 2], "all miss: the first annotator counts"
     wrong = Detections([0.9], square((4, 4)))
     assert images(wrong, none, one) == [0, 1, 0, 0], "all at zero: the first annotator counts"
     assert images(wrong, one, none) == [1, 0, 0, 0]

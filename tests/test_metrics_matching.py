@@ -86,8 +86,7 @@ def test_the_assignment_has_the_largest_sum(n: int, m: int, seed: int) -> None:
     ious = np.random.default_rng(seed).random((n, m))
     wide = ious if n <= m else ious.T
     best = max(
-        sum(wide[i, j] for i, j in enumerate(columns))
-        for columns in permutations(range(wide.shape[1]), len(wide))
+        sum(wide[i, j] for i, j in enumerate(columns)) for columns in permutations(range(wide.shape[1]), len(wide))
     )
     pairs = assigned_ious(ious)
     assert len(pairs) == min(n, m)

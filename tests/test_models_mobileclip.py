@@ -71,9 +71,7 @@ def test_nano_is_an_eighth_of_the_tiny_sam3_text_encoder() -> None:
 
 @pytest.mark.parametrize("which", TINY)
 @pytest.mark.parametrize(("positions", "array"), [("slice", "eff_slice16"), ("interpolate", "eff_interp16")])
-def test_reference_mode_equals_efficientsam3(
-    arrays: dict[str, Tensor], which: str, positions: str, array: str
-) -> None:
+def test_reference_mode_equals_efficientsam3(arrays: dict[str, Tensor], which: str, positions: str, array: str) -> None:
     model = golden(which, padding="reference", pretrained_positions=positions)
     features = model(arrays["ids16"].long(), valid_lengths(arrays))
     torch.testing.assert_close(features, arrays[f"{which}__{array}_tokens"], rtol=0, atol=5e-6)
@@ -187,9 +185,7 @@ def test_training_statistics_see_valid_tokens_only() -> None:
     outcomes = []
     for length in (8, 20):
         model = golden(context_length=20).train()
-        ids = torch.nn.utils.rnn.pad_sequence(
-            [*rows, torch.zeros(length, dtype=torch.int64)], batch_first=True
-        )[:3]
+        ids = torch.nn.utils.rnn.pad_sequence([*rows, torch.zeros(length, dtype=torch.int64)], batch_first=True)[:3]
         features = model(ids, lengths)
         features.square().sum().backward()
         gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
@@ -231,17 +227,13 @@ def test_config_rebuilds_the_model() -> None:
 
 def test_own_checkpoint_is_read_back(tmp_path: Path) -> None:
     model = golden()
-    torch.save(
-        {"state_dict": {f"student.{k}": v for k, v in model.state_dict().items()}}, tmp_path / "best.ckpt"
-    )
+    torch.save({"state_dict": {f"student.{k}": v for k, v in model.state_dict().items()}}, tmp_path / "best.ckpt")
     report = tiny().load_from(tmp_path / "best.ckpt")
     assert (report.layout, report.fresh, report.note) == ("native", (), "")
 
 
 @pytest.mark.parametrize("layout", ["apple", "open_clip"])
-def test_initial_weights_report_what_they_lack(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, layout: str
-) -> None:
+def test_initial_weights_report_what_they_lack(tmp_path: Path, caplog: pytest.LogCaptureFixture, layout: str) -> None:
     donor = tiny("S0" if layout == "apple" else "S1", context_length=77)
     weights = {key: value.contiguous() for key, value in from_native(donor.state_dict(), layout).items()}
     path = tmp_path / "mobileclip.safetensors"
@@ -318,9 +310,7 @@ def test_wrong_batches_are_named() -> None:
         with pytest.raises(ValueError, match="17 tokens long, but this encoder has 16 positions"):
             model(torch.ones(1, 17, dtype=torch.int64), torch.tensor([17]))
     for bad in (0, 9):
-        with pytest.raises(
-            ValueError, match=rf"lengths must lie in 1\.\.8.*found {min(bad, 4)} to {max(bad, 4)}"
-        ):
+        with pytest.raises(ValueError, match=rf"lengths must lie in 1\.\.8.*found {min(bad, 4)} to {max(bad, 4)}"):
             tiny()(torch.ones(2, 8, dtype=torch.int64), torch.tensor([4, bad]))
 
 

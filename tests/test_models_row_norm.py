@@ -51,7 +51,10 @@ def test_two_ranks_with_unequal_rows_equal_one_process(share):
     ranks = [context.Process(target=_rank, args=(r, port, share, results)) for r in range(2)]
     for process in ranks:
         process.start()
-    found = {rank: [t.clone() if isinstance(t, torch.Tensor) else t for t in rest] for rank, *rest in (results.get(), results.get())}
+    found = {
+        rank: [t.clone() if isinstance(t, torch.Tensor) else t for t in rest]
+        for rank, *rest in (results.get(), results.get())
+    }
     for process in ranks:
         process.join()
     torch.testing.assert_close(torch.cat([found[0][0], found[1][0]]), leaf.grad, atol=1e-5, rtol=1e-5)

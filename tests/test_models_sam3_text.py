@@ -104,9 +104,7 @@ def equals_transformers(teacher: Sam3TextEncoder, model: Sam3Model) -> None:
         torch.testing.assert_close(features[index, :n], expected[index, :n], rtol=0, atol=1e-5)
 
 
-def test_equals_transformers_from_its_folder(
-    sam3: tuple[Sam3Model, Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_equals_transformers_from_its_folder(sam3: tuple[Sam3Model, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     import huggingface_hub
 
     def touched(*args: object, **kwargs: object) -> None:
@@ -126,9 +124,7 @@ def test_sharded_folder(sam3: tuple[Sam3Model, Path], tmp_path: Path) -> None:
 
 
 def test_video_folder(sam3: tuple[Sam3Model, Path], tmp_path: Path) -> None:
-    weights = {
-        f"detector_model.{key}": value for key, value in load_file(sam3[1] / "model.safetensors").items()
-    }
+    weights = {f"detector_model.{key}": value for key, value in load_file(sam3[1] / "model.safetensors").items()}
     save_file(weights | {"tracker_neck.x": torch.ones(1)}, tmp_path / "model.safetensors")
     Sam3VideoConfig(detector_config=sam3[0].config.to_dict()).save_pretrained(tmp_path)
     equals_transformers(Sam3TextEncoder.from_pretrained(tmp_path), sam3[0])
@@ -175,16 +171,12 @@ TEACHER = Sam3TextEncoder.random(0, **SMALL)
     rows=st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=32), max_size=12),
     tokens=st.integers(1, 64),
 )
-def test_sharing_beginnings_and_leaving_out_padding_changes_nothing(
-    rows: list[list[int]], tokens: int
-) -> None:
+def test_sharing_beginnings_and_leaving_out_padding_changes_nothing(rows: list[list[int]], tokens: int) -> None:
     encoded = TEACHER.encode(rows, tokens_per_batch=tokens)
     assert len(encoded) == len(rows)
     for row, features in zip(rows, encoded, strict=True):
         padded = torch.tensor([row + [7] * (32 - len(row))])
-        torch.testing.assert_close(
-            features, TEACHER(padded, torch.tensor([32]))[0, : len(row)], rtol=0, atol=1e-5
-        )
+        torch.testing.assert_close(features, TEACHER(padded, torch.tensor([32]))[0, : len(row)], rtol=0, atol=1e-5)
 
 
 def test_prompts_that_do_not_fit_are_named() -> None:
@@ -204,9 +196,7 @@ def test_names_that_lead_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         raise LocalEntryNotFoundError("cannot find the requested files\nin the cache")
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", offline)
-    with pytest.raises(
-        FileNotFoundError, match=r"'facebook/sam3'.*https://.*local folder or sam3\.pt"
-    ) as caught:
+    with pytest.raises(FileNotFoundError, match=r"'facebook/sam3'.*https://.*local folder or sam3\.pt") as caught:
         Sam3TextEncoder.from_pretrained("facebook/sam3")
     assert "\n" not in str(caught.value)
     for name in ("/nowhere/sam3", "sam3.pt", "weights/sam3.pt", "./sam3"):
@@ -215,9 +205,7 @@ def test_names_that_lead_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_weights_of_something_else(tmp_path: Path, sam3: tuple[Sam3Model, Path]) -> None:
-    with pytest.raises(
-        ValueError, match=r"eff_S0.*another text encoder|eff_S0.*no text encoder of SAM3"
-    ) as caught:
+    with pytest.raises(ValueError, match=r"eff_S0.*another text encoder|eff_S0.*no text encoder of SAM3") as caught:
         Sam3TextEncoder.from_pretrained(GOLDEN / "eff_S0.safetensors")
     assert "\n" not in str(caught.value)
     weights = load_file(sam3[1] / "model.safetensors")

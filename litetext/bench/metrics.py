@@ -80,8 +80,7 @@ def make_case(
         count = int(rng.poisson(4.5)) if rng.random() < 2 / 3 else 0
         objects = rng.integers(0, len(pool), size=count)
         seen = [
-            [pool[k][int(rng.integers(_VARIANTS))] for k in objects if rng.random() < 0.95]
-            for _ in range(annotators)
+            [pool[k][int(rng.integers(_VARIANTS))] for k in objects if rng.random() < 0.95] for _ in range(annotators)
         ]
         guessed = [pool[k][int(rng.integers(_VARIANTS))] for k in objects if rng.random() < 0.9]
         guessed += [pool[int(rng.integers(len(pool)))][0] for _ in range(int(rng.poisson(0.3)))]
@@ -113,10 +112,7 @@ def plain_counts(found: list[Detections], truths: list[list[GroundTruth]], iou_t
     Written independently of `litetext.metrics.assess`, so that it also serves as a check of it.
     """
     boxes, images = np.zeros((5, 10)), np.zeros(4, dtype=np.int64)
-    runs = [
-        [_plain_one(d, t[a], iou_type) for d, t in zip(found, truths, strict=True)]
-        for a in range(len(truths[0]))
-    ]
+    runs = [[_plain_one(d, t[a], iou_type) for d, t in zip(found, truths, strict=True)] for a in range(len(truths[0]))]
     for results in zip(*runs, strict=True):
         best = results[0]
         for current in results[1:]:

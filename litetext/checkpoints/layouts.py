@@ -24,9 +24,7 @@ _CONSTANTS = ("position_ids", "attn_mask", "causal_mask")
 def _pattern(template: str) -> re.Pattern[str]:
     groups = {"n": r"\d+", "p": "weight|bias|running_mean|running_var|num_batches_tracked", "qkv": "[qkv]"}
     parts = re.split(r"\{(\w+)\}", template)
-    return re.compile(
-        "".join(f"(?P<{s}>{groups[s]})" if i % 2 else re.escape(s) for i, s in enumerate(parts))
-    )
+    return re.compile("".join(f"(?P<{s}>{groups[s]})" if i % 2 else re.escape(s) for i, s in enumerate(parts)))
 
 
 class _Table:
@@ -70,9 +68,7 @@ def to_native(state: Mapping[str, Tensor], layout: str, source: str = "state dic
         else:
             native[name] = torch.cat([three["q"], three["k"], three["v"]])
     if strange:
-        raise ValueError(
-            f"{source}: {_listed('unexpected', strange)} in the {layout} layout of a text encoder."
-        )
+        raise ValueError(f"{source}: {_listed('unexpected', strange)} in the {layout} layout of a text encoder.")
     return native
 
 
@@ -188,9 +184,7 @@ def resize_positions(
         return dict(state), ""
     if how == "interpolate":
         # Along tokens only, with half-pixel centres: what efficientsam3 and transformers do.
-        resized = F.interpolate(table[None, None], size=(context_length, table.shape[1]), mode="bilinear")[
-            0, 0
-        ]
+        resized = F.interpolate(table[None, None], size=(context_length, table.shape[1]), mode="bilinear")[0, 0]
         return {
             **state,
             "embedding.position": resized,

@@ -56,9 +56,7 @@ def _clip(root: str) -> tuple[Rule, ...]:
         Rule("embedding.token.weight", f"{root}token_embedding.weight"),
         Rule("embedding.position", f"{root}positional_embedding"),
         *_rename(block, "blocks.{n}.", f"{root}transformer.resblocks.{{n}}."),
-        *_rename(
-            {"fc1": "c_fc", "fc2": "c_proj"}, "blocks.{n}.mlp.", f"{root}transformer.resblocks.{{n}}.mlp."
-        ),
+        *_rename({"fc1": "c_fc", "fc2": "c_proj"}, "blocks.{n}.mlp.", f"{root}transformer.resblocks.{{n}}.mlp."),
         Rule("blocks.{n}.attention.qkv.{p}", f"{root}transformer.resblocks.{{n}}.attn.in_proj_{{p}}"),
         *_rename({"final_norm": "ln_final"}, "", root),
         Rule("eot_projection", f"{root}text_projection"),
@@ -179,9 +177,7 @@ _OURS = ("embedding.", "blocks.", "final_norm.", "eot_projection", "projector.")
 LAYOUTS = {
     layout.name: layout
     for layout in (
-        Layout(
-            "meta", "encoder.token_embedding.weight", ("encoder.", "resizer."), _clip("encoder.") + _RESIZER
-        ),
+        Layout("meta", "encoder.token_embedding.weight", ("encoder.", "resizer."), _clip("encoder.") + _RESIZER),
         Layout(
             "sam3",
             "text_encoder.text_model.embeddings.token_embedding.weight",

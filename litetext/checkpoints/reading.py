@@ -59,9 +59,7 @@ def open_state(path: str | os.PathLike[str]) -> StateFile:
         return _open_safetensors(path)
     if path.suffix in TORCH_SUFFIXES:
         return _open_torch(path)
-    raise ValueError(
-        f"{path}: unknown kind of checkpoint; its name must end in .safetensors or {TORCH_SUFFIXES}."
-    )
+    raise ValueError(f"{path}: unknown kind of checkpoint; its name must end in .safetensors or {TORCH_SUFFIXES}.")
 
 
 def _open_safetensors(path: Path) -> StateFile:
@@ -94,17 +92,13 @@ def _open_folder(folder: Path) -> StateFile:
         if shard.parent != folder:
             raise ValueError(f"{folder / INDEX}: the shard {shard.name} lies outside the folder.")
         if not shard.is_file():
-            raise FileNotFoundError(
-                f"checkpoint folder {folder}: the shard {shard.name} of its index is missing."
-            )
+            raise FileNotFoundError(f"checkpoint folder {folder}: the shard {shard.name} of its index is missing.")
 
     def fetch(keys: Sequence[str]) -> dict[str, Tensor]:
         wanted: dict[Path, list[str]] = {}
         for key in keys:
             wanted.setdefault(shards[key], []).append(key)
-        return {
-            k: t for shard, names in wanted.items() for k, t in _open_safetensors(shard).fetch(names).items()
-        }
+        return {k: t for shard, names in wanted.items() for k, t in _open_safetensors(shard).fetch(names).items()}
 
     return StateFile(folder, tuple(shards), fetch)
 
@@ -125,17 +119,13 @@ def _open_torch(path: Path) -> StateFile:
         raise _unreadable(path, "torch checkpoint of plain tensors", error) from error
     tensors = _state_dict(held)
     if not tensors:
-        raise ValueError(
-            f"{path}: holds no state dict, neither at its top nor under {' or '.join(WRAPPERS)}."
-        )
+        raise ValueError(f"{path}: holds no state dict, neither at its top nor under {' or '.join(WRAPPERS)}.")
     return StateFile(path, tuple(tensors), lambda keys: {key: tensors[key].clone() for key in keys})
 
 
 def _state_dict(held: Any) -> dict[str, Tensor]:
     while isinstance(held, dict):
-        tensors = {
-            key: value for key, value in held.items() if isinstance(key, str) and isinstance(value, Tensor)
-        }
+        tensors = {key: value for key, value in held.items() if isinstance(key, str) and isinstance(value, Tensor)}
         inner = next((held[name] for name in WRAPPERS if isinstance(held.get(name), dict)), None)
         if inner is None:
             return tensors

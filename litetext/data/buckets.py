@@ -91,7 +91,7 @@ class ResumableLoader(DataLoader):
     done = 0
     skip = 0
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[Any]:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Iterates over what is left of the epoch."""
         self.done, self.skip = self.skip, 0
         order = self.sampler if self.batch_sampler is None else self.batch_sampler

@@ -129,9 +129,7 @@ def _fill(
                 report(done, len(rows))
     raw = lengths.tobytes()
     _replace(path / LENGTHS, raw)
-    _replace(
-        path / MANIFEST, json.dumps({**asdict(wanted), "lengths_crc32": zlib.crc32(raw)}, indent=1).encode()
-    )
+    _replace(path / MANIFEST, json.dumps({**asdict(wanted), "lengths_crc32": zlib.crc32(raw)}, indent=1).encode())
     (path / PARTIAL).unlink()
 
 
@@ -143,9 +141,7 @@ def _claim(path: Path, wanted: FeatureManifest) -> None:
         if entry.name.removesuffix(".tmp") not in _OURS and not entry.name.startswith(".")
     )
     if foreign:
-        raise ValueError(
-            f"{path} holds other files ({foreign[0]}): give the feature store a folder of its own"
-        )
+        raise ValueError(f"{path} holds other files ({foreign[0]}): give the feature store a folder of its own")
     if (path / PARTIAL).exists():
         check_manifest(path, read_manifest(path / PARTIAL)[0], asdict(wanted))
         return
@@ -167,9 +163,7 @@ def _intact(path: Path, values: int, bounds: np.ndarray, token_bytes: int) -> li
             end = last
     if len(kept) < len(listed):
         damaged = len(listed) - len(kept)
-        warnings.warn(
-            f"{path}: {damaged} of {len(listed)} chunks are damaged, encoding them again", stacklevel=2
-        )
+        warnings.warn(f"{path}: {damaged} of {len(listed)} chunks are damaged, encoding them again", stacklevel=2)
     clean = "".join(f"{first} {last} {crc:08x}\n" for first, last, crc in kept).encode()
     if (path / CHECKSUMS).exists() and (path / CHECKSUMS).read_bytes() != clean:
         _replace(path / CHECKSUMS, clean)  # without a torn last line, to which the next would stick
@@ -248,9 +242,7 @@ def _same(descriptor: int, file: Path) -> bool:
 
 
 @contextmanager
-def _reporter(
-    path: Path, progress: Callable[[int, int], None] | bool
-) -> Iterator[Callable[[int, int], None]]:
+def _reporter(path: Path, progress: Callable[[int, int], None] | bool) -> Iterator[Callable[[int, int], None]]:
     if not isinstance(progress, bool):
         yield progress
     elif not progress:

@@ -45,9 +45,7 @@ class FeatureManifest:
     format: int = FORMAT
 
     @classmethod
-    def of(
-        cls, rows: Rows, *, teacher: str, tokenizer: str, context_length: int, width: int
-    ) -> "FeatureManifest":
+    def of(cls, rows: Rows, *, teacher: str, tokenizer: str, context_length: int, width: int) -> "FeatureManifest":
         """The manifest of a corpus, known before anything is encoded.
 
         Args:
@@ -73,9 +71,7 @@ class FeatureManifest:
                 f"row {int(lengths.argmax())} has {lengths.max()} tokens, more than context_length="
                 f"{context_length}: tokenize with this context length or raise it"
             )
-        return cls(
-            teacher, tokenizer, context_length, width, prompts_hash(rows), len(lengths), int(lengths.sum())
-        )
+        return cls(teacher, tokenizer, context_length, width, prompts_hash(rows), len(lengths), int(lengths.sum()))
 
     @property
     def bytes(self) -> int:
@@ -154,9 +150,7 @@ def read_manifest(file: Path) -> tuple[FeatureManifest, dict[str, Any]]:
     except (ValueError, KeyError, AttributeError, TypeError):
         entries, known = {}, {}
     if not known or not all(isinstance(known[name], kind) for name, kind in kinds.items()):
-        raise ValueError(
-            f"{file} is damaged or no manifest of a feature store: delete the folder, fill again"
-        )
+        raise ValueError(f"{file} is damaged or no manifest of a feature store: delete the folder, fill again")
     if known["format"] != FORMAT:
         raise ValueError(f"{file} has format {known['format']}, this version reads {FORMAT}: fill again")
     return FeatureManifest(**known), entries
@@ -166,7 +160,5 @@ def read_checksums(file: Path) -> list[tuple[int, int, int]]:
     """The whole lines of a checksum file as (first, last, crc32); a torn last line is left out."""
     if not file.exists():
         return []
-    lines = re.findall(
-        r"^(\d+) (\d+) ([0-9a-f]{8})\n", file.read_bytes().decode("ascii", "replace"), re.MULTILINE
-    )
+    lines = re.findall(r"^(\d+) (\d+) ([0-9a-f]{8})\n", file.read_bytes().decode("ascii", "replace"), re.MULTILINE)
     return [(int(first), int(last), int(crc, 16)) for first, last, crc in lines]

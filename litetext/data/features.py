@@ -136,9 +136,7 @@ class FeatureStore:
         path = Path(path)
         if not (path / MANIFEST).exists():
             if (path / PARTIAL).exists():
-                raise ValueError(
-                    f"the feature store {path} is unfinished: run the same fill again to finish it"
-                )
+                raise ValueError(f"the feature store {path} is unfinished: run the same fill again to finish it")
             raise FileNotFoundError(f"there is no feature store at {path} ({MANIFEST} is missing)")
         manifest, entries = read_manifest(path / MANIFEST)
         check_manifest(path, manifest, expected)
@@ -160,9 +158,7 @@ class FeatureStore:
             if first != position or not first < last <= len(self):
                 break
             if zlib.crc32(self._values[bounds[first] : bounds[last]].data) != crc:
-                raise _damaged(
-                    self.path, f"the checksum of prompts {first} to {last} (by length) does not hold"
-                )
+                raise _damaged(self.path, f"the checksum of prompts {first} to {last} (by length) does not hold")
             position = last
         if position != len(self):
             raise _damaged(self.path, f"{CHECKSUMS} covers {position} of {len(self)} prompts")
@@ -217,16 +213,12 @@ class FeatureStore:
         longest = int(lengths.max(initial=0))
         length = longest if length is None else length
         if length < longest:
-            raise ValueError(
-                f"length={length} is shorter than a prompt of {longest} tokens: give at least that"
-            )
+            raise ValueError(f"length={length} is shorter than a prompt of {longest} tokens: give at least that")
         out = np.zeros((len(lengths), length, self.manifest.width), dtype=np.float16)
         out[np.repeat(np.arange(len(lengths)), lengths), within] = self._values.take(tokens, axis=0)
         return torch.from_numpy(out)
 
-    def _tokens(
-        self, indices: Iterable[int] | np.ndarray | Tensor
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _tokens(self, indices: Iterable[int] | np.ndarray | Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Positions of all tokens of some prompts in the file, the lengths, and positions in the prompts."""
         if isinstance(indices, Iterable) and not isinstance(indices, (np.ndarray, Tensor, Sequence)):
             indices = list(indices)

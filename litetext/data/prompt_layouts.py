@@ -40,8 +40,7 @@ def read_text(path: Path) -> str:
         start = error.start + (3 if content.startswith(b"\xef\xbb\xbf") else 0)
         line = content.count(b"\n", 0, start) + 1
         raise ValueError(
-            f"{path} is not UTF-8: byte 0x{content[start]:02x} at offset {start}, line {line}; "
-            "save it as UTF-8"
+            f"{path} is not UTF-8: byte 0x{content[start]:02x} at offset {start}, line {line}; save it as UTF-8"
         ) from error
 
 
@@ -54,9 +53,7 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(read_text(path))
     except json.JSONDecodeError as error:
-        raise ValueError(
-            f"{path} is not JSON: {error.msg} at line {error.lineno}, column {error.colno}"
-        ) from error
+        raise ValueError(f"{path} is not JSON: {error.msg} at line {error.lineno}, column {error.colno}") from error
     except RecursionError as error:
         raise ValueError(f"{path} is nested too deeply to be a list of prompts") from error
 
@@ -83,9 +80,7 @@ def _walk(data: Any, keys: list[str], path: Path) -> Iterator[str]:
 def _only(kind: str, field: str, *known: str) -> str:
     """The field, or the first known one when none is named."""
     if field and field not in known:
-        raise ValueError(
-            f"field {field!r} means nothing to the {kind} reader; choose one of: {', '.join(known)}"
-        )
+        raise ValueError(f"field {field!r} means nothing to the {kind} reader; choose one of: {', '.join(known)}")
     return field or known[0]
 
 
@@ -115,9 +110,7 @@ def _read_jsonl(files: Iterable[Path], field: str) -> Iterator[str]:
                 data = json.loads(line)
             except (json.JSONDecodeError, RecursionError) as error:
                 raise ValueError(f"{path} is not JSON at line {number}: {error}") from error
-            named = field or (
-                "text_annotations" if isinstance(data, dict) and "text_annotations" in data else ""
-            )
+            named = field or ("text_annotations" if isinstance(data, dict) and "text_annotations" in data else "")
             yield from _walk(data, named.split(".") if named else [], path)
 
 
@@ -156,13 +149,9 @@ def _read_lvis(files: Iterable[Path], field: str) -> Iterator[str]:
     field = _only("lvis", field, "paper", "strip", "raw", "synonyms")
     for path in files:
         if path.suffix.lower() == ".json":
-            names = _walk(
-                read_json(path), ["categories", "synonyms" if field == "synonyms" else "name"], path
-            )
+            names = _walk(read_json(path), ["categories", "synonyms" if field == "synonyms" else "name"], path)
         elif field == "synonyms":
-            raise ValueError(
-                f"{path} lists names only; synonyms are in lvis_v1_train.json and lvis_v1_val.json"
-            )
+            raise ValueError(f"{path} lists names only; synonyms are in lvis_v1_train.json and lvis_v1_val.json")
         else:
             names = _read_txt([path], "")
         yield from names if field == "raw" else (lvis_name(name, strip=field != "paper") for name in names)
@@ -188,9 +177,7 @@ def _read_rf100vl(files: Iterable[Path], field: str) -> Iterator[str]:
                 names |= {(category["id"], category["name"]): None for category in data["categories"]}
                 used |= {annotation["category_id"] for annotation in data.get("annotations", ())}
             except (TypeError, KeyError) as error:
-                raise ValueError(
-                    f"{path} is not COCO: categories[].id, .name are needed ({error!r})"
-                ) from error
+                raise ValueError(f"{path} is not COCO: categories[].id, .name are needed ({error!r})") from error
         yield from (name for number, name in names if number != 0 or number in used)
 
 
@@ -312,9 +299,7 @@ def find_layout(name: str, path: Path, field: str = "") -> Found:
             return chosen[0]
         if chosen:
             kinds = ", ".join(layout.kind for layout in chosen)
-            raise ValueError(
-                f"source {name!r}: {path} holds several layouts; name the source one of: {kinds}"
-            )
+            raise ValueError(f"source {name!r}: {path} holds several layouts; name the source one of: {kinds}")
         raise ValueError(
             f"source {name!r}: no known layout in the folder {path}; a folder holds lvis_v1_*.json, "
             "refcoco/refs(unc).p, DATASET/train/_annotations.coco.json, gold_*.json, silver_*.json or "
@@ -325,8 +310,7 @@ def find_layout(name: str, path: Path, field: str = "") -> Found:
         return Found(_json_kind(name, path, field), (path,))
     if suffix not in _SUFFIXES:
         raise ValueError(
-            f"source {name!r}: files like {path} are not read; "
-            "give a .txt, .json, .jsonl, .csv, .tsv or .p file"
+            f"source {name!r}: files like {path} are not read; give a .txt, .json, .jsonl, .csv, .tsv or .p file"
         )
     # A plain list of LVIS names needs the LVIS cleaning, which the source's name asks for.
     kind = "lvis" if name == "lvis" and suffix == ".txt" else _SUFFIXES[suffix]

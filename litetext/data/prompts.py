@@ -131,9 +131,7 @@ def read_prompts(name: str, path: str) -> PromptSource:
             ) from error
         unique[prompt] = None
     if not unique:
-        raise ValueError(
-            f"source {name!r}: {path} holds no prompt ({total} entries read, {empty} of them empty)"
-        )
+        raise ValueError(f"source {name!r}: {path} holds no prompt ({total} entries read, {empty} of them empty)")
     return PromptSource(name, path, kind, list(unique), total, empty, files)
 
 

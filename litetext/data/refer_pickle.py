@@ -63,9 +63,7 @@ def refer_files(folder: Path) -> list[Path]:
     Returns:
         One file a data set, in that order; empty where the folder has another layout.
     """
-    own = next(
-        (folder / file for file in _SPLITS.get(folder.name, _ANY_SPLIT) if (folder / file).is_file()), None
-    )
+    own = next((folder / file for file in _SPLITS.get(folder.name, _ANY_SPLIT) if (folder / file).is_file()), None)
     if own is not None:
         return [own]
     found = (
@@ -92,7 +90,5 @@ def read_sentences(path: Path, field: str = "sent") -> Iterator[str]:
     try:
         found = [sentence[field] for reference in references for sentence in reference["sentences"]]
     except (TypeError, KeyError) as error:
-        raise ValueError(
-            f"{path} is no list of references with sentences[].{field}, the layout of REFER"
-        ) from error
+        raise ValueError(f"{path} is no list of references with sentences[].{field}, the layout of REFER") from error
     yield from found

@@ -118,9 +118,7 @@ def draw_scene(seed: int, held_out: bool = False) -> Scene:
         if apart and (held_out or not values.held_out):
             shapes.append(Shape(values, x, y, radius, rng.uniform(0, 6)))
     first, last = (tuple(rng.randint(70, 190) for _ in range(3)) for _ in range(2))
-    return Scene(
-        tuple(shapes), (first, last, rng.uniform(0, 2 * np.pi)), rng.uniform(2, 10), rng.getrandbits(31)
-    )
+    return Scene(tuple(shapes), (first, last, rng.uniform(0, 2 * np.pi)), rng.uniform(2, 10), rng.getrandbits(31))
 
 
 def render(scene: Scene) -> np.ndarray:

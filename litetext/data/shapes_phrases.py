@@ -16,7 +16,9 @@ VALUES: Mapping[str, tuple[str, ...]] = {"colour": COLOURS, "kind": KINDS, "size
 
 # (colour, kind, pattern) that never occur in training scenes or phrases: one of every 18 combinations.
 HELD_OUT = frozenset(
-    (colour, kind, PATTERNS[(i + j) % 3]) for i, colour in enumerate(COLOURS) for j, kind in enumerate(KINDS)
+    (colour, kind, PATTERNS[(i + j) % 3])
+    for i, colour in enumerate(COLOURS)
+    for j, kind in enumerate(KINDS)
     if (i + 2 * j) % 6 == 0
 )
 
@@ -100,7 +102,7 @@ def say(meaning: Meaning, rng: random.Random) -> str:
         clauses.append(rng.choice(("that can be seen in the picture", "drawn somewhere in this image")))
     else:
         article = "" if plural else rng.choices(("", "a", "the"), (0.6, 0.2, 0.2))[0]
-    if article == "a" and (front + [noun])[0][0] in "aeiou":
+    if article == "a" and [*front, noun][0][0] in "aeiou":
         article = "an"
     return " ".join(filter(None, [article, *front, noun, *clauses]))
 

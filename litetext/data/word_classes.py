@@ -28,8 +28,7 @@ _PENN = {
 _WORDS = {
     "&": "and or nor & + and/or",
     "P": "of to than from away",
-    "D": "a an the this that these those his her its their my your our some any no every each all "
-    "both another",
+    "D": "a an the this that these those his her its their my your our some any no every each all both another",
     "I": "is are was were be been being am isn't aren't has have had does do did will not it's "
     "that's who's he's she's there's",
     "X": "wearing holding having facing touching containing including showing hugging looking with "

@@ -122,8 +122,7 @@ class Agreement(Metric):
         seen = self.gathered()
         if not seen:
             return {
-                name: torch.zeros(())
-                for name in ("cosine", "pooled_cosine", "agreement", "drift", "teacher_drift")
+                name: torch.zeros(()) for name in ("cosine", "pooled_cosine", "agreement", "drift", "teacher_drift")
             }
         pooled = cosine_similarity(seen["student"], seen["teacher"], dim=-1)
         return {

@@ -80,9 +80,7 @@ def assess(
         ValueError: Numbers of scores, masks or boxes that do not belong together, or no annotator.
     """
     if len(detections) != len(truths):
-        raise ValueError(
-            f"{len(detections)} detections but {len(truths)} truths: give one of each per datapoint"
-        )
+        raise ValueError(f"{len(detections)} detections but {len(truths)} truths: give one of each per datapoint")
     if iou_type not in ("segm", "bbox"):
         raise ValueError(f'iou_type must be "segm" or "bbox", got {iou_type!r}')
     if not len(detections):
@@ -94,9 +92,7 @@ def assess(
     owners: list[int] = []
     for i, (found, annotators) in enumerate(zip(detections, truths, strict=True)):
         if not annotators:
-            raise ValueError(
-                f"datapoint {i} has no annotator: a negative is one GroundTruth without instances"
-            )
+            raise ValueError(f"datapoint {i} has no annotator: a negative is one GroundTruth without instances")
         present[i, : len(annotators)] = True
         for j, (n, m, ious) in enumerate(_match(found, annotators, iou_type)):
             sizes[i, j] = n, m
@@ -152,15 +148,11 @@ def _instances(annotator: GroundTruth, iou_type: IouType) -> Any:
     return _pick(annotator, ~np.asarray(crowd, dtype=bool), iou_type, "ground truth")
 
 
-def _pick(
-    source: Detections | GroundTruth, keep: Bool[np.ndarray, " n"], iou_type: IouType, what: str
-) -> Any:
+def _pick(source: Detections | GroundTruth, keep: Bool[np.ndarray, " n"], iou_type: IouType, what: str) -> Any:
     items = source.masks if iou_type == "segm" else source.boxes
     if items is None or len(items) != len(keep):
         count = "no" if items is None else len(items)
-        raise ValueError(
-            f'{what}: {len(keep)} instances but {count} {_field(iou_type)}, which "{iou_type}" needs'
-        )
+        raise ValueError(f'{what}: {len(keep)} instances but {count} {_field(iou_type)}, which "{iou_type}" needs')
     if isinstance(items, Tensor):
         return items if keep.all() else items[torch.from_numpy(keep).to(items.device)]
     if iou_type == "bbox":

@@ -179,9 +179,7 @@ class PhraseCounts(Metric):
         """
         names = ids.tolist() if isinstance(ids, Tensor) else [int(i) for i in ids]
         if not len(names) == len(detections) == len(truths):
-            raise ValueError(
-                f"{len(names)} ids, {len(detections)} detections and {len(truths)} truths: give one each"
-            )
+            raise ValueError(f"{len(names)} ids, {len(detections)} detections and {len(truths)} truths: give one each")
         rows = assess(detections, [[t] if isinstance(t, GroundTruth) else t for t in truths], self.iou_type)
         self.add_rows(names, rows)
 

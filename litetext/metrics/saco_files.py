@@ -77,14 +77,10 @@ def read_annotator(path: str | Path) -> Annotator:
             if item["category_id"] in categories:
                 annotations[int(item["image_id"])].append(item)
     except (KeyError, TypeError) as error:
-        raise ValueError(
-            f"{path} is not a SA-Co ground-truth file: {error!r} is missing or misplaced"
-        ) from error
+        raise ValueError(f"{path} is not a SA-Co ground-truth file: {error!r} is missing or misplaced") from error
     unmarked = next((i for i, image in images.items() if "is_instance_exhaustive" not in image), None)
     if unmarked is not None:
-        raise ValueError(
-            f"{path}: datapoint {unmarked} has no is_instance_exhaustive (1: every instance is marked)"
-        )
+        raise ValueError(f"{path}: datapoint {unmarked} has no is_instance_exhaustive (1: every instance is marked)")
     return Annotator(name, images, dict(annotations), categories)
 
 
@@ -94,12 +90,8 @@ def evaluated(annotators: Sequence[Annotator]) -> list[int]:
     A datapoint counts if the first annotator has it and none of them says that instances are missing
     (`is_instance_exhaustive` 0). Annotators who do not have it at all have no say.
     """
-    barred = {
-        i for a in annotators[1:] for i, image in a.images.items() if not image["is_instance_exhaustive"]
-    }
-    return [
-        i for i, image in annotators[0].images.items() if image["is_instance_exhaustive"] and i not in barred
-    ]
+    barred = {i for a in annotators[1:] for i, image in a.images.items() if not image["is_instance_exhaustive"]}
+    return [i for i, image in annotators[0].images.items() if image["is_instance_exhaustive"] and i not in barred]
 
 
 def read_predictions(path: str | Path) -> dict[int, list[dict[str, Any]]]:
@@ -111,9 +103,7 @@ def read_predictions(path: str | Path) -> dict[int, list[dict[str, Any]]]:
     """
     content = read_json(path)
     if not isinstance(content, list):
-        raise ValueError(
-            f"{path} must hold a JSON list of predictions (COCO results), got {type(content).__name__}"
-        )
+        raise ValueError(f"{path} must hold a JSON list of predictions (COCO results), got {type(content).__name__}")
     grouped: dict[int, list[dict[str, Any]]] = defaultdict(list)
     for number, item in enumerate(content):
         missing = [key for key in ("image_id", "category_id", "score") if key not in item]
@@ -170,9 +160,7 @@ def count_files(
     return tally(assess(found, truths, iou_type))
 
 
-def score_files(
-    gt_paths: Sequence[str | Path], pred_path: str | Path, iou_type: IouType = "segm"
-) -> dict[str, float]:
+def score_files(gt_paths: Sequence[str | Path], pred_path: str | Path, iou_type: IouType = "segm") -> dict[str, float]:
     """The 26 official numbers of a predictions file, as fractions.
 
     Args:

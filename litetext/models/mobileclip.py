@@ -61,9 +61,7 @@ class DepthwiseConv(nn.Module):
     def __init__(self, width: int, kernel_size: int, bias: bool = False) -> None:
         super().__init__()
         if kernel_size % 2 == 0:
-            raise ValueError(
-                f"kernel_size={kernel_size} must be odd, so that a token is its window's centre."
-            )
+            raise ValueError(f"kernel_size={kernel_size} must be odd, so that a token is its window's centre.")
         self.weight = nn.Parameter(torch.empty(width, 1, 1, kernel_size))
         self.bias = nn.Parameter(torch.zeros(width)) if bias else None
         nn.init.trunc_normal_(self.weight, std=0.02)
@@ -108,9 +106,7 @@ class RepMixer(nn.Module):
             gain = norm.weight / torch.sqrt(var + norm.eps)
             return gain, norm.bias - mean * gain
 
-        (skip, skip_bias), (conv, conv_bias), (norm, norm_bias) = map(
-            affine, (self.skip, self.conv_norm, self.norm)
-        )
+        (skip, skip_bias), (conv, conv_bias), (norm, norm_bias) = map(affine, (self.skip, self.conv_norm, self.norm))
         scale, taps = self.scale[0, 0], self.conv.weight.shape[3]
         folded = DepthwiseConv(len(scale), taps, bias=True).to(self.scale)
         folded.weight.copy_(self.conv.weight * (scale * conv)[:, None, None, None])
@@ -328,14 +324,10 @@ def find_weights(name: str) -> Path:
     known = open_clip.pretrained.get_pretrained_cfg(model, tag)
     if not known:
         tags = ", ".join(f"{m}:{t}" for m, t in open_clip.list_pretrained() if m.startswith("MobileCLIP"))
-        raise FileNotFoundError(
-            f"pretrained={name!r}: open_clip knows no such weights; its MobileCLIP ones: {tags}."
-        )
+        raise FileNotFoundError(f"pretrained={name!r}: open_clip knows no such weights; its MobileCLIP ones: {tags}.")
     text = (open_clip.get_model_config(model) or {}).get("text_cfg", {})
     if not text.get("no_causal_mask"):
-        raise ValueError(
-            f"pretrained={name!r} is a causal text tower; MobileCLIP S1, S2, S3, S4 and L-14 are not."
-        )
+        raise ValueError(f"pretrained={name!r} is a causal text tower; MobileCLIP S1, S2, S3, S4 and L-14 are not.")
     try:
         return Path(open_clip.pretrained.download_pretrained(known))
     except Exception as error:  # requests, huggingface_hub and urllib each raise their own kinds

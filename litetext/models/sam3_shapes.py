@@ -6,6 +6,7 @@ SAM3 always appends (`transformers` leaves it out when no box is given).
 """
 
 from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -54,17 +55,27 @@ def tiny_config(image_size: int = IMAGE_SIZE, width: int = 64, vision_layers: in
             "max_position_embeddings": 32,
             "hidden_act": "gelu",
         },
-        geometry_encoder_config={**head, "num_layers": 1, "intermediate_size": 3 * width, "dropout": 0.0, "roi_size": 2},
+        geometry_encoder_config={
+            **head,
+            "num_layers": 1,
+            "intermediate_size": 3 * width,
+            "dropout": 0.0,
+            "roi_size": 2,
+        },
         detr_encoder_config={**head, "num_layers": layers, "intermediate_size": 3 * width, "dropout": 0.0},
         detr_decoder_config={
-            **head, "num_layers": layers, "intermediate_size": 3 * width, "dropout": 0.0, "num_queries": QUERIES
+            **head,
+            "num_layers": layers,
+            "intermediate_size": 3 * width,
+            "dropout": 0.0,
+            "num_queries": QUERIES,
         },
         mask_decoder_config={**head, "num_upsampling_stages": 2},
     )
 
 
 def tiny_sam3(config: Sam3Config | None = None) -> Sam3Model:
-    """A tiny SAM3 with initial weights that train: Xavier, and queries that start on a grid looking into their boxes."""
+    """A tiny SAM3 whose initial weights train: Xavier, and queries that start on a grid looking into their boxes."""
     model = Sam3Model(config or tiny_config())
     for name, module in model.named_modules():
         if isinstance(module, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)):
@@ -75,7 +86,7 @@ def tiny_sam3(config: Sam3Config | None = None) -> Sam3Model:
             nn.init.normal_(module.weight, std=0.3)
         elif isinstance(module, nn.Embedding) and "position_embedding" in name:
             nn.init.normal_(module.weight, std=0.1)
-    decoder = model.detr_decoder
+    decoder: Any = model.detr_decoder
     with torch.no_grad():
         side = round(decoder.query_embed.num_embeddings**0.5)
         centres = (torch.arange(side) + 0.5) / side
@@ -192,9 +203,9 @@ def encode_both(
     model: Sam3Model, pixels: Float[Tensor, "b 3 s s"], ids: Int64[Tensor, "n l"], mask: Bool[Tensor, "n l"]
 ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
     """Text features (N, L, D), and of the vision levels the features and the position encodings."""
-    vision = model.vision_encoder(pixels)
-    text = model.get_text_features(input_ids=ids, attention_mask=mask.long(), return_dict=True).pooler_output
-    return text, list(vision.fpn_hidden_states[:-1]), list(vision.fpn_position_encoding[:-1])
+    vision: Any = model.vision_encoder(pixels)
+    encoded: Any = model.get_text_features(input_ids=cast(Any, ids), attention_mask=mask.long())
+    return encoded.pooler_output, list(vision.fpn_hidden_states[:-1]), list(vision.fpn_position_encoding[:-1])
 
 
 def _geometry_token(model: Sam3Model, features: Tensor, places: Tensor) -> Tensor:

@@ -73,8 +73,7 @@ class Sam3TextEncoder(nn.Module):
         self.context_length, self.width = context_length, width
         self.embedding = Embedding(vocab_size, embed_width, context_length)
         self.blocks = nn.ModuleList(
-            TransformerBlock(embed_width, heads, hidden, causal=True, activation=activation)
-            for _ in range(layers)
+            TransformerBlock(embed_width, heads, hidden, causal=True, activation=activation) for _ in range(layers)
         )
         self.final_norm = nn.LayerNorm(embed_width)
         self.eot_projection = nn.Parameter(torch.empty(embed_width, eot_width))
@@ -173,9 +172,7 @@ class Sam3TextEncoder(nn.Module):
         """
         for index, row in enumerate(rows):
             if not 0 < len(row) <= self.context_length:
-                raise ValueError(
-                    f"prompt {index} has {len(row)} tokens; 1 to {self.context_length} can be encoded."
-                )
+                raise ValueError(f"prompt {index} has {len(row)} tokens; 1 to {self.context_length} can be encoded.")
         features: list[Tensor] = [torch.empty(0)] * len(rows)
         device = self.projector.weight.device
         for members in _batches(rows, tokens_per_batch):
@@ -245,9 +242,7 @@ def _config_from_folder(folder: Path) -> dict[str, Any]:
         raise ValueError(f"{folder}/config.json: {str(error).splitlines()[0]}") from error
     text = getattr(getattr(config, "detector_config", config), "text_config", None)
     if text is None:
-        raise ValueError(
-            f"{folder}/config.json: describes a {config.model_type}, which has no SAM3 text encoder."
-        )
+        raise ValueError(f"{folder}/config.json: describes a {config.model_type}, which has no SAM3 text encoder.")
     return {"heads": text.num_attention_heads, "activation": text.hidden_act, "eps": text.layer_norm_eps}
 
 
@@ -262,17 +257,13 @@ def _find(name: str | os.PathLike[str]) -> Path:
         ".ckpt",
         ".safetensors",
     ):
-        raise FileNotFoundError(
-            f"teacher {asked!r}: no such file or folder, and no hub id of the form owner/name."
-        )
+        raise FileNotFoundError(f"teacher {asked!r}: no such file or folder, and no hub id of the form owner/name.")
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
     try:
         return Path(
-            snapshot_download(
-                asked, allow_patterns=["config.json", "*.safetensors", "*.safetensors.index.json"]
-            )
+            snapshot_download(asked, allow_patterns=["config.json", "*.safetensors", "*.safetensors.index.json"])
         )
     except Exception as error:  # gated, unknown, offline: each client version raises its own kinds
         if isinstance(error, GatedRepoError):

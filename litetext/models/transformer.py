@@ -40,9 +40,7 @@ class Packing:
         if not tracing:
             shortest, longest = (int(n) for n in torch.stack(torch.aminmax(lengths)).tolist())
             if shortest < 1 or longest > length:
-                raise ValueError(
-                    f"lengths must lie in 1..{length}, the width of ids; found {shortest} to {longest}."
-                )
+                raise ValueError(f"lengths must lie in 1..{length}, the width of ids; found {shortest} to {longest}.")
             if shortest == length:
                 return
         mask = torch.arange(length, device=lengths.device) < lengths[:, None]
@@ -143,9 +141,7 @@ class Attention(nn.Module):
     def __init__(self, width: int, heads: int, causal: bool = False) -> None:
         super().__init__()
         if width % heads:
-            raise ValueError(
-                f"heads={heads} does not divide the width {width}; choose a divisor of the width."
-            )
+            raise ValueError(f"heads={heads} does not divide the width {width}; choose a divisor of the width.")
         self.heads, self.causal = heads, causal
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)

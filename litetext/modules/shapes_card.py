@@ -1,6 +1,7 @@
 """The folder that the tiny SAM3 ships in: transformers' layout in half precision, and its model card."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import Sam3ImageProcessor, Sam3Model
@@ -18,8 +19,8 @@ meaningful numbers without a download.
 
     litetext fit --config sam3_tiny.yaml
 
-{steps:,} steps of {images} images x {phrases} phrases, seed {seed}, on a CPU; weights averaged, stored in half precision.
-Text-only detection keeps the geometry token, as Meta's SAM3 does (see `litetext.models.sam3_shapes`).
+{steps:,} steps of {images} images x {phrases} phrases, seed {seed}, on a CPU; weights averaged, stored in
+half precision. Text-only detection keeps the geometry token, as Meta's SAM3 does (see `litetext.models.sam3_shapes`).
 
 ## What it scores
 
@@ -37,7 +38,7 @@ def export(model: Sam3Model, folder: Path, scores: dict[str, float], steps: int,
     Args:
         model: The trained model; stays as it is.
         folder: Where to; files of the same names are replaced.
-        scores: Validation scores by name, in 0..1.
+        scores: Validation scores by name; CG_F1 and pmF1 in percent.
         steps: Training steps.
         data: What it was trained and scored on.
     """
@@ -45,10 +46,13 @@ def export(model: Sam3Model, folder: Path, scores: dict[str, float], steps: int,
     copy = Sam3Model(model.config).half()
     copy.load_state_dict(half)
     copy.save_pretrained(folder)
-    size = model.config.vision_config.backbone_config.image_size
+    vision: Any = model.config.vision_config
+    size = vision.backbone_config.image_size
     Sam3ImageProcessor(
-        size={"height": size, "width": size}, mask_size={"height": size // 2, "width": size // 2},
-        image_mean=[0.5] * 3, image_std=[0.5] * 3,
+        size={"height": size, "width": size},
+        mask_size={"height": size // 2, "width": size // 2},
+        image_mean=[0.5] * 3,
+        image_std=[0.5] * 3,
     ).save_pretrained(folder)
     text = sum(p.numel() for n, p in model.named_parameters() if n.startswith(("text_encoder.", "text_projection.")))
     values = {
@@ -60,9 +64,9 @@ def export(model: Sam3Model, folder: Path, scores: dict[str, float], steps: int,
         "seed": data.seed,
         "val_images": data.val_images,
         "val_phrases": data.val_phrases,
-        "cgf1": 100 * scores.get("CG_F1", torch.nan),
+        "cgf1": scores.get("CG_F1", torch.nan),
         "mcc": scores.get("IL_MCC", torch.nan),
-        "pmf1": 100 * scores.get("pmF1", torch.nan),
+        "pmf1": scores.get("pmF1", torch.nan),
         "f50": scores.get("F1_50", torch.nan),
         "f75": scores.get("F1_75", torch.nan),
     }

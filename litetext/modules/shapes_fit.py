@@ -2,13 +2,15 @@
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.nn.functional import interpolate
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from transformers import Sam3Model
 
 from litetext.data.shapes_datamodule import ShapesBatch
 from litetext.metrics.cgf1 import Detections, GroundTruth, PhraseCounts, per_threshold, phrase_metrics
@@ -68,6 +70,11 @@ class ShapesFitModule(LightningModule):
         data = trainer.datamodule  # type: ignore[attr-defined]
         return trainer.max_steps if trainer.max_steps > 0 else data.steps * (trainer.max_epochs or 1)
 
+    @property
+    def smooth(self) -> Sam3Model:
+        """The model with averaged weights."""
+        return cast(Sam3Model, self.averaged.module)
+
     def training_step(self, batch: ShapesBatch, batch_idx: int) -> Tensor:
         """The losses of one batch, auxiliary ones alone at first."""
         step = self.trainer.global_step
@@ -91,7 +98,7 @@ class ShapesFitModule(LightningModule):
         """Averages the weights."""
         self.averaged.update_parameters(self.sam3)
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW with a short linear warm-up after each of the two beginnings, then a cosine, by step."""
         learned = [p for m in (self.sam3, self.attributes) for p in m.parameters()]
         groups = [
@@ -110,7 +117,7 @@ class ShapesFitModule(LightningModule):
 
     def validation_step(self, batch: ShapesBatch, batch_idx: int) -> None:
         """Scores the averaged weights on held-out scenes."""
-        out = forward_phrases(self.averaged.module, batch.pixels, batch.image, batch.tokens.ids, batch.tokens.mask)
+        out = forward_phrases(self.smooth, batch.pixels, batch.image, batch.tokens.ids, batch.tokens.mask)
         found = detections(out, batch.pixels.shape[-1])
         truths = [GroundTruth(batch.masks[batch.owner == n]) for n in range(len(batch.image))]
         ids = batch.number.tolist()
@@ -135,7 +142,7 @@ class ShapesFitModule(LightningModule):
         """Exports the averaged weights and says where they are."""
         if self.trainer.is_global_zero and self.output is not None:
             data = self.trainer.datamodule  # type: ignore[attr-defined]
-            export(self.averaged.module, Path(self.output), self.scores, self.trainer.global_step, data)
+            export(self.smooth, Path(self.output), self.scores, self.trainer.global_step, data)
             print(f"tiny SAM3: {self.output}; " + ", ".join(f"{k} {v:.4f}" for k, v in self.scores.items()))
 
 

@@ -83,7 +83,8 @@ def detection_loss(out: PhraseOutputs, batch: ShapesBatch, positive: Tensor) -> 
         wanted = torch.zeros_like(logits)
         wanted[owner, queries] = 1
         weight = torch.where(wanted > 0, 1.0, 0.25)
-        losses["class"] += 2 * (F.binary_cross_entropy_with_logits(logits, wanted, reduction="none") * weight).sum() / count
+        entropy = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
+        losses["class"] += 2 * (entropy * weight).sum() / count
         found = boxes[owner, queries]
         losses["l1"] += 5 * (found - batch.boxes).abs().sum() / count
         losses["giou"] += 2 * (1 - generalized_box_iou(corners(found), corners(batch.boxes)).diagonal()).sum() / count
