@@ -152,6 +152,7 @@ _NOISE = (
     ".*does not have many workers.*",
     ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",
     "Checkpoint directory .* exists and is not empty",
+    "predict returned None",
     r"Found \d+ module\(s\) in eval mode at the start of training",
 )
 

@@ -1,6 +1,7 @@
 """Checkpoints that come in by `--ckpt_path`, and what a newcomer reads on the terminal."""
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -88,6 +89,9 @@ def test_the_terminal_is_quiet_and_names_real_paths(folder: Path, litetext: Call
     scores = torch.load(lines["best checkpoint"], weights_only=True)["litetext"]["scores"]
     assert lines["validation cosine"].startswith(f"{scores['cosine']:.4f} per token")
     assert f"agreement {scores['agreement']:.4f}" in lines["validation cosine"]
+    rate = re.fullmatch(r"([\d,.]+) prompts/s; peak memory ([\d.]+) GB.*", lines["training"])
+    assert rate is not None
+    assert float(rate[1].replace(",", "")) > 0
     student = sum(value.numel() for value in weights(lines["best checkpoint"]).values())
     assert lines["parameters"].startswith(f"{student:,} of the teacher's 794,512: {100 - student / 7945.12:.1f}% fewer")
     # The last line is a command that can be run as it stands.

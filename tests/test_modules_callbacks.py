@@ -6,13 +6,14 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from conftest import Answer, weights
 
-from litetext.modules.callbacks import LastCheckpoint
+from litetext.modules.callbacks import LastCheckpoint, Throughput
 from litetext.modules.distill import DistillModule
 
 FIT = ("fit", "--config", "tiny.yaml", "--last.every_n_steps", "2")
@@ -99,3 +100,20 @@ def test_another_seed_is_another_run(folder: Path, litetext: Callable[..., Answe
 def test_an_interval_below_one_is_refused() -> None:
     with pytest.raises(ValueError, match="every_n_steps is 0"):
         LastCheckpoint(every_n_steps=0)
+
+
+def test_throughput_counts_prompts_but_not_validation(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([0.0, 2.0, 3.0, 53.0, 54.0])
+    monkeypatch.setattr("litetext.modules.callbacks.time.perf_counter", lambda: next(clock))
+    logged: list[float] = []
+    trainer = SimpleNamespace(log_every_n_steps=2, accumulate_grad_batches=1, world_size=3)
+    module = SimpleNamespace(log=lambda name, value, batch_size: logged.append(value))
+    batch = SimpleNamespace(tokens=SimpleNamespace(ids=torch.zeros(8, 4)))
+    callback: Any = Throughput()
+    callback.on_train_epoch_start(trainer, module)
+    for number in range(2):
+        callback.on_train_batch_end(trainer, module, None, batch, number)  # until 2 s and 3 s
+    callback.on_validation_end(trainer, module)  # 50 s later
+    callback.on_train_batch_end(trainer, module, None, batch, 2)
+    assert (callback.prompts, callback.seconds) == (24, 4.0)
+    assert logged == [16 * 3 / 3.0]

@@ -19,7 +19,8 @@ from litetext.data.prompt_datamodule import PromptBatch, PromptDataModule
 from litetext.models.loading import load_student
 from litetext.models.mobileclip import MobileClipText
 from litetext.models.sam3_text import Sam3TextEncoder
-from litetext.modules.distill import DistillModule, warmup_cosine
+from litetext.modules.distill import DistillModule
+from litetext.modules.optim import warmup_cosine
 from litetext.tokenizer import TokenBatch, Tokenizer
 
 GOLDEN = Path(__file__).parent / "data" / "golden"

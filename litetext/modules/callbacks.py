@@ -1,6 +1,7 @@
-"""Callbacks every run has: randomness that can be resumed, and a last checkpoint that survives a signal."""
+"""Callbacks: randomness that can be resumed, a last checkpoint that survives a signal, throughput."""
 
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,42 @@ class StepSeed(Callback):
         """Seeds torch for this micro-batch."""
         position = trainer.global_step * trainer.accumulate_grad_batches + batch_idx % trainer.accumulate_grad_batches
         torch.manual_seed(self._seed * 1_000_003 + position * trainer.world_size + trainer.global_rank)
+
+
+class Throughput(Callback):
+    """Prompts a second of training, all processes together; reading batches counts, validation does not.
+
+    Attributes:
+        prompts: Prompts trained on in this process since the run began or was resumed.
+        seconds: What they took.
+    """
+
+    def __init__(self) -> None:
+        self.prompts = 0
+        self.seconds = 0.0
+        self._since = 0.0
+        self._logged = (0, 0.0)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Starts the clock."""
+        self._since = time.perf_counter()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Adds a batch, and logs the rate every `log_every_n_steps` optimizer steps."""
+        now = time.perf_counter()
+        self.prompts += len(batch.tokens.ids)
+        self.seconds, self._since = self.seconds + now - self._since, now
+        every = trainer.log_every_n_steps * trainer.accumulate_grad_batches  # type: ignore[attr-defined]
+        if (batch_idx + 1) % every == 0:
+            prompts, seconds = self.prompts - self._logged[0], self.seconds - self._logged[1]
+            pl_module.log("train/prompts_per_s", prompts * trainer.world_size / seconds, batch_size=1)
+            self._logged = (self.prompts, self.seconds)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Starts the clock again."""
+        self._since = time.perf_counter()
 
 
 class LastCheckpoint(Checkpoint):

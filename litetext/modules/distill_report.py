@@ -1,5 +1,7 @@
 """What a distillation shows: figures in TensorBoard and the closing lines in the terminal."""
 
+import resource
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +11,8 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from matplotlib.figure import Figure
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
+
+from litetext.modules.callbacks import Throughput
 
 if TYPE_CHECKING:
     from litetext.modules.distill import DistillModule
@@ -93,6 +97,7 @@ def summary(module: "DistillModule") -> str:
             f"parameters          {student:,} of the teacher's {teacher:,}: "
             f"{100 * (1 - student / teacher):.1f}% fewer ({teacher / student:.1f}x smaller)"
         )
+    lines += _speed(trainer)
     # Not trainer.log_dir: that asks all ranks, and only the first is here.
     folder = getattr(trainer.logger, "log_dir", None)
     if best.is_file():
@@ -103,6 +108,18 @@ def summary(module: "DistillModule") -> str:
         if best.is_file():
             lines.append(" " * 20 + f"litetext validate --config {_near(Path(folder))}/config.yaml --ckpt_path best")
     return "\n".join(lines)
+
+
+def _speed(trainer: Trainer) -> list[str]:
+    clock = next((c for c in trainer.callbacks if isinstance(c, Throughput)), None)  # type: ignore[attr-defined]
+    if clock is None or not clock.seconds:
+        return []
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    peak = f"{memory / 1e9:.2f} GB"
+    if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
+        peak += f", {torch.cuda.max_memory_allocated() / 1e9:.2f} GB of the GPU"
+    rate = clock.prompts * trainer.world_size / clock.seconds
+    return [f"training            {rate:,.1f} prompts/s; peak memory {peak}"]
 
 
 def _near(path: Path) -> str:

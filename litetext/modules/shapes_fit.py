@@ -1,6 +1,7 @@
 """ShapesFitModule: trains the tiny SAM3 that the project ships."""
 
 import math
+from itertools import chain
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,6 +16,7 @@ from transformers import Sam3Model
 from litetext.data.shapes_datamodule import ShapesBatch
 from litetext.metrics.cgf1 import Detections, GroundTruth, PhraseCounts, per_threshold, phrase_metrics
 from litetext.models.sam3_shapes import PhraseOutputs, encode_both, forward_phrases, tiny_config, tiny_sam3
+from litetext.modules.optim import by_step, parameter_groups
 from litetext.modules.shapes_card import export
 from litetext.modules.shapes_loss import AttributeHeads, detection_loss
 
@@ -100,11 +102,8 @@ class ShapesFitModule(LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW with a short linear warm-up after each of the two beginnings, then a cosine, by step."""
-        learned = [p for m in (self.sam3, self.attributes) for p in m.parameters()]
-        groups = [
-            {"params": [p for p in learned if p.ndim > 1], "weight_decay": self.weight_decay},
-            {"params": [p for p in learned if p.ndim <= 1], "weight_decay": 0.0},
-        ]
+        parameters = chain(self.sam3.parameters(), self.attributes.parameters())
+        groups = parameter_groups(parameters, self.weight_decay)
         optimizer = torch.optim.AdamW(groups, lr=self.lr, betas=(0.9, 0.98), fused=True)
         total, begin = self.steps, self.text_steps
 
@@ -112,8 +111,7 @@ class ShapesFitModule(LightningModule):
             since = step if step < begin else step - begin
             return min(1.0, (since + 1) / 100) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1, step / total))))
 
-        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+        return by_step(optimizer, factor)
 
     def validation_step(self, batch: ShapesBatch, batch_idx: int) -> None:
         """Scores the averaged weights on held-out scenes."""
