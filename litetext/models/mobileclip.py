@@ -10,7 +10,7 @@ import copy
 import logging
 import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -100,9 +100,7 @@ class RepMixer(nn.Module):
         """The same map in eval mode as one convolution with bias (FastViT, section 3.2.1)."""
 
         def affine(norm: nn.BatchNorm1d) -> tuple[Tensor, Tensor]:
-            mean, var = norm.running_mean, norm.running_var
-            assert mean is not None
-            assert var is not None
+            mean, var = cast(Tensor, norm.running_mean), cast(Tensor, norm.running_var)
             gain = norm.weight / torch.sqrt(var + norm.eps)
             return gain, norm.bias - mean * gain
 
@@ -111,8 +109,7 @@ class RepMixer(nn.Module):
         folded = DepthwiseConv(len(scale), taps, bias=True).to(self.scale)
         folded.weight.copy_(self.conv.weight * (scale * conv)[:, None, None, None])
         folded.weight[:, 0, 0, taps // 2] += 1 + scale * (skip - norm)
-        assert folded.bias is not None
-        folded.bias.copy_(scale * (skip_bias + conv_bias - norm_bias))
+        cast(Tensor, folded.bias).copy_(scale * (skip_bias + conv_bias - norm_bias))
         return folded
 
 
@@ -255,12 +252,7 @@ class MobileClipText(nn.Module):
         Raises:
             ValueError: L exceeds the position table, or a length lies outside 1..L.
         """
-        batch, length = ids.shape
-        if length > self.context_length:
-            raise ValueError(
-                f"ids are {length} tokens long, but this encoder has {self.context_length} positions; "
-                "tokenize with its context_length, or build it with a longer one."
-            )
+        batch, length = self.embedding.shape(ids)
         if self.padding == "reference":
             valid = torch.arange(length, device=ids.device) < lengths[:, None]
             ids = F.pad(ids.masked_fill(~valid, 0), (0, self.context_length - length))

@@ -140,13 +140,7 @@ class Sam3TextEncoder(nn.Module):
         Raises:
             ValueError: L exceeds the position table, or a length lies outside 1..L.
         """
-        batch, length = ids.shape
-        if length > self.context_length:
-            raise ValueError(
-                f"ids are {length} tokens long, but this encoder has {self.context_length} positions; "
-                "tokenize with its context_length."
-            )
-        return self._features(ids, Packing(lengths, batch, length))
+        return self._features(ids, Packing(lengths, *self.embedding.shape(ids)))
 
     def _features(self, ids: Tensor, packing: Packing) -> Tensor:
         rows = self.embedding(ids, packing)

@@ -122,6 +122,20 @@ class Embedding(nn.Module):
             nn.init.normal_(self.token.weight, std=0.1)
             nn.init.normal_(self.lift.weight, std=0.2 / self.lift.in_features**0.5)
 
+    def shape(self, ids: Int64[Tensor, "b l"]) -> tuple[int, int]:
+        """B and L of ids (B, L).
+
+        Raises:
+            ValueError: If L exceeds the position table.
+        """
+        batch, length = ids.shape
+        if length > len(self.position):
+            raise ValueError(
+                f"ids are {length} tokens long, but this encoder has {len(self.position)} positions; "
+                "tokenize with its context_length."
+            )
+        return batch, length
+
     def forward(self, ids: Int64[Tensor, "b l"], packing: Packing) -> Float[Tensor, "n d"]:
         """Ids (B, L) -> rows (N, d)."""
         tokens = self.lift(self.token(packing.pack(ids)))
