@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 
-from jaxtyping import install_import_hook
+import jaxtyping
 
 # Must come before the first import of these rooms.
-_hook = install_import_hook(["litetext.losses", "litetext.models", "litetext.metrics"], "beartype.beartype")
+_hook = jaxtyping.install_import_hook(["litetext.losses", "litetext.models", "litetext.metrics"], "beartype.beartype")
 
 import pytest
 import torch
@@ -109,6 +109,12 @@ def refused(litetext: Callable[..., Answer]) -> Callable[..., str]:
         return lines[0]
 
     return run
+
+
+@pytest.fixture
+def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No check of types and shapes, as users run: wrong input reaches litetext's own messages."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
 
 
 # Lightning's lines about seed and devices, ours about corpora and stores: said before a run fails.

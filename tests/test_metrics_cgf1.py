@@ -318,6 +318,7 @@ def test_tensors_give_the_numbers_of_run_lengths() -> None:
     np.testing.assert_array_equal(assess(tensors, marked), assess(found, truths))
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_wrong_input_is_named() -> None:
     with pytest.raises(ValueError, match="1 ids, 1 detections and 0 truths"):
         PhraseCounts().update([1], [Detections([])], [])

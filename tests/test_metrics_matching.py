@@ -62,6 +62,7 @@ def test_empty_masks_never_match() -> None:
     assert rle_ious(to_rle(nothing), to_rle(nothing))[0, 0] == 0
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_masks_of_another_size_never_match() -> None:
     small, large = torch.ones(1, 5, 5, dtype=torch.bool), torch.ones(1, 6, 6, dtype=torch.bool)
     assert mask_ious(to_rle(small), to_rle(large))[0, 0] == -1

@@ -5,7 +5,6 @@ import logging
 from pathlib import Path
 from typing import Any
 
-import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -300,8 +299,8 @@ def test_pretrained_names_that_lead_nowhere(
         ({"embedding_rank": -1}, "embedding_rank=-1"),
     ],
 )
-def test_wrong_arguments_are_named(changes: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # users run without the tests' type checks
+@pytest.mark.usefixtures("unchecked")
+def test_wrong_arguments_are_named(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         tiny(**changes)
 
