@@ -1,0 +1,62 @@
+"""What travels with the package: configs, and a tiny SAM3 that segments."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from transformers import Sam3Model
+
+from litetext.data.shapes_datamodule import ShapesDataModule
+from litetext.metrics.cgf1 import GroundTruth, PhraseCounts, per_threshold, phrase_metrics
+from litetext.models.sam3_shapes import forward_phrases
+from litetext.models.sam3_text import Sam3TextEncoder
+from litetext.modules.shapes_fit import detections
+from litetext.shipped import config_names, config_path, shipped
+
+
+@pytest.mark.parametrize("name", config_names())
+def test_configs_are_found_from_any_folder(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for asked in (name, f"configs/{name}"):
+        assert yaml.safe_load(config_path(asked).read_text())["model"]["class_path"].startswith("litetext.")
+    (tmp_path / name).write_text("mine: 1")  # a file of the user's comes first
+    assert config_path(name).read_text() == "mine: 1"
+
+
+def test_a_path_of_the_users_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert Path(shipped("checkpoints/sam3-tiny"), "config.json").is_file()
+    Path("checkpoints/sam3-tiny").mkdir(parents=True)
+    assert shipped("checkpoints/sam3-tiny") == "checkpoints/sam3-tiny"
+    assert shipped("checkpoints/nothing") == "checkpoints/nothing"
+
+
+def test_the_tiny_sam3_is_small_and_transformers_reads_it() -> None:
+    folder = Path(shipped("checkpoints/sam3-tiny"))
+    assert sum(file.stat().st_size for file in folder.iterdir()) <= 12_000_000
+    model, report = Sam3Model.from_pretrained(folder, output_loading_info=True, dtype=torch.float32)
+    assert not report["missing_keys"]
+    assert not report["unexpected_keys"]
+    teacher = Sam3TextEncoder.from_pretrained(str(folder))
+    ids, lengths = torch.tensor([[49406, 736, 7048, 49407]]), torch.tensor([4])
+    with torch.no_grad():
+        found = model.eval().get_text_features(input_ids=ids, attention_mask=torch.ones_like(ids)).pooler_output
+    torch.testing.assert_close(teacher(ids, lengths), found, rtol=1e-5, atol=1e-5)
+
+
+@torch.no_grad()
+def test_the_tiny_sam3_segments_held_out_shapes() -> None:
+    model = Sam3Model.from_pretrained(shipped("checkpoints/sam3-tiny"), dtype=torch.float32).eval()
+    metrics, counts = phrase_metrics("segm"), PhraseCounts("segm")
+    for batch in ShapesDataModule(val_images=48).val_dataloader():
+        out = forward_phrases(model, batch.pixels, batch.image, batch.tokens.ids, batch.tokens.mask)
+        found = detections(out, batch.pixels.shape[-1])
+        truths = [GroundTruth(batch.masks[batch.owner == n]) for n in range(len(batch.image))]
+        metrics.update(batch.number.tolist(), found, truths)
+        counts.update(batch.number.tolist(), found, truths)
+    scores = {name: float(value) for name, value in metrics.compute().items()}
+    # A few points below what the card says of 300 images; a model that learned nothing has 0.
+    assert scores["CG_F1"] > 72, scores
+    assert scores["IL_MCC"] > 0.94, scores
+    assert float(per_threshold(counts.counts())["F1"][0]) > 0.89
