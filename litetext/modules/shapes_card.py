@@ -19,8 +19,8 @@ meaningful numbers without a download.
 
     litetext fit --config sam3_tiny.yaml
 
-{steps:,} steps of {images} images x {phrases} phrases, seed {seed}, on a CPU; weights averaged, stored in
-half precision. Text-only detection keeps the geometry token, as Meta's SAM3 does (see `litetext.models.sam3_shapes`).
+{steps:,} steps of {images} images x {phrases} phrases, seed {seed}; weights averaged, stored in half precision.
+Text-only detection keeps the geometry token, as Meta's SAM3 does (see `litetext.models.sam3_shapes`).
 
 ## What it scores
 
