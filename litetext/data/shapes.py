@@ -1,7 +1,7 @@
 """A small world of shapes: images of coloured, patterned shapes, and phrases that are true or false of them."""
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -22,6 +22,7 @@ _RGB = {
     "white": (245, 245, 245),
     "black": (20, 20, 20),
 }
+_CORNERS = {"square": 1.21, "triangle": 1.29, "cross": 1.02}  # how far corners stand out of the radius
 _RADII = {"small": (9.5, 12.5), "large": (16.5, 21.0)}
 
 
@@ -42,6 +43,11 @@ class Shape:
     y: float
     radius: float
     phase: float
+
+    @property
+    def reach(self) -> float:
+        """Distance in pixels from the centre that no part of it exceeds."""
+        return self.radius * _CORNERS.get(self.values.kind or "", 1.0)
 
     def mask(self) -> np.ndarray:
         """Its pixels, bool (SIZE, SIZE): those whose centre lies inside."""
@@ -114,9 +120,10 @@ def draw_scene(seed: int, held_out: bool = False) -> Scene:
         values = Meaning(rng.choice(colours), rng.choice(kinds), size, rng.choice(PATTERNS))
         radius = rng.uniform(*_RADII[size])
         x, y = (rng.uniform(radius + 1, SIZE - radius - 1) for _ in range(2))
-        apart = all(np.hypot(x - s.x, y - s.y) > radius + s.radius + 1 for s in shapes)
+        drawn = Shape(values, x, y, radius, 0)
+        apart = all(np.hypot(x - s.x, y - s.y) > drawn.reach + s.reach + 1 for s in shapes)
         if apart and (held_out or not values.held_out):
-            shapes.append(Shape(values, x, y, radius, rng.uniform(0, 6)))
+            shapes.append(replace(drawn, phase=rng.uniform(0, 6)))
     first, last = (tuple(rng.randint(70, 190) for _ in range(3)) for _ in range(2))
     return Scene(tuple(shapes), (first, last, rng.uniform(0, 2 * np.pi)), rng.uniform(2, 10), rng.getrandbits(31))
 

@@ -29,6 +29,8 @@ Text-only detection keeps the geometry token, as Meta's SAM3 does (see `litetext
 | CG_F1 | IL_MCC | pmF1 | F1 at IoU 0.5 | F1 at IoU 0.75 |
 |---|---|---|---|---|
 | {cgf1:.1f} | {mcc:.3f} | {pmf1:.1f} | {f50:.3f} | {f75:.3f} |
+
+    litetext validate --config sam3_tiny.yaml --model.start {folder}
 """
 
 
@@ -58,6 +60,7 @@ def export(model: Sam3Model, folder: Path, scores: dict[str, float], steps: int,
     values = {
         "parameters": sum(p.numel() for p in model.parameters()),
         "text": text,
+        "folder": folder,
         "steps": steps,
         "images": data.images,
         "phrases": data.phrases,
