@@ -13,6 +13,8 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 from transformers import Sam3Config, Sam3Model
 
+from litetext.models.sam3_forward import decode, geometry_token, judge
+
 IMAGE_SIZE = 112
 QUERIES = 16
 
@@ -157,7 +159,7 @@ def forward_phrases(
         The detections.
     """
     text, levels, places = encode_both(model, pixels, ids, mask)
-    token = _geometry_token(model, levels[-1], places[-1])[image]
+    token = geometry_token(model, levels[-1], places[-1])[image]
     prompt = torch.cat([text, token], 1)
     valid = torch.cat([mask, mask.new_ones(len(mask), 1)], 1)
     encoded = model.detr_encoder(
@@ -166,32 +168,21 @@ def forward_phrases(
         vision_pos_embeds=[places[-1].expand_as(levels[-1])[image]],
         text_mask=valid,
     )
-    decoder = model.detr_decoder
-    decoded = decoder(
-        vision_features=encoded.last_hidden_state,
-        text_features=encoded.text_features,
-        vision_pos_encoding=encoded.pos_embeds_flattened,
-        text_mask=valid,
-        spatial_shapes=encoded.spatial_shapes,
-    )
-    hidden = decoded.intermediate_hidden_states
-    start = decoded.reference_boxes.clamp(0, 1)
-    eps = 1e-3
-    inverse = torch.log(start.clamp(min=eps) / (1 - start).clamp(min=eps))
+    tokens = encoded.last_hidden_state
+    decoded = decode(model, tokens, encoded.pos_embeds_flattened, encoded.spatial_shapes, prompt, valid)
     chosen = slice(None) if masks_for is None else masks_for
     masks = model.mask_decoder(
-        decoder_queries=hidden[-1][chosen],
+        decoder_queries=decoded.intermediate_hidden_states[-1][chosen],
         backbone_features=[level[image[chosen]] for level in levels],
-        encoder_hidden_states=encoded.last_hidden_state[chosen],
+        encoder_hidden_states=tokens[chosen],
         prompt_features=prompt[chosen],
         prompt_mask=valid[chosen],
     )
+    queries = judge(model, decoded, prompt, valid)  # after the masks: gradients are summed in this order
     return PhraseOutputs(
-        logits=model.dot_product_scoring(
-            decoder_hidden_states=hidden, text_features=encoded.text_features, text_mask=valid
-        ).squeeze(-1),
-        boxes=(inverse + decoder.box_head(hidden)).sigmoid(),
-        presence=decoded.presence_logits.squeeze(-1),
+        logits=queries.logits,
+        boxes=queries.boxes,
+        presence=queries.presence,
         masks=masks.pred_masks,
         semantic=masks.semantic_seg.squeeze(1),
         text=text,
@@ -206,14 +197,3 @@ def encode_both(
     vision: Any = model.vision_encoder(pixels)
     encoded: Any = model.get_text_features(input_ids=cast(Any, ids), attention_mask=mask.long())
     return encoded.pooler_output, list(vision.fpn_hidden_states[:-1]), list(vision.fpn_position_encoding[:-1])
-
-
-def _geometry_token(model: Sam3Model, features: Tensor, places: Tensor) -> Tensor:
-    """The geometry encoder's token for an image without boxes, (B, 1, D)."""
-    encoder = model.geometry_encoder
-    prompt = encoder.cls_embed.weight.unsqueeze(0).expand(len(features), -1, -1)
-    prompt = encoder.prompt_layer_norm(encoder.final_proj(prompt))
-    flat, where = (t.expand_as(features).flatten(2).transpose(1, 2) for t in (features, places))
-    for layer in encoder.layers:
-        prompt = layer(prompt_feats=prompt, vision_feats=flat, vision_pos_encoding=where, prompt_mask=None)
-    return encoder.output_layer_norm(prompt)

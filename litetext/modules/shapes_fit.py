@@ -9,16 +9,17 @@ import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
-from torch.nn.functional import interpolate
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from transformers import Sam3Model
 
 from litetext.data.shapes_datamodule import ShapesBatch
 from litetext.metrics.cgf1 import Detections, GroundTruth, PhraseCounts, per_threshold, phrase_metrics
+from litetext.models.postprocess import postprocess
 from litetext.models.sam3_shapes import PhraseOutputs, encode_both, forward_phrases, tiny_config, tiny_sam3
 from litetext.modules.optim import by_step, parameter_groups
 from litetext.modules.shapes_card import export
 from litetext.modules.shapes_loss import AttributeHeads, detection_loss
+from litetext.shipped import shipped
 
 
 class ShapesFitModule(LightningModule):
@@ -34,6 +35,8 @@ class ShapesFitModule(LightningModule):
         width: Feature size of everything but the vision tower.
         vision_layers: Blocks of the vision tower.
         layers: Layers of the DETR encoder and of its decoder.
+        start: Folder of a trained model to score or to go on from, such as `checkpoints/sam3-tiny`; its sizes then
+            hold. None to begin anew.
 
     Raises:
         ValueError: If an option is out of its range.
@@ -50,6 +53,7 @@ class ShapesFitModule(LightningModule):
         width: int = 64,
         vision_layers: int = 4,
         layers: int = 2,
+        start: str | None = None,
     ) -> None:
         super().__init__()
         if not 0 <= ema < 1:
@@ -57,7 +61,11 @@ class ShapesFitModule(LightningModule):
         self.save_hyperparameters()
         self.output, self.lr, self.weight_decay = output, lr, weight_decay
         self.text_steps, self.auxiliary = text_steps, auxiliary
-        self.sam3 = tiny_sam3(tiny_config(width=width, vision_layers=vision_layers, layers=layers))
+        if start is None:
+            self.sam3 = tiny_sam3(tiny_config(width=width, vision_layers=vision_layers, layers=layers))
+        else:
+            self.sam3 = Sam3Model.from_pretrained(shipped(start), dtype=torch.float32).train()
+            width = self.sam3.config.detr_decoder_config.hidden_size
         self.attributes = AttributeHeads(width)
         self.averaged = AveragedModel(self.sam3, multi_avg_fn=get_ema_multi_avg_fn(ema))
         self.averaged.requires_grad_(False)
@@ -144,9 +152,8 @@ class ShapesFitModule(LightningModule):
             print(f"tiny SAM3: {self.output}; " + ", ".join(f"{k} {v:.4f}" for k, v in self.scores.items()))
 
 
-@torch.no_grad()
 def detections(out: PhraseOutputs, size: int) -> list[Detections]:
-    """The official post-processing: presence x class, masks resized to the image and cut at a half.
+    """What the metrics count of N phrases, see `litetext.models.postprocess`.
 
     Args:
         out: Detections of N phrases.
@@ -155,13 +162,5 @@ def detections(out: PhraseOutputs, size: int) -> list[Detections]:
     Returns:
         One entry a phrase with the queries that score at least 0.5.
     """
-    scores = (out.logits[-1].sigmoid() * out.presence[-1].sigmoid()[:, None]).double().mul(1e5).round().div(1e5)
-    found = []
-    for score, masks in zip(scores, out.masks, strict=True):
-        kept = score >= 0.5
-        if not kept.any():
-            found.append(Detections([]))
-            continue
-        full = interpolate(masks[kept][:, None].float(), (size, size), mode="bilinear", align_corners=False)[:, 0]
-        found.append(Detections(score[kept], full.sigmoid() > 0.5))
-    return found
+    found = postprocess(out.logits[-1], out.presence[-1], out.boxes[-1], out.masks, (size, size))
+    return [Detections(instances.scores, instances.masks, instances.boxes) for instances in found]
