@@ -64,7 +64,10 @@ class ShapesFitModule(LightningModule):
         if start is None:
             self.sam3 = tiny_sam3(tiny_config(width=width, vision_layers=vision_layers, layers=layers))
         else:
-            self.sam3 = Sam3Model.from_pretrained(shipped(start), dtype=torch.float32).train()
+            folder = Path(shipped(start))
+            if not (folder / "config.json").is_file():
+                raise ValueError(f"model.start {start}: no config.json there; give the folder of a trained tiny SAM3")
+            self.sam3 = Sam3Model.from_pretrained(folder, dtype=torch.float32).train()
             width = self.sam3.config.detr_decoder_config.hidden_size
         self.attributes = AttributeHeads(width)
         self.averaged = AveragedModel(self.sam3, multi_avg_fn=get_ema_multi_avg_fn(ema))
@@ -104,8 +107,9 @@ class ShapesFitModule(LightningModule):
         self.log_dict({f"train/{name}": value for name, value in {**losses, "attributes": attributes}.items()})
         return loss
 
-    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Averages the weights."""
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Steps, then averages the weights: before any callback may save them."""
+        super().optimizer_step(*args, **kwargs)
         self.averaged.update_parameters(self.sam3)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
