@@ -68,7 +68,8 @@ class ShapesFitModule(LightningModule):
             if not (folder / "config.json").is_file():
                 raise ValueError(f"model.start {start}: no config.json there; give the folder of a trained tiny SAM3")
             self.sam3 = Sam3Model.from_pretrained(folder, dtype=torch.float32).train()
-            width = self.sam3.config.detr_decoder_config.hidden_size
+            decoder: Any = self.sam3.config.detr_decoder_config
+            width = decoder.hidden_size
         self.attributes = AttributeHeads(width)
         self.averaged = AveragedModel(self.sam3, multi_avg_fn=get_ema_multi_avg_fn(ema))
         self.averaged.requires_grad_(False)
