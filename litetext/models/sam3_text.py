@@ -7,7 +7,6 @@ are read without the vision encoder's. SAM 3: Carion et al. 2025; names: `litete
 import hashlib
 import json
 import os
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +16,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from litetext.checkpoints.layouts import read_text_state, require_match
+from litetext.models.hub import find_model
 from litetext.models.transformer import Embedding, Packing, PrefixPacking, TransformerBlock
 
 TOKENS_PER_BATCH = 2048
@@ -110,7 +110,7 @@ class Sam3TextEncoder(nn.Module):
             FileNotFoundError: neither a path nor a model the hub gives out.
             ValueError: unreadable weights, or those of another kind of text encoder.
         """
-        path = _find(name)
+        path = find_model(name)
         found = read_text_state(path)
         config = _config_from_weights(found.state, found.source)
         config["heads"] = heads or max(1, config["embed_width"] // 64)
@@ -238,35 +238,3 @@ def _config_from_folder(folder: Path) -> dict[str, Any]:
     if text is None:
         raise ValueError(f"{folder}/config.json: describes a {config.model_type}, which has no SAM3 text encoder.")
     return {"heads": text.num_attention_heads, "activation": text.hidden_act, "eps": text.layer_norm_eps}
-
-
-def _find(name: str | os.PathLike[str]) -> Path:
-    path = Path(name)
-    if path.exists():
-        return path
-    asked = os.fspath(name)
-    if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", asked) or path.suffix in (
-        ".pt",
-        ".pth",
-        ".ckpt",
-        ".safetensors",
-    ):
-        raise FileNotFoundError(f"teacher {asked!r}: no such file or folder, and no hub id of the form owner/name.")
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
-
-    try:
-        return Path(
-            snapshot_download(asked, allow_patterns=["config.json", "*.safetensors", "*.safetensors.index.json"])
-        )
-    except Exception as error:  # gated, unknown, offline: each client version raises its own kinds
-        if isinstance(error, GatedRepoError):
-            why = f"access is gated: request it at https://huggingface.co/{asked}, then `hf auth login`"
-        elif isinstance(error, RepositoryNotFoundError):
-            why = "the hub has no such model, or hides it until `hf auth login`"
-        else:
-            why = f"it is not in the cache and the hub did not answer ({type(error).__name__}; it may need "
-            why += f"a request for access at https://huggingface.co/{asked})"
-        raise FileNotFoundError(
-            f"teacher {asked!r}: no such local path, and {why}. Or give a local folder or sam3.pt."
-        ) from error
