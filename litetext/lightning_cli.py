@@ -103,7 +103,7 @@ class Command(LightningCLI):
         )
         parser.add_argument(
             "--threads",
-            type=PositiveInt | None,
+            type=PositiveInt | None,  # pyright: ignore[reportOperatorIssue]
             default=None,
             help="CPU threads of torch; all cores by default. Small models are fastest on one.",
         )

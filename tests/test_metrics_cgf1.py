@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from litetext.annotations import read_annotator
 from litetext.bench.metrics import bench_metrics, make_case, plain_counts
 from litetext.metrics import assess as room
 from litetext.metrics import saco_files
@@ -25,7 +26,7 @@ from litetext.metrics.cgf1 import (
     phrase_metrics,
     tally,
 )
-from litetext.metrics.saco_files import count_files, datapoints, read_annotator, read_predictions, score_files
+from litetext.metrics.saco_files import count_files, datapoints, read_predictions, score_files
 
 ORACLE = Path(__file__).parent / "data" / "oracle"
 CASES = ("case1", "case2", "case3")

@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from pycocotools import mask as rle
 from torch import Tensor
 
+from litetext.annotations import read_segmentation
 from litetext.metrics.assess import THRESHOLDS
 from litetext.metrics.matching import (
     as_boxes,
     assigned_ious,
     box_ious,
     mask_ious,
-    read_segmentation,
     rle_ious,
     tensor_ious,
     to_rle,

@@ -15,8 +15,7 @@ from pycocotools import mask
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-Rle = dict[str, Any]
-"""One compressed mask as in COCO files: {"size": [height, width], "counts": str or bytes}."""
+from litetext.annotations import Rle
 
 Masks = Sequence[Rle] | Tensor
 """Masks of one datapoint: run-length masks, or one boolean tensor (n, height, width)."""
@@ -136,26 +135,6 @@ def to_rle(masks: Masks) -> list[Rle]:
         return list(masks)
     pixels = masks.detach().cpu().numpy().astype(np.uint8)
     return rle.encode(np.asfortranarray(pixels.transpose(1, 2, 0)))
-
-
-def read_segmentation(segmentation: Any, height: int, width: int) -> Rle:
-    """The `segmentation` of a COCO annotation as one compressed mask.
-
-    Args:
-        segmentation: Compressed run-length mask (kept, with its own size), uncompressed one, or polygons.
-        height: Rows of the image, which polygons are drawn on.
-        width: Columns of the image.
-
-    Raises:
-        ValueError: It is none of the three.
-    """
-    if isinstance(segmentation, dict) and isinstance(segmentation.get("counts"), (str, bytes)):
-        return segmentation
-    if isinstance(segmentation, dict) and isinstance(segmentation.get("counts"), list):
-        return rle.frPyObjects(segmentation, height, width)
-    if isinstance(segmentation, list) and segmentation:
-        return rle.merge(rle.frPyObjects(segmentation, height, width))
-    raise ValueError(f"segmentation must be a run-length mask or polygons, got {str(segmentation)[:80]!r}")
 
 
 def assigned_ious(ious: Float64[np.ndarray, "n m"]) -> Float64[np.ndarray, " k"]:

@@ -1,97 +1,18 @@
-"""SA-Co files: which datapoints count, and the official numbers of a predictions file.
+"""SA-Co predictions files: matched with the ground truth of the annotators, and the official numbers.
 
 Ground truth is one COCO-like JSON per annotator, one entry of `images` per pair (image, noun phrase);
 predictions are a JSON list in the COCO results layout. All of them may be gzipped (`.gz`).
 """
 
-import gzip
-import json
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from litetext.annotations import Annotator, Rle, evaluated, read_annotator, read_json, read_segmentation
 from litetext.metrics.cgf1 import Counts, Detections, GroundTruth, IouType, assess, official, tally
-from litetext.metrics.matching import Rle, read_segmentation
-
-
-@dataclass
-class Annotator:
-    """One annotator's file.
-
-    Attributes:
-        name: File name, for messages.
-        images: Entries of `images` by datapoint id, in the order of the file.
-        annotations: Annotations of each datapoint, in the order of the file, of known categories only.
-        categories: Category ids that the file knows.
-    """
-
-    name: str
-    images: dict[int, dict[str, Any]]
-    annotations: dict[int, list[dict[str, Any]]]
-    categories: frozenset[int]
-
-    def truth(self, datapoint: int, iou_type: IouType) -> GroundTruth:
-        """What this annotator marked for a datapoint (nothing if the datapoint is not in the file)."""
-        items = self.annotations.get(datapoint, [])
-        crowd = [bool(item.get("iscrowd", 0)) for item in items]
-        if iou_type == "bbox":
-            return GroundTruth(boxes=[item["bbox"] for item in items], crowd=crowd)
-        image = self.images.get(datapoint, {})
-        return GroundTruth(masks=[_mask(item, image, self.name) for item in items], crowd=crowd)
-
-
-def read_json(path: str | Path) -> Any:
-    """Read a JSON file, gzipped if its name ends in `.gz`.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: The file is not JSON, or not gzip although its name says so.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"no such file: {path}")
-    try:
-        raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        return json.loads(raw)
-    except (ValueError, EOFError, OSError) as error:
-        raise ValueError(f"{path} cannot be read as JSON ({error}): is it complete?") from error
-
-
-def read_annotator(path: str | Path) -> Annotator:
-    """Read one ground-truth file of SA-Co Gold, Silver or any COCO-like file with exhaustivity flags.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: It is not JSON, or lacks what the metrics need.
-    """
-    content, name = read_json(path), Path(path).name
-    try:
-        images = {int(image["id"]): image for image in content["images"]}
-        categories = frozenset(int(category["id"]) for category in content["categories"])
-        annotations: dict[int, list[dict[str, Any]]] = defaultdict(list)
-        for item in content["annotations"]:
-            if item["category_id"] in categories:
-                annotations[int(item["image_id"])].append(item)
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"{path} is not a SA-Co ground-truth file: {error!r} is missing or misplaced") from error
-    unmarked = next((i for i, image in images.items() if "is_instance_exhaustive" not in image), None)
-    if unmarked is not None:
-        raise ValueError(f"{path}: datapoint {unmarked} has no is_instance_exhaustive (1: every instance is marked)")
-    return Annotator(name, images, dict(annotations), categories)
-
-
-def evaluated(annotators: Sequence[Annotator]) -> list[int]:
-    """Ids of the datapoints that count, in the order of the first file.
-
-    A datapoint counts if the first annotator has it and none of them says that instances are missing
-    (`is_instance_exhaustive` 0). Annotators who do not have it at all have no say.
-    """
-    barred = {i for a in annotators[1:] for i, image in a.images.items() if not image["is_instance_exhaustive"]}
-    return [i for i, image in annotators[0].images.items() if image["is_instance_exhaustive"] and i not in barred]
 
 
 def read_predictions(path: str | Path) -> dict[int, list[dict[str, Any]]]:
@@ -141,7 +62,7 @@ def datapoints(
         lacking = next((a.name for a in annotators if i not in a.images), None) if items else None
         if lacking is not None:
             raise ValueError(f"datapoint {i} has predictions and is in {first.name} but not in {lacking}")
-        truth = [a.truth(i, iou_type) for a in annotators]
+        truth = [_truth(a, i, iou_type) for a in annotators]
         if same:
             items = [item for item in items if item["category_id"] in first.categories]
         else:
@@ -174,6 +95,16 @@ def score_files(gt_paths: Sequence[str | Path], pred_path: str | Path, iou_type:
     """
     annotators = [read_annotator(path) for path in gt_paths]
     return official(count_files(annotators, read_predictions(pred_path), iou_type), iou_type)
+
+
+def _truth(annotator: Annotator, datapoint: int, iou_type: IouType) -> GroundTruth:
+    """What this annotator marked for a datapoint (nothing if the datapoint is not in the file)."""
+    items = annotator.annotations.get(datapoint, [])
+    crowd = [bool(item.get("iscrowd", 0)) for item in items]
+    if iou_type == "bbox":
+        return GroundTruth(boxes=[item["bbox"] for item in items], crowd=crowd)
+    image = annotator.images.get(datapoint, {})
+    return GroundTruth(masks=[_mask(item, image, annotator.name) for item in items], crowd=crowd)
 
 
 def _detections(items: Sequence[dict[str, Any]], image: dict[str, Any], iou_type: IouType) -> Detections:
