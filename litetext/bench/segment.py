@@ -132,7 +132,6 @@ def _measure(work: _Work, rounds: int) -> dict[str, float]:
     seconds: dict[str, float] = {}
 
     def timed(name: str, run: Callable[[], Any]) -> Any:
-        gc.collect()
         start = time.perf_counter()
         answer = run()
         seconds[name] = min(time.perf_counter() - start, seconds.get(name, float("inf")))
@@ -140,13 +139,19 @@ def _measure(work: _Work, rounds: int) -> dict[str, float]:
 
     work.together(names)  # first calls allocate
     difference = 0.0
-    for _ in range(rounds):
-        visions = timed("vision", lambda: [work.see(image) for image in range(len(work.images))])
-        for name in names:
-            timed(name, lambda visions=visions, name=name: work.alone(visions, name))
-        one_pass = timed("one_pass", lambda: work.together(names))
-        separate = timed("separate", lambda: [one for name in names for one in work.together([name])])
-        difference = max(float((a.scores - b.scores).abs().max()) for a, b in zip(one_pass, separate, strict=True))
+    gc.collect()
+    gc.disable()  # a collection would fall into one way's time or another's
+    try:
+        for _ in range(rounds):
+            visions = timed("vision", lambda: [work.see(image) for image in range(len(work.images))])
+            for name in names:
+                timed(name, lambda visions=visions, name=name: work.alone(visions, name))
+            one_pass = timed("one_pass", lambda: work.together(names))
+            separate = timed("separate", lambda: [one for name in names for one in work.together([name])])
+            pairs = zip(one_pass, separate, strict=True)
+            difference = max(difference, *(float((a.scores - b.scores).abs().max()) for a, b in pairs))
+    finally:
+        gc.enable()
     images = len(work.images)
     return {
         "vision_ms": 1e3 * seconds["vision"] / images,
