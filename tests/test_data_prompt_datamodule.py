@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch.utils.data import DataLoader
 
 from litetext.data.prompt_datamodule import PromptBatch, PromptDataModule
 from litetext.tokenizer import END, START, Tokenizer
@@ -35,6 +36,13 @@ def _place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def sides(data: PromptDataModule) -> tuple[set[str], set[str]]:
     return {data.prompts[i] for i in data.train}, {data.prompts[i] for i in data.val}
+
+
+def end_workers(*loaders: DataLoader) -> None:
+    """Ends worker processes now; left to the garbage collector, each would be waited for five seconds."""
+    for loader in loaders:
+        if loader._iterator is not None:
+            loader._iterator._shutdown_workers()  # type: ignore[attr-defined]
 
 
 def flat(batch: PromptBatch) -> list[Any]:
@@ -233,8 +241,10 @@ def test_validation_has_every_held_out_prompt_once_by_length() -> None:
 def test_worker_processes_give_the_same_batches() -> None:
     path = corpus("a.json", GOOD)
     alone, helped = (ready({"a": path}, num_workers=n, val_batch_size=9) for n in (0, 2))
-    assert list(map(flat, alone.train_dataloader())) == list(map(flat, helped.train_dataloader()))
-    assert list(map(flat, alone.val_dataloader())) == list(map(flat, helped.val_dataloader()))
+    train, val = helped.train_dataloader(), helped.val_dataloader()
+    assert list(map(flat, alone.train_dataloader())) == list(map(flat, train))
+    assert list(map(flat, alone.val_dataloader())) == list(map(flat, val))
+    end_workers(train, val)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -243,7 +253,8 @@ def test_a_resumed_module_gives_the_remaining_batches(workers: int) -> None:
     whole = list(map(flat, ready({"a": path}).train_dataloader()))
     stopped = ready({"a": path}, num_workers=workers)
     assert stopped.state_dict() == {"done": 0}
-    batches = iter(stopped.train_dataloader())
+    broken_off = stopped.train_dataloader()
+    batches = iter(broken_off)
     had = [flat(next(batches)) for _ in range(4)]
     assert stopped.state_dict() == {"done": 4}
     resumed = ready({"a": path}, num_workers=workers)
@@ -252,6 +263,7 @@ def test_a_resumed_module_gives_the_remaining_batches(workers: int) -> None:
     assert had + list(map(flat, loader)) == whole
     assert resumed.state_dict() == {"done": len(whole)}
     assert list(map(flat, loader)) == whole  # once; the next pass is a full one
+    end_workers(broken_off, loader)
     finished = ready({"a": path})
     finished.load_state_dict({"done": len(whole)})
     assert len(list(finished.train_dataloader())) == len(whole)  # stopped at an epoch's end: the next is whole
