@@ -1,0 +1,76 @@
+"""Any text encoder by its path: the teacher's own, students that `litetext fit` wrote, published SAM3-LiteText."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from litetext.checkpoints.layouts import read_text_state
+from litetext.models.hub import find_model
+from litetext.models.loading import load_student
+from litetext.models.mobileclip import MobileClipText
+from litetext.models.sam3_text import Sam3TextEncoder
+from litetext.shipped import shipped
+
+
+def load_text_encoder(
+    name: str | os.PathLike[str], context_length: int | None = None, heads: int | None = None
+) -> Sam3TextEncoder | MobileClipText:
+    """Loads a text encoder in eval mode; what it is, its file says.
+
+    Args:
+        name: A `.ckpt` of `litetext fit`; a SAM3 (transformers folder, hub id, `sam3.pt`) for the teacher's own; or
+            published SAM3-LiteText weights (transformers folder, hub id, or efficientsam3's `.pt`).
+        context_length: For published students, to use the first rows of a longer position table; None takes the
+            whole table. They are padded to it as they were trained (`padding: reference`).
+        heads: Attention heads, for a file that does not say; None means 64 channels a head, as in all published ones.
+
+    Raises:
+        FileNotFoundError: If there is no such path, and no such model on the hub.
+        ValueError: If it holds no text encoder whose features a SAM3 reads.
+    """
+    path = find_model(shipped(os.fspath(name)), "text encoder", instead="a local path")
+    if path.suffix == ".ckpt":
+        return load_student(str(path))
+    found = read_text_state(path)
+    if found.layout in ("sam3", "meta", "native"):
+        return Sam3TextEncoder.from_pretrained(path, heads)
+    if "projector.weight" not in found.state:
+        raise ValueError(
+            f"{path} is a MobileCLIP text tower without a projection to SAM3's features; distil it first: "
+            "litetext fit with model.student.init_args.pretrained"
+        )
+    config = _student_config(found.state)
+    config["heads"] = heads or _heads(path) or max(1, config["embed_width"] // 64)
+    if context_length is not None:
+        config["context_length"] = context_length
+    student = MobileClipText(**config, padding="reference", pretrained=str(path))
+    return student.eval().requires_grad_(False)
+
+
+def _student_config(state: dict[str, Tensor]) -> dict[str, Any]:
+    blocks = {int(key.split(".")[1]) for key in state if key.startswith("blocks.")}
+    mixers = {int(key.split(".")[1]) for key in state if ".mixer." in key}
+    config = {
+        "vocab_size": state["embedding.token.weight"].shape[0],
+        "embed_width": state["embedding.token.weight"].shape[1],
+        "context_length": state["embedding.position"].shape[0],
+        "width": state["projector.weight"].shape[0],
+        "layers": len(blocks - mixers),
+        "repmixer": bool(mixers),
+    }
+    if mixers:
+        config["kernel_size"] = state[f"blocks.{min(mixers)}.conv_mlp.conv.weight"].shape[-1]
+    return config
+
+
+def _heads(path: Path) -> int | None:
+    if not (path / "config.json").is_file():
+        return None
+    try:
+        stored = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path / 'config.json'} is no JSON: {error}") from error
+    return stored.get("text_config", {}).get("num_attention_heads")
