@@ -13,6 +13,7 @@ LIGHTNING_COMMANDS = {
     "predict": "encode ahead of time, for example the teacher features that fit reads (LightningCLI)",
 }
 PLAIN_COMMANDS = {
+    "score": ("litetext.score", "score a predictions file of any system in the official SA-Co layout"),
     "bench": ("litetext.bench.command", "measure speed against a plain reference in one run"),
 }
 # By name, not by class: importing the classes would cost seconds.

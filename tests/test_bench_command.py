@@ -86,7 +86,9 @@ def test_metrics(litetext: Callable[..., Answer]) -> None:
     ("argv", "told"),
     [
         (["tokenize", "--prompts", "none.txt"], "none.txt"),
-        (["tokenize", "--prompts", "prompts.txt", "--rounds", "0"], "rounds=0"),
+        (["tokenize", "--prompts", "prompts.txt", "--rounds", "0"], "rounds"),
+        (["teacher", "--prompts", "prompts.txt", "--count", "0"], "count"),
+        (["metrics", "--annotators", "0"], "annotators"),
         (["train", "--prompts", "prompts.txt", "--preset", "s9"], "s9"),
         (["train"], "prompts"),
         (["speed"], "speed"),

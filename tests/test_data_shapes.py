@@ -141,6 +141,7 @@ def test_batches_hold_the_targets_of_their_phrases() -> None:
                     assert (batch.cells[image, attribute][full] == value).all()
     held_out = list(data.val_dataloader())
     assert [len(batch.image) for batch in held_out] == [6, 6]
+    assert sum(len(batch.image) for batch in ShapesDataModule(images=6, val_images=10).val_dataloader()) == 40
     numbers = torch.cat([batch.number for batch in [*batches, *held_out]])
     assert len(numbers.unique()) == len(numbers)
 
@@ -155,7 +156,7 @@ def test_a_resumed_loader_goes_on_with_the_next_batch() -> None:
     assert data.state_dict() == {"done": 4}
 
 
-@pytest.mark.parametrize(("name", "value"), [("steps", 0), ("images", 0), ("phrases", -1), ("val_images", 0)])
+@pytest.mark.parametrize(("name", "value"), [("steps", 0), ("images", 0), ("phrases", -1), ("val_images", 0), ("val_phrases", 0)])
 def test_counts_below_one_are_refused(name: str, value: int) -> None:
     with pytest.raises(ValueError, match=f"data.{name} is {value}; it must be at least 1"):
         ShapesDataModule(**{name: value})

@@ -56,6 +56,20 @@ def tokenize(prompts: str, rounds: int = 3) -> dict[str, Any]:
     return bench_tokenize(read_prompts("prompts", prompts).prompts, rounds)
 
 
+def segment(images: int = 4, phrases: int = 4, rounds: int = 3, threads: int | None = None) -> dict[str, Any]:
+    """A teacher and three students in one pass over the images, against separate runs.
+
+    Args:
+        images: Images, each drawn once.
+        phrases: Phrases an image.
+        rounds: Rounds, all ways in turn; the fastest of each counts.
+        threads: CPU threads; all by default.
+    """
+    from litetext.bench.segment import bench_segment
+
+    return bench_segment(images, phrases, rounds, threads=threads)
+
+
 def metrics(datapoints: int = 2000, size: int = 256, annotators: int = 3) -> dict[str, Any]:
     """The SA-Co image metrics against a plain loop over annotators and thresholds.
 
@@ -84,7 +98,7 @@ def run(argv: Sequence[str]) -> int:
         prog="litetext bench", description="Measures speed against a plain reference in one run.", exit_on_error=False
     )
     commands = parser.add_subcommands(dest="benchmark")
-    functions = {f.__name__: f for f in (train, teacher, tokenize, metrics)}
+    functions = {f.__name__: f for f in (train, teacher, tokenize, metrics, segment)}
     for name, function in functions.items():
         sub = ArgumentParser(exit_on_error=False, description=(function.__doc__ or "").splitlines()[0])
         sub.add_function_arguments(function)
@@ -93,6 +107,9 @@ def run(argv: Sequence[str]) -> int:
     config = parser.parse_args(list(argv))
     options = config[config.benchmark].as_dict()
     output = options.pop("output")
+    for name, value in options.items():
+        if isinstance(value, int) and value < 1:
+            raise ValueError(f"--{name} is {value}; it must be at least 1")
     measured = functions[config.benchmark](**options)
     width = max(map(len, measured))
     for key, value in measured.items():

@@ -1,5 +1,6 @@
 """ShapesDataModule: scenes with phrases and targets, for training the tiny SAM3."""
 
+import math
 import random
 from typing import Any, NamedTuple
 
@@ -138,9 +139,12 @@ class ShapesDataModule(LightningDataModule):
         num_workers: int = 0,
     ) -> None:
         super().__init__()
-        for name, value in (("steps", steps), ("images", images), ("phrases", phrases), ("val_images", val_images)):
+        counts = {"steps": steps, "images": images, "phrases": phrases}
+        for name, value in (counts | {"val_images": val_images, "val_phrases": val_phrases}).items():
             if value < 1:
                 raise ValueError(f"data.{name} is {value}; it must be at least 1")
+        if num_workers < 0:
+            raise ValueError(f"data.num_workers is {num_workers}; it must be 0 or more")
         if seed < 0 or (seed + 1) * steps * images > _VALIDATION:
             raise ValueError(f"data.seed {seed} with {steps} steps leaves the numbers of training scenes; lower one")
         self.steps, self.images, self.phrases = steps, images, phrases
@@ -160,7 +164,7 @@ class ShapesDataModule(LightningDataModule):
 
     def val_dataloader(self) -> DataLoader:
         """The held-out scenes, one image a batch entry, the same for every seed."""
-        images = min(self.images, self.val_images)
+        images = math.gcd(self.images, self.val_images)  # batches of one size that leave none out
         data = ShapesDataset(self.val_images // images, images, self.val_phrases, _VALIDATION)
         return DataLoader(data, batch_size=None, num_workers=0)
 

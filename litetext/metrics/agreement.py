@@ -28,7 +28,7 @@ def nearest_neighbours(features: Float[Tensor, "n d"], chunk: int = 1024) -> Int
     return torch.cat(found)
 
 
-def neighbour_agreement(student: Float[Tensor, "n d"], teacher: Float[Tensor, "n d"]) -> Tensor:
+def neighbour_agreement(student: Float[Tensor, "n d"], teacher: Float[Tensor, "n e"]) -> Tensor:
     """Share of prompts whose nearest other prompt is the same for the student as for the teacher.
 
     Args:
