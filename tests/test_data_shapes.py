@@ -156,7 +156,9 @@ def test_a_resumed_loader_goes_on_with_the_next_batch() -> None:
     assert data.state_dict() == {"done": 4}
 
 
-@pytest.mark.parametrize(("name", "value"), [("steps", 0), ("images", 0), ("phrases", -1), ("val_images", 0), ("val_phrases", 0)])
+@pytest.mark.parametrize(
+    ("name", "value"), [("steps", 0), ("images", 0), ("phrases", -1), ("val_images", 0), ("val_phrases", 0)]
+)
 def test_counts_below_one_are_refused(name: str, value: int) -> None:
     with pytest.raises(ValueError, match=f"data.{name} is {value}; it must be at least 1"):
         ShapesDataModule(**{name: value})

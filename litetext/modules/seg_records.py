@@ -1,0 +1,91 @@
+"""What segmenters found, image by image on disk: an interrupted evaluation goes on, and files leave in COCO layout."""
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from litetext.data.seg_items import ImagePairs, SegItem
+
+
+class Instances(NamedTuple):
+    """What one text encoder led to for one pair.
+
+    Attributes:
+        scores: k scores.
+        boxes: k boxes [x, y, width, height], normalised to [0, 1].
+        masks: k compressed run-length masks with text counts.
+    """
+
+    scores: list[float]
+    boxes: list[list[float]]
+    masks: list[dict[str, Any]]
+
+
+Record = dict[str, dict[int, Instances]]
+"""Of one image: by text encoder, by pair id."""
+
+
+class Records:
+    """Records of one evaluation in a folder; each process appends to a file of its own.
+
+    A line that was cut off by an interruption is not taken up, nor is an image whose pairs are others now.
+
+    Args:
+        folder: Its folder, made when the first record is written. What decides the outcome (weights, thresholds)
+            belongs into its name.
+        rank: This process.
+    """
+
+    def __init__(self, folder: Path, rank: int) -> None:
+        self.folder, self.path = folder, folder / f"rank{rank}.jsonl"
+        self.known: dict[tuple[str, str], Record] = {}
+        for path in sorted(folder.glob("rank*.jsonl")):
+            for line in path.read_text(encoding="utf-8").splitlines():
+                try:
+                    stored = json.loads(line)
+                except ValueError:
+                    continue
+                self.known[stored["subset"], stored["file_name"]] = _unpack(stored["found"])
+
+    def find(self, item: SegItem | ImagePairs, encoders: Iterable[str]) -> Record | None:
+        """The record of an image if it holds every pair and every encoder asked for."""
+        record, ids = self.known.get((item.subset, item.file_name)), {pair.id for pair in item.pairs}
+        if record is None or any(name not in record or record[name].keys() != ids for name in encoders):
+            return None
+        return record
+
+    def add(self, item: SegItem, record: Record) -> None:
+        """Keeps a record, on disk before this returns."""
+        self.known[item.subset, item.file_name] = record
+        self.folder.mkdir(parents=True, exist_ok=True)
+        found = {name: {str(i): part._asdict() for i, part in pairs.items()} for name, pairs in record.items()}
+        line = json.dumps({"subset": item.subset, "file_name": item.file_name, "found": found})
+        with self.path.open("a", encoding="utf-8") as file:
+            # A line that an interruption cut off must not swallow this one.
+            file.write(("\n" if file.tell() else "") + line)
+
+
+def _unpack(found: dict[str, Any]) -> Record:
+    return {name: {int(i): Instances(**part) for i, part in pairs.items()} for name, pairs in found.items()}
+
+
+def coco_results(images: Iterable[ImagePairs], records: Records, encoder: str) -> Iterator[dict[str, Any]]:
+    """Predictions in the official layout, in the order of the images.
+
+    Args:
+        images: The images of one subset.
+        records: What was found; images without a record are left out.
+        encoder: The text encoder.
+    """
+    for image in images:
+        record = records.find(image, [encoder])
+        for pair in image.pairs if record is not None else ():
+            for score, box, mask in zip(*record[encoder][pair.id], strict=True):  # type: ignore[index]
+                yield {
+                    "image_id": pair.id,
+                    "category_id": pair.category,
+                    "score": score,
+                    "bbox": box,
+                    "segmentation": mask,
+                }
