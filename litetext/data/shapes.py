@@ -7,10 +7,12 @@ import numpy as np
 
 from litetext.data.shapes_phrases import COLOURS, KINDS, PATTERNS, VALUES, Meaning, draw_meaning, phrases, say
 
-__all__ = ["SIZE", "Phrase", "Scene", "Shape", "draw_phrases", "draw_scene", "phrases", "render"]
+__all__ = ["FIRST_HELD_OUT", "SIZE", "Phrase", "Scene", "Shape", "draw_phrases", "draw_scene", "phrases", "render"]
 
 SIZE = 112
 """Side of an image in pixels."""
+FIRST_HELD_OUT = 1_000_000_000
+"""Scenes from this number on are never trained on."""
 
 _RGB = {
     "red": (214, 39, 40),

@@ -12,11 +12,9 @@ from torch.nn.functional import avg_pool2d
 from torch.utils.data import DataLoader, Dataset
 
 from litetext.data.buckets import ResumableLoader, StepSampler
-from litetext.data.shapes import SIZE, Phrase, Scene, draw_phrases, draw_scene, render
+from litetext.data.shapes import FIRST_HELD_OUT, SIZE, Phrase, Scene, draw_phrases, draw_scene, render
 from litetext.data.shapes_phrases import VALUES
 from litetext.tokenizer import TokenBatch, Tokenizer, pad
-
-_VALIDATION = 1_000_000_000  # scenes from this number on are held out
 
 
 class ShapesBatch(NamedTuple):
@@ -145,7 +143,7 @@ class ShapesDataModule(LightningDataModule):
                 raise ValueError(f"data.{name} is {value}; it must be at least 1")
         if num_workers < 0:
             raise ValueError(f"data.num_workers is {num_workers}; it must be 0 or more")
-        if seed < 0 or (seed + 1) * steps * images > _VALIDATION:
+        if seed < 0 or (seed + 1) * steps * images > FIRST_HELD_OUT:
             raise ValueError(f"data.seed {seed} with {steps} steps leaves the numbers of training scenes; lower one")
         self.steps, self.images, self.phrases = steps, images, phrases
         self.val_images, self.val_phrases = val_images, val_phrases
@@ -165,7 +163,7 @@ class ShapesDataModule(LightningDataModule):
     def val_dataloader(self) -> DataLoader:
         """The held-out scenes, one image a batch entry, the same for every seed."""
         images = math.gcd(self.images, self.val_images)  # batches of one size that leave none out
-        data = ShapesDataset(self.val_images // images, images, self.val_phrases, _VALIDATION)
+        data = ShapesDataset(self.val_images // images, images, self.val_phrases, FIRST_HELD_OUT)
         return DataLoader(data, batch_size=None, num_workers=0)
 
     def state_dict(self) -> dict[str, Any]:
