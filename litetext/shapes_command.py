@@ -21,7 +21,7 @@ def run(argv: Sequence[str]) -> int:
         exit_on_error=False,
     )
     parser.add_argument("out", type=str, metavar="OUT", help="Folder to write; its parent must be there.")
-    parser.add_argument("--images", type=int, default=40, metavar="N", help="Images of each subset.")
+    parser.add_argument("--images", type=int, default=80, metavar="N", help="Images of each subset.")
     parser.add_argument("--seed", type=int, default=0, help="Seed of scenes, phrases and marks.")
     options = parser.parse_args(list(argv))
 

@@ -98,6 +98,13 @@ def test_the_data_module_reads_all_of_it(root: Path) -> None:
         np.testing.assert_array_equal(first.image.permute(1, 2, 0).numpy(), render(next(draw_items(name, 0))[0]))
 
 
+def test_subsets_can_be_named(root: Path) -> None:
+    data = SegDataModule(root=str(root), subsets=["word_order", "common"])
+    data.setup("test")
+    assert data.names == ["word_order", "common"]
+    assert {image.path.parent for image in data.images} == {root / "images" / name for name in data.names}
+
+
 def test_files_are_as_released(root: Path) -> None:
     for subset in SUBSETS:
         contents = [json.loads(path(root, subset, name).read_text()) for name in ANNOTATORS]
@@ -206,7 +213,7 @@ def annotators_of(root: Path, subset: str) -> list[Marks]:
 
 def test_annotators_overlook_and_mistake_now_and_then() -> None:
     pairs = overlooked = instances = taken = incomplete = 0
-    for scene, phrases in islice(draw_items("crowded", 0), 60):
+    for scene, phrases in islice(draw_items("attributes", 0), 60):
         for phrase in phrases:
             for letter in ANNOTATORS:
                 marked, exhaustive = Annotator(letter, scene).answer(phrase)

@@ -181,7 +181,7 @@ def near_misses(phrase: Phrase, scene: Scene) -> list[int]:
     ]
 
 
-def write_shapes(folder: str | Path, images: int = 40, seed: int = 0) -> ShapesSet:
+def write_shapes(folder: str | Path, images: int = 80, seed: int = 0) -> ShapesSet:
     """Writes the benchmark, unless it is there.
 
     The folder appears whole or not at all: it is written beside its place and renamed.
