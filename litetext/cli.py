@@ -9,7 +9,7 @@ from collections.abc import Sequence
 LIGHTNING_COMMANDS = {
     "fit": "train: distil a student, or train the tiny SAM3 (LightningCLI)",
     "validate": "score a checkpoint on the held-out prompts (LightningCLI)",
-    "test": "score a checkpoint on the config's test data (LightningCLI)",
+    "test": "segment SA-Co Gold with the teacher's and other text encoders, and score (LightningCLI)",
     "predict": "encode ahead of time, for example the teacher features that fit reads (LightningCLI)",
 }
 PLAIN_COMMANDS = {

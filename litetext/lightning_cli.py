@@ -197,6 +197,8 @@ def run(command: str, argv: Sequence[str]) -> int:
     for text in _NOISE:
         warnings.filterwarnings("ignore", message=text)
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_no_advertisement)
+    if command == "test" and not any(word.partition("=")[0] in ("--config", "-c", "--help", "-h") for word in argv):
+        argv = ["--config", "sa_co_gold.yaml", *argv]
     strict = {"exit_on_error": False}
     options: dict[str, Any] = dict(
         model_class=LightningModule,

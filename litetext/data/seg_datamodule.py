@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler
 from litetext.data.coco_images import CocoSet, read_coco
 from litetext.data.saco_images import Contents, find_subsets, read_subset
 from litetext.data.seg_items import ImagePairs, SegItem, Skip, ready
+from litetext.data.shapes_saco import write_shapes
 
 _log = logging.getLogger(__name__)
 
@@ -94,7 +95,8 @@ class SegDataModule(LightningDataModule):
         missing: Files of each subset that are not in its image folder.
 
     Args:
-        root: Folder with the annotation files of SA-Co Gold or Silver.
+        root: Folder with the annotation files of SA-Co Gold or Silver; or `shapes:N`, the embedded benchmark with N
+            images a subset, which is written to checkpoints/shapes/N once.
         subsets: Names of subsets, or `gold` (its seven), `silver` (its ten), or `all` that the folder holds.
         images: Image folders: `metaclip` and `sa1b` for Gold, `silver` for one folder per domain, or a subset's name.
             By default they are looked for in root and root/images.
@@ -135,6 +137,12 @@ class SegDataModule(LightningDataModule):
         self.root, self.subsets, self.folders, self.coco = root, subsets, images or {}, coco
         self.skip_missing_images, self.batch_size, self.limit = skip_missing_images, batch_size, limit
         self.evaluated_only, self.num_workers, self.missing_list = evaluated_only, num_workers, missing_list
+        self.shapes = 0
+        if root is not None and root.startswith("shapes:"):
+            number = root.partition(":")[2]
+            if not number.isdecimal() or not int(number):
+                raise ValueError(f"data.root is {root!r}; give a number of images a subset, as shapes:40")
+            self.shapes, self.root = int(number), f"checkpoints/shapes/{int(number)}"
         self.names: list[str] = []
         self.images: list[ImagePairs] = []
         self.skips: list[Skip] = []
@@ -150,6 +158,13 @@ class SegDataModule(LightningDataModule):
     def pairs(self) -> int:
         """Pairs to be served, on all ranks."""
         return sum(len(image.pairs) for image in self.images)
+
+    def prepare_data(self) -> None:
+        """Writes the embedded benchmark if it is asked for and not there; one process a machine."""
+        if self.shapes:
+            folder = Path(self.root or "")
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            write_shapes(folder, self.shapes)
 
     def setup(self, stage: str) -> None:
         """Finds and reads the files, says what is there and what is missing; every rank does the same. Once.

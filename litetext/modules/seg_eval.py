@@ -19,6 +19,7 @@ from litetext.metrics.matching import to_rle
 from litetext.models.phrases import PhraseFeatures, encode_phrases
 from litetext.models.sam3_image import Sam3Image
 from litetext.models.text_encoders import load_text_encoder
+from litetext.modules import seg_pictures
 from litetext.modules.seg_records import Instances, Record, Records, coco_results
 from litetext.modules.seg_results import summarize, table
 from litetext.tokenizer import Tokenizer
@@ -39,6 +40,7 @@ class SegEvalModule(LightningModule):
         geometry_token: Append the token that Meta's SAM3 adds to every text; transformers alone leaves it out.
         threshold: Least score of an instance.
         chunk: Phrases that go through the detector at once; lower it if memory is short. Results do not depend on it.
+        pictures: Pictures a subset, the worst disagreements between the text encoders first; 0 for none.
         dtype: Type of the segmenter's weights and computation.
 
     Raises:
@@ -53,6 +55,7 @@ class SegEvalModule(LightningModule):
         geometry_token: bool = True,
         threshold: float = 0.5,
         chunk: int = 16,
+        pictures: int = 4,
         dtype: Literal["float32", "bfloat16", "float16"] = "float32",
     ) -> None:
         super().__init__()
@@ -67,10 +70,12 @@ class SegEvalModule(LightningModule):
             raise ValueError(f"model.threshold is {threshold}; choose a score from 0 to below 1")
         if chunk < 1:
             raise ValueError(f"model.chunk is {chunk}; it must be at least 1")
+        if pictures < 0:
+            raise ValueError(f"model.pictures is {pictures}; it must be 0 or more")
         self.save_hyperparameters()
         self.sam3_path, self.geometry_token = sam3, geometry_token
         self.dtype_name: Literal["float32", "bfloat16", "float16"] = dtype
-        self.threshold, self.chunk = threshold, chunk
+        self.threshold, self.chunk, self.pictures = threshold, chunk, pictures
         self.sam3: Sam3Image | None = None
         self.counts = nn.ModuleList()
         self.place: dict[tuple[str, str], int] = {}
@@ -182,13 +187,17 @@ class SegEvalModule(LightningModule):
         folder = self._folder()
         folder.mkdir(parents=True, exist_ok=True)
         records = Records(self.records.folder, 0)  # of all processes
-        for name in self.names:
-            for subset in self.data.names:
-                images = [image for image in self.data.images if image.subset == subset]
+        logger, names = self.trainer.logger, list(self.names)
+        board = logger.experiment if isinstance(logger, TensorBoardLogger) else None
+        for subset in self.data.names:
+            images = [image for image in self.data.images if image.subset == subset]
+            for name in names:
                 _replace(folder / "predictions" / name / f"{subset}.json", list(coco_results(images, records, name)))
+            cases = seg_pictures.worst(images, records, names, self.pictures)
+            if cases:
+                seg_pictures.save(cases, names, folder / "pictures" / subset, board)
         _replace(folder / "results.json", self.results)
-        if isinstance(self.trainer.logger, TensorBoardLogger):
-            board = self.trainer.logger.experiment
+        if board is not None:
             board.add_text("results", table(self.results, markdown=True), 0)
             for name, entry in self.results["encoders"].items():
                 for column, value in entry["average"].items():
@@ -198,6 +207,8 @@ class SegEvalModule(LightningModule):
         if self.results["partial"]:
             print(f"partial: {self.results['left_out']:,} pairs were left out")
         print(f"results     {folder / 'results.json'}\npredictions {folder / 'predictions'}")
+        if self.pictures:
+            print(f"pictures    {folder / 'pictures'}")
 
 
 def _digest(identity: Any, module: nn.Module, name: str = "") -> None:

@@ -1,0 +1,203 @@
+"""`litetext test`: a frozen SAM3 before many text encoders, from images to results.json."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import Answer
+from lightning.pytorch import Trainer
+
+from litetext.data.seg_datamodule import SegDataModule
+from litetext.modules.seg_eval import SegEvalModule
+from litetext.shipped import shipped
+
+TEST = ("test", "--config", "shapes.yaml", "--data.root", "shapes:3", "--trainer.enable_progress_bar", "false")
+RESULTS = Path("lightning_logs/shapes/results.json")
+SUBSETS = ("attributes", "crowded", "common", "word_order")
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the embedded benchmark was scored."""
+    from litetext.cli import main
+
+    folder = tmp_path_factory.mktemp("done")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert main([*TEST, "--model.pictures", "1"]) == 0
+    return folder
+
+
+def test_results_are_those_of_the_predictions_files(
+    done: Path, tmp_path: Path, litetext: Callable[..., Answer]
+) -> None:
+    results = json.loads((done / RESULTS).read_text())
+    assert results["partial"] is False
+    assert results["left_out"] == 0
+    for name in ("teacher", "student"):
+        entry = results["encoders"][name]
+        assert set(entry["subsets"]) == set(SUBSETS)
+        for subset in SUBSETS:
+            gt = [str(done / f"checkpoints/shapes/3/gold_{subset}_merged_{a}_release_test.json") for a in "abc"]
+            found = done / f"lightning_logs/shapes/predictions/{name}/{subset}.json"
+            output = tmp_path / "scores.json"
+            answer = litetext("score", "--gt", *gt, "--predictions", str(found), "--output", str(output))
+            assert answer.code == 0, answer.err
+            official: dict[str, float] = json.loads(output.read_text())["segm"]
+            assert entry["subsets"][subset]["CG_F1"] == pytest.approx(100 * official["cgF1"], abs=1e-9)
+            assert entry["subsets"][subset]["IL_MCC"] == pytest.approx(official["IL_MCC"], abs=1e-12)
+            stored = results["official"][name][subset]
+            assert {key.removeprefix("cgF1_eval_segm_"): value for key, value in stored.items()} == official
+    # Twelve images say little, but a segmenter that hears nothing has 0.
+    assert results["encoders"]["teacher"]["average"]["CG_F1"] > 50
+    assert results["encoders"]["student"]["average"]["retention"] > 0.9
+    assert results["encoders"]["student"]["text_parameters"] == 359_968
+
+
+def test_pictures_and_panels(done: Path) -> None:
+    from PIL import Image
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    for subset in SUBSETS:
+        (picture,) = (done / "lightning_logs/shapes/pictures" / subset).glob("*.png")
+        width, height = Image.open(picture).size
+        assert width > 2 * height
+    panels = EventAccumulator(str(done / "lightning_logs/shapes"))
+    panels.Reload()
+    shown = panels.Tags()
+    assert {"teacher/CG_F1", "student/retention"} <= set(shown["scalars"])
+    assert {f"{subset}/00" for subset in SUBSETS} <= set(shown["images"])
+    assert "results/text_summary" in shown["tensors"]
+
+
+def test_an_interrupted_run_goes_on_and_ends_the_same(
+    done: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, litetext: Callable[..., Answer]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    segment, calls = SegEvalModule.segment, []
+
+    def dies(self: SegEvalModule, item: Any) -> Any:
+        if len(calls) == 5:
+            raise ValueError("struck down")
+        calls.append(item.file_name)
+        return segment(self, item)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SegEvalModule, "segment", dies)
+        assert litetext(*TEST).code == 2
+    assert not RESULTS.exists()
+
+    def counts(self: SegEvalModule, item: Any) -> Any:
+        calls.append(item.file_name)
+        return segment(self, item)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SegEvalModule, "segment", counts)
+        answer = litetext(*TEST, "--model.chunk", "3")
+    assert answer.code == 0
+    assert len(calls) == 12, "what was done before the interruption is not done again"
+    assert json.loads(RESULTS.read_text()) == json.loads((done / RESULTS).read_text())
+    # Other weights or another threshold are another evaluation.
+    calls.clear()
+    with monkeypatch.context() as patch:
+        patch.setattr(SegEvalModule, "segment", counts)
+        assert litetext(*TEST, "--model.threshold", "0.7").code == 0
+    assert len(calls) == 12
+
+
+def test_two_processes_give_the_same_results(done: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    module = SegEvalModule(text_encoders={"student": shipped("checkpoints/student-tiny/student.ckpt")}, pictures=0)
+    trainer = Trainer(
+        accelerator="cpu",
+        devices=2,
+        strategy="ddp_fork",
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        default_root_dir=tmp_path,
+    )
+    trainer.test(module, SegDataModule("shapes:3", "all"), verbose=False)
+    assert json.loads(Path("results.json").read_text()) == json.loads((done / RESULTS).read_text())
+    for path in (done / "lightning_logs/shapes/predictions").rglob("*.json"):
+        mine = tmp_path / "predictions" / path.relative_to(done / "lightning_logs/shapes/predictions")
+        assert mine.read_bytes() == path.read_bytes()
+
+
+def test_one_bad_image_costs_only_its_pairs(
+    done: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, litetext: Callable[..., Answer]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert litetext("shapes", "world", "--images", "2").code == 0
+    broken = next(Path("world/images/common").rglob("*.png"))
+    broken.write_bytes(broken.read_bytes()[:100])
+    gone = next(Path("world/images/crowded").rglob("*.png"))
+    gone.unlink()
+    argv = (*TEST[:3], "--data.root", "world", "--trainer.enable_progress_bar", "false", "--model.pictures", "0")
+    missing = litetext(*argv)
+    assert missing.code == 2
+    assert gone.name in missing.err.splitlines()[-1]
+    assert "--data.skip_missing_images true" in missing.err.splitlines()[-1]
+    answer = litetext(*argv, "--data.skip_missing_images", "true")
+    assert answer.code == 0, answer.err
+    results = json.loads(RESULTS.read_text())
+    assert results["partial"] is True
+    assert results["left_out"] > 8
+    assert "partial:" in answer.out
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--model.chunk", "0"], ["model.chunk is 0"]),
+        (["--model.threshold", "1.5"], ["model.threshold is 1.5"]),
+        (["--model.pictures", "-1"], ["model.pictures is -1"]),
+        (["--model.text_encoders.teacher", "x"], ["model.text_encoders.teacher"]),
+        (["--model.text_encoders.mine", "nowhere.ckpt"], ["nowhere.ckpt"]),
+        (["--model.sam3", "nowhere"], ["nowhere"]),
+        (["--data.root", "shapes:none"], ["data.root is 'shapes:none'"]),
+        (["--data.root", "nowhere"], ["nowhere"]),
+    ],
+)
+def test_bad_options_end_in_one_line(
+    options: list[str],
+    told: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    litetext: Callable[..., Answer],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    answer = litetext(*TEST, *options)
+    assert answer.code == 2
+    last = answer.err.strip().splitlines()[-1]
+    assert last.startswith("litetext: error: ")
+    for part in told:
+        assert part in last
+    assert "Traceback" not in answer.err
+
+
+def test_a_text_encoder_of_another_width_is_named(
+    teacher_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, litetext: Callable[..., Answer]
+) -> None:
+    from safetensors.torch import load_file, save_file
+
+    state = load_file(teacher_file)
+    cut = {key: value[:32].clone() if value.shape[:1] == torch.Size([64]) else value for key, value in state.items()}
+    save_file(cut, tmp_path / "narrow.safetensors")
+    monkeypatch.chdir(tmp_path)
+    answer = litetext(*TEST, "--model.text_encoders.narrow", "narrow.safetensors")
+    assert answer.code == 2
+    assert "narrow" in answer.err.strip().splitlines()[-1]
+
+
+def test_without_a_config_it_is_sa_co_gold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, litetext: Callable[..., Answer]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    answer = litetext("test")
+    assert answer.code == 2
+    assert "data/sa-co-gold" in answer.err.strip().splitlines()[-1]
