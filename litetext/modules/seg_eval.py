@@ -101,7 +101,7 @@ class SegEvalModule(LightningModule):
         asked = list(dict.fromkeys(pair.phrase for image in data.images for pair in image.pairs))
         self.sam3 = Sam3Image.from_pretrained(self.sam3_path, self.geometry_token, self.dtype_name)
         identity = hashlib.blake2b(json.dumps([self.geometry_token, self.threshold, self.dtype_name]).encode())
-        _digest(identity, self.sam3)
+        _digest(identity, self.sam3, self.sam3.model.config.to_json_string())
         for name, path in self.names.items():
             encoder = load_text_encoder(path)
             self.sam3.check_width(encoder.width, f"text encoder {name} ({path})")
@@ -109,7 +109,8 @@ class SegEvalModule(LightningModule):
             tokenizer = Tokenizer(encoder.context_length)
             encoder.to(self.trainer.strategy.root_device)
             self.phrases[name] = encode_phrases(encoder, tokenizer, asked)
-            _digest(identity, encoder, name)
+            # Padding mode and heads are in no weight.
+            _digest(identity, encoder, f"{name} {json.dumps(encoder.config, sort_keys=True, default=str)}")
             rank_zero_info(
                 f"text encoder {name}: {path}, {self.text_parameters[name]:,} parameters; "
                 f"{tokenizer.truncated:,} of {len(asked):,} phrases cut at {encoder.context_length} tokens"
@@ -211,9 +212,10 @@ class SegEvalModule(LightningModule):
             print(f"pictures    {folder / 'pictures'}")
 
 
-def _digest(identity: Any, module: nn.Module, name: str = "") -> None:
+def _digest(identity: Any, module: nn.Module, about: str) -> None:
+    identity.update(about.encode())
     for key, tensor in sorted(module.state_dict().items()):
-        identity.update(f"{name} {key} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        identity.update(f"{key} {tensor.dtype} {tuple(tensor.shape)}".encode())
         identity.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
 
 

@@ -39,31 +39,39 @@ class Records:
 
     def __init__(self, folder: Path, rank: int) -> None:
         self.folder, self.path = folder, folder / f"rank{rank}.jsonl"
-        self.known: dict[tuple[str, str], Record] = {}
+        # Where each image's line begins: the masks of a whole evaluation would fill the memory.
+        self.known: dict[tuple[str, str], tuple[Path, int]] = {}
         for path in sorted(folder.glob("rank*.jsonl")):
-            for line in path.read_text(encoding="utf-8").splitlines():
-                try:
-                    stored = json.loads(line)
-                except ValueError:
-                    continue
-                self.known[stored["subset"], stored["file_name"]] = _unpack(stored["found"])
+            begin = 0
+            with path.open("rb") as file:
+                for line in file:
+                    try:
+                        stored = json.loads(line)
+                        self.known[stored["subset"], stored["file_name"]] = path, begin
+                    except ValueError:
+                        pass
+                    begin += len(line)
 
     def find(self, item: SegItem | ImagePairs, encoders: Iterable[str]) -> Record | None:
         """The record of an image if it holds every pair and every encoder asked for."""
-        record, ids = self.known.get((item.subset, item.file_name)), {pair.id for pair in item.pairs}
-        if record is None or any(name not in record or record[name].keys() != ids for name in encoders):
+        place, ids = self.known.get((item.subset, item.file_name)), {pair.id for pair in item.pairs}
+        if place is None:
             return None
-        return record
+        with place[0].open("rb") as file:
+            file.seek(place[1])
+            record = _unpack(json.loads(file.readline())["found"])
+        return None if any(name not in record or record[name].keys() != ids for name in encoders) else record
 
     def add(self, item: SegItem, record: Record) -> None:
         """Keeps a record, on disk before this returns."""
-        self.known[item.subset, item.file_name] = record
         self.folder.mkdir(parents=True, exist_ok=True)
         found = {name: {str(i): part._asdict() for i, part in pairs.items()} for name, pairs in record.items()}
         line = json.dumps({"subset": item.subset, "file_name": item.file_name, "found": found})
-        with self.path.open("a", encoding="utf-8") as file:
-            # A line that an interruption cut off must not swallow this one.
-            file.write(("\n" if file.tell() else "") + line)
+        with self.path.open("ab") as file:
+            if file.tell():
+                file.write(b"\n")  # a line that an interruption cut off must not swallow this one
+            self.known[item.subset, item.file_name] = self.path, file.tell()
+            file.write(line.encode())
 
 
 def _unpack(found: dict[str, Any]) -> Record:
