@@ -29,6 +29,7 @@ END = 49407
 VOCAB_SIZE = 49408
 
 _CLEANING = "ftfy, html x2, strip, spaces, lower"
+_PRINTABLE = (*range(33, 127), *range(161, 173), *range(174, 256))
 _SPECIAL = {"<start_of_text>": START, "<end_of_text>": END}
 _PIECES = regex.compile(
     "|".join(_SPECIAL) + r"|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+", regex.IGNORECASE
@@ -274,9 +275,37 @@ def _vocabulary() -> tuple[dict[str, int], list[tuple[str, str]], str]:
 
 def _byte_letters() -> list[str]:
     """A printable letter for every byte, in the vocabulary's order; printable bytes stand for themselves."""
-    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    others = [chr(256 + i) for i in range(256 - len(printable))]
-    return [*map(chr, printable), *others]
+    others = [chr(256 + i) for i in range(256 - len(_PRINTABLE))]
+    return [*map(chr, _PRINTABLE), *others]
+
+
+@lru_cache(maxsize=1)
+def _symbols() -> list[str]:
+    return list(_vocabulary()[0])
+
+
+def token_text(number: int) -> str:
+    """What a token id stands for, to be read: `cat` ends a word, `str…` is continued by the next token.
+
+    Args:
+        number: An id of SAM3's vocabulary. Bytes that are no whole character are shown as U+FFFD.
+
+    Raises:
+        ValueError: If the vocabulary has no such id.
+    """
+    if not 0 <= number < VOCAB_SIZE:
+        raise ValueError(f"token id {number} is outside SAM3's vocabulary, 0 to {VOCAB_SIZE - 1}")
+    symbol = _symbols()[number]
+    if symbol in _SPECIAL:
+        return symbol
+    whole = symbol.removesuffix("</w>")
+    text = bytes(map(_bytes_by_letter().__getitem__, whole)).decode("utf-8", errors="replace")
+    return text if whole != symbol else text + "…"
+
+
+@lru_cache(maxsize=1)
+def _bytes_by_letter() -> dict[str, int]:
+    return dict(zip(_byte_letters(), [*_PRINTABLE, *sorted(set(range(256)) - set(_PRINTABLE))], strict=True))
 
 
 @lru_cache(maxsize=1)

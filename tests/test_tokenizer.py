@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from litetext import tokenizer
 from litetext.bench.bpe import PlainBpe
 from litetext.bench.tokenize import bench_tokenize
-from litetext.tokenizer import END, START, VOCAB_SIZE, Tokenizer, clean, forget, pad
+from litetext.tokenizer import END, START, VOCAB_SIZE, Tokenizer, clean, forget, pad, token_text
 
 GOLDEN = json.loads((Path(__file__).parent / "data/golden/tokenizer.json").read_text(encoding="utf-8"))
 UNCUT = 1_000_000
@@ -249,3 +249,19 @@ def test_benchmark_compares_ids(monkeypatch):
     monkeypatch.setattr(PlainBpe, "merge", lambda self, text: [1])
     with pytest.raises(ValueError, match=r"but \[.*\] in plain Python"):
         bench_tokenize(["white dog"], rounds=1)
+
+
+@given(st.text(max_size=20))
+def test_token_texts_put_together_are_the_cleaned_text(text):
+    ids = Tokenizer(UNCUT).encode([text])[0]
+    shown = [token_text(number) for number in ids[1:-1]]
+    if not {"\ufffd", "…"} & set("".join(t.removesuffix("…") for t in shown)):  # bytes of one character apart
+        together = "".join(t.removesuffix("…") for t in shown)
+        assert together == clean(text).replace(" ", "")
+    assert (token_text(ids[0]), token_text(ids[-1])) == ("<start_of_text>", "<end_of_text>")
+
+
+def test_token_text_shows_where_a_word_goes_on():
+    assert [token_text(n) for n in Tokenizer().encode(["Zebrafish, café"])[0][1:-1]] == ["zebra…", "fish", ",", "café"]
+    with pytest.raises(ValueError, match="token id 49408 is outside"):
+        token_text(VOCAB_SIZE)
