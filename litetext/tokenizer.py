@@ -27,6 +27,8 @@ from torch import Tensor
 START = 49406
 END = 49407
 VOCAB_SIZE = 49408
+UNLIMITED = 2**31 - 1
+"""A context length that cuts no prompt."""
 
 _CLEANING = "ftfy, html x2, strip, spaces, lower"
 _PRINTABLE = (*range(33, 127), *range(161, 173), *range(174, 256))

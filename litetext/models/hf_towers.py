@@ -115,13 +115,16 @@ class HubTower:
             )
         return cls(model, _tokenizer(folder), kind, name, longest)
 
-    def tokenize(self, prompts: Sequence[str]) -> list[list[int]]:
-        """Token ids of each prompt by the model's own tokenizer, without padding, cut to the context."""
+    def tokenize(self, prompts: Sequence[str], whole: bool = False) -> list[list[int]]:
+        """Token ids of each prompt by the model's own tokenizer, no padding, cut to the context unless `whole`."""
         texts = list(prompts)
         if not texts:
             return []
         if self.family == "dino":
             texts = [_sentence(text) for text in texts]
+        if whole:
+            with _quiet():  # it warns of prompts longer than the context
+                return self.tokenizer(texts, truncation=False)["input_ids"]
         return self.tokenizer(texts, truncation=True, max_length=self.context_length)["input_ids"]
 
     def token_text(self, number: int) -> str:

@@ -20,7 +20,7 @@ from litetext.models.phrases import encode_phrases
 from litetext.models.sam3_text import Sam3TextEncoder
 from litetext.models.text_encoders import load_text_encoder
 from litetext.shipped import shipped
-from litetext.tokenizer import END, START, Tokenizer, token_text
+from litetext.tokenizer import END, START, UNLIMITED, Tokenizer, token_text
 
 _SAM3_TYPES = ("sam3", "sam3_video", "sam3_lite_text")
 _TOKENIZER_FILES = ("tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "added_tokens.json", "*.model")
@@ -52,8 +52,8 @@ class TextTower(Protocol):
     token_table: Tensor
     position_table: Tensor | None
 
-    def tokenize(self, prompts: Sequence[str]) -> list[list[int]]:
-        """Token ids of each prompt, without padding, cut to the context."""
+    def tokenize(self, prompts: Sequence[str], whole: bool = False) -> list[list[int]]:
+        """Token ids of each prompt, without padding, cut to the context unless `whole`."""
         ...
 
     def token_text(self, number: int) -> str:
@@ -86,13 +86,13 @@ class Sam3Tower:
             self.position_table: Tensor | None = embedding.position.detach().float()
         self._tokenizer = Tokenizer(encoder.context_length)
 
-    def tokenize(self, prompts: Sequence[str]) -> list[list[int]]:
-        """Token ids of each prompt by SAM3's tokenizer, without padding, cut to the context.
+    def tokenize(self, prompts: Sequence[str], whole: bool = False) -> list[list[int]]:
+        """Token ids of each prompt by SAM3's tokenizer, without padding, cut to the context unless `whole`.
 
         Raises:
             ValueError: If the encoder has no row for one of them.
         """
-        rows = self._tokenizer.encode(prompts)
+        rows = (Tokenizer(UNLIMITED) if whole else self._tokenizer).encode(prompts)
         largest = max(map(max, rows), default=0)
         if largest >= self.vocab_size:
             raise ValueError(
