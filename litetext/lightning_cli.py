@@ -36,7 +36,19 @@ def deep_merge(base: Any, over: Any) -> Any:
     return {**base, **{key: deep_merge(base[key], value) if key in base else value for key, value in over.items()}}
 
 
-def _read_config(name: str) -> dict[str, Any]:
+def read_config(name: str) -> dict[str, Any]:
+    """Reads one YAML file, the user's or a shipped one.
+
+    Args:
+        name: Its path, or the name of a shipped config.
+
+    Returns:
+        Its options.
+
+    Raises:
+        FileNotFoundError: If it is neither a file nor a shipped config.
+        ValueError: If it is not a YAML mapping.
+    """
     path = config_path(name)
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -82,7 +94,7 @@ def merge_configs(argv: Sequence[str]) -> list[str]:
             except json.JSONDecodeError as error:
                 raise ValueError(f"--config {name[:60]}: not JSON: {error}") from error
             continue
-        merged, stem = deep_merge(merged, _read_config(name)), Path(name).stem
+        merged, stem = deep_merge(merged, read_config(name)), Path(name).stem
     if not merged:
         return rest
     if stem is not None:
@@ -159,6 +171,13 @@ class Command(LightningCLI):
         return {**super()._prepare_subcommand_kwargs(subcommand), "weights_only": True}
 
 
+class _Built(Command):
+    """Stops short of the command."""
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        pass
+
+
 # Warnings about what litetext does on purpose: batches built in the process, one folder a run, a frozen teacher,
 # the position in the epoch kept by the datamodule.
 _NOISE = (
@@ -193,6 +212,29 @@ def run(command: str, argv: Sequence[str]) -> int:
     Returns:
         The exit code 0; errors are raised.
     """
+    _build(Command, command, argv)
+    return 0
+
+
+def check(command: str, argv: Sequence[str]) -> Command:
+    """Reads the options of a command and builds what they name, as `run` would, and runs nothing.
+
+    Args:
+        command: fit, validate, test or predict.
+        argv: Arguments after the command.
+
+    Returns:
+        The command with `config` (all options with their values), `model`, `datamodule` and `trainer`; errors are
+        raised.
+    """
+    logging.disable(logging.INFO)  # seeds and devices are of interest when something runs
+    try:
+        return _build(_Built, command, argv)
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def _build(kind: type[Command], command: str, argv: Sequence[str]) -> Command:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     for text in _NOISE:
         warnings.filterwarnings("ignore", message=text)
@@ -221,10 +263,9 @@ def run(command: str, argv: Sequence[str]) -> int:
         args=[command, *merge_configs(argv)],
     )
     try:
-        Command(**options)
+        return kind(**options)
     except RuntimeError as error:
         if "loading state_dict" not in str(error):
             raise
         reason = " ".join(str(error).split())[:200]
         raise ValueError(f"--ckpt_path is of another model than the config's: {reason}") from error
-    return 0
