@@ -64,8 +64,19 @@ def _shapes(name: str, path: str) -> Iterator[str]:
     yield from phrases(int(count), 0, held_out=rest == "held_out")
 
 
-def _locate(name: str, path: str) -> tuple[Path, str]:
-    """Splits PATH#FIELD; a file whose own name holds a # is taken as it is."""
+def locate(name: str, path: str) -> tuple[Path, str]:
+    """Sees that a corpus is there, and splits PATH#FIELD; a file whose own name holds a # is taken as it is.
+
+    Args:
+        name: The source's name, for the message.
+        path: As `read_prompts` takes it, other than `shapes:`.
+
+    Returns:
+        The path, and the field or "".
+
+    Raises:
+        FileNotFoundError: Nothing lies at the path.
+    """
     whole = Path(path).expanduser()
     if path and whole.exists():
         return whole, ""
@@ -107,7 +118,7 @@ def read_prompts(name: str, path: str) -> PromptSource:
     if path.startswith("shapes:"):
         kind, entries, files = "shapes", _shapes(name, path), 0
     else:
-        located, field = _locate(name, path)
+        located, field = locate(name, path)
         layout = find_layout(name, located, field)
         kind, entries, files = layout.kind, READERS[layout.kind](layout.files, field), len(layout.files)
     unique: dict[str, None] = {}
