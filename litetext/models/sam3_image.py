@@ -294,9 +294,22 @@ class Sam3Image(nn.Module):
                 f"take a text encoder that was made for it (width={self.width})"
             )
 
-    def _hear(self, vision: Vision, features: Tensor, lengths: Tensor) -> _Heard:
-        """A chunk through the DETR encoder and decoder."""
-        model, count = self.model, len(lengths)
+    @torch.no_grad()
+    def fuse(
+        self, vision: Vision, features: Float[Tensor, "n l d"], lengths: Int64[Tensor, " n"]
+    ) -> tuple[Float[Tensor, "n p d"], Float[Tensor, "n m d"], Bool[Tensor, "n m"]]:
+        """The DETR encoder, where image and text meet; the first stage of `detect` and `segment`.
+
+        Args:
+            vision: One image, from `encode_images`.
+            features: Text features, (N, L, D); those at padding do not matter.
+            lengths: Valid tokens of each phrase, (N,).
+
+        Returns:
+            Image tokens for each phrase (N, P, D); what they attended to, text and then the geometry token (N, M, D);
+            and which of that counts (N, M).
+        """
+        count = len(lengths)
         lengths = lengths.to(self.device)
         longest = int(lengths.max())
         prompt = features[:, :longest].to(self.device, self.dtype)
@@ -304,28 +317,28 @@ class Sam3Image(nn.Module):
         if self.geometry_token:
             prompt = torch.cat([prompt, vision.token.expand(count, -1, -1)], 1)
             valid = torch.cat([valid, valid.new_ones(count, 1)], 1)
-        tokens = self._meet(vision, prompt, valid)
-        shape = torch.tensor([vision.levels[-1].shape[-2:]], device=self.device)
-        decoded = decode(model, tokens, vision.places, shape, prompt, valid)
-        queries = judge(model, decoded, prompt, valid)
-        return _Heard(queries, decoded.intermediate_hidden_states[-1], tokens, prompt, valid)
-
-    def _meet(
-        self, vision: Vision, prompt: Float[Tensor, "n l d"], valid: Bool[Tensor, "n l"]
-    ) -> Float[Tensor, "n p d"]:
-        """The DETR encoder from its first cross-attention on; what comes before is in `Vision`."""
         encoder: Any = self.model.detr_encoder
-        tokens = vision.begun.expand(len(prompt), -1, -1)
+        tokens = vision.begun.expand(count, -1, -1)
         mask = create_bidirectional_mask(
             config=encoder.config, inputs_embeds=tokens, attention_mask=valid, encoder_hidden_states=prompt
         )
+        # The first layer from its cross-attention on: what comes before is in `Vision`.
         first = encoder.layers[0]
         asked = first.layer_norm2(vision.begun).expand_as(tokens)
         tokens = tokens + first.cross_attn(query=asked, key=prompt, value=prompt, attention_mask=mask)[0]
         tokens = tokens + first.mlp(first.layer_norm3(tokens))
         for layer in encoder.layers[1:]:
             tokens = layer(tokens, prompt_feats=prompt, vision_pos_encoding=vision.places, prompt_cross_attn_mask=mask)
-        return tokens
+        return tokens, prompt, valid
+
+    def _hear(self, vision: Vision, features: Tensor, lengths: Tensor) -> _Heard:
+        """A chunk through the DETR encoder and decoder."""
+        model = self.model
+        tokens, prompt, valid = self.fuse(vision, features, lengths)
+        shape = torch.tensor([vision.levels[-1].shape[-2:]], device=self.device)
+        decoded = decode(model, tokens, vision.places, shape, prompt, valid)
+        queries = judge(model, decoded, prompt, valid)
+        return _Heard(queries, decoded.intermediate_hidden_states[-1], tokens, prompt, valid)
 
     def _draw(self, vision: Vision, heard: _Heard, queries: Tensor) -> Tensor:
         # The finer levels stay a batch of one: the pixel decoder adds them to each phrase's coarsest.
