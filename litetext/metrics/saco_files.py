@@ -4,6 +4,7 @@ Ground truth is one COCO-like JSON per annotator, one entry of `images` per pair
 predictions are a JSON list in the COCO results layout. All of them may be gzipped (`.gz`).
 """
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,17 +21,26 @@ def read_predictions(path: str | Path) -> dict[int, list[dict[str, Any]]]:
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: The file is not a list of COCO results.
+        ValueError: The file is not a list of COCO results: of mappings with an integer `image_id`, a `category_id` and
+            a finite `score`.
     """
     content = read_json(path)
     if not isinstance(content, list):
         raise ValueError(f"{path} must hold a JSON list of predictions (COCO results), got {type(content).__name__}")
     grouped: dict[int, list[dict[str, Any]]] = defaultdict(list)
     for number, item in enumerate(content):
+        if not isinstance(item, dict):
+            raise ValueError(
+                f"{path}: prediction {number} is {str(item)[:40]!r}, not a mapping with image_id and score"
+            )
         missing = [key for key in ("image_id", "category_id", "score") if key not in item]
         if missing:
             raise ValueError(f"{path}: prediction {number} has no {missing[0]}")
-        grouped[int(item["image_id"])].append(item)
+        score = item["score"]
+        if not isinstance(item["image_id"], int) or not isinstance(score, (int, float)) or not math.isfinite(score):
+            told = f"image_id {item['image_id']!r} and score {score!r}"
+            raise ValueError(f"{path}: prediction {number} has {told}; give an integer and a finite number")
+        grouped[item["image_id"]].append(item)
     return dict(grouped)
 
 
