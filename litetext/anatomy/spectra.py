@@ -44,7 +44,7 @@ def singular_values(table: Float[Tensor, "rows width"], name: str = "table") -> 
         raise ValueError(f"{name} has shape {tuple(table.shape)}; give a table (rows, width) with at least one row")
     bad = int((~torch.isfinite(table)).any(1).sum())
     if bad:
-        raise ValueError(f"{name} holds NaN or infinity in {bad:,} of {len(table):,} rows; its weights are damaged")
+        raise ValueError(f"{name} holds NaN or infinity in {bad:,} of {len(table):,} rows: damaged weights")
     rows, width = table.shape
     mean = sum(part.double().sum(0) for part in table.split(_ROWS)) / rows
     if rows < width:
