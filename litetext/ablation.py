@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import re
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
@@ -265,12 +266,27 @@ def ablate(plan: Plan, config: Mapping[str, Any]) -> Path:
         best, scores = fit_once(variant.run(plan, seed), seed, variant.argv)
         encoders[f"{variant.name}-seed{seed}"] = best
         runs[variant.name][str(seed)] = {"checkpoint": best, **scores}
-    lightning_cli.run("test", [*plan.test, "--run", plan.run, f"--model.text_encoders={json.dumps(encoders)}"])
+    path = Path(lightning_cli.LOGS, plan.run, "ablation.json")
+    # Processes that a fit on several devices started run this command too.
+    first = os.environ.get("LOCAL_RANK", "0") == "0"
+    if first or built.trainer.world_size > 1:
+        lightning_cli.run("test", [*plan.test, "--run", plan.run, f"--model.text_encoders={json.dumps(encoders)}"])
+    if first:
+        _write(path, plan, config, variants, runs)
+    return path
 
-    folder = Path(lightning_cli.LOGS, plan.run)
-    results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
-    for variant, seed in fits:
-        runs[variant.name][str(seed)] |= results["encoders"][f"{variant.name}-seed{seed}"]["average"]
+
+def _write(
+    path: Path,
+    plan: Plan,
+    config: Mapping[str, Any],
+    variants: Mapping[str, Mapping[str, Variant]],
+    runs: dict[str, dict[str, Any]],
+) -> None:
+    results = json.loads((path.parent / "results.json").read_text(encoding="utf-8"))
+    for name, by_seed in runs.items():
+        for seed, entry in by_seed.items():
+            entry |= results["encoders"][f"{name}-seed{seed}"]["average"]
     groups = {
         group: {
             label: {"variant": v.name, **{c: spread([runs[v.name][str(s)][c] for s in plan.seeds]) for c in COLUMNS}}
@@ -280,11 +296,9 @@ def ablate(plan: Plan, config: Mapping[str, Any]) -> Path:
     }
     teacher = results["encoders"].get("teacher")
     numbers = {"config": config, "teacher": teacher, "partial": results["partial"], "runs": runs, "groups": groups}
-    path = folder / "ablation.json"
     path.write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
     path.with_suffix(".md").write_text(tables(groups), encoding="utf-8")
     print(f"\nmean ± standard deviation (least to largest) of {len(plan.seeds)} seeds\n\n{tables(groups)}")
-    return path
 
 
 def run(argv: Sequence[str]) -> int:
