@@ -7,7 +7,6 @@ same for every phrase.
 
 import json
 import random
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from itertools import count, islice
@@ -20,6 +19,7 @@ from pycocotools import mask
 
 from litetext.data.permute import permute
 from litetext.data.shapes import FIRST_HELD_OUT, SIZE, Phrase, Scene, Shape, draw_phrases, draw_scene, render
+from litetext.data.shapes_folder import write_once
 
 ANNOTATORS = ("a", "b", "c")
 PAIRS = 8
@@ -37,7 +37,6 @@ TAKEN = 0.02
 INCOMPLETE = 0.02
 """Share of the pairs that an annotator declares not exhaustive."""
 
-_MANIFEST = "shapes.json"
 _VERSION = 1  # raise it whenever the same options give other files
 _FIRST_ID = 10_000_000  # as released
 _MOST = 100_000
@@ -198,48 +197,19 @@ def write_shapes(folder: str | Path, images: int = 80, seed: int = 0) -> ShapesS
         ValueError: An option is out of its range, or the folder holds something else.
         FileNotFoundError: There is no folder to write it in.
     """
-    folder = Path(folder).expanduser().absolute()
     if not 1 <= images <= _MOST:
         raise ValueError(f"images is {images}; it must be from 1 to {_MOST}")
     if seed < 0:
         raise ValueError(f"seed is {seed}; it must be 0 or more")
-    if not folder.parent.is_dir():
-        raise FileNotFoundError(f"no such folder: {folder.parent}; make it before shapes are written to {folder.name}")
     pairs = dict.fromkeys(SUBSETS, images * PAIRS)
-    manifest = {"version": _VERSION, "images": images, "seed": seed, "pairs": pairs}
-    if _present(folder, manifest):
-        return ShapesSet(folder, pairs, images, seed, False)
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as place:
-        part = Path(place) / "part"  # not the temporary folder itself, which nobody else may read
-        part.mkdir()
+
+    def fill(part: Path) -> None:
         for subset in SUBSETS:
             _write_subset(part, subset, images, seed)
-        (part / _MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
-        try:
-            part.rename(folder)
-        except OSError:
-            if not _present(folder, manifest):  # another process was faster with the same
-                raise
-    return ShapesSet(folder, pairs, images, seed, True)
 
-
-def _present(folder: Path, manifest: dict[str, Any]) -> bool:
-    """Whether the folder holds just this; refuses one that holds anything else."""
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-        return False
-    try:
-        found = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
-        options = f"images {found['images']}, seed {found['seed']}"
-    except (OSError, ValueError, KeyError, TypeError):
-        raise ValueError(f"{folder} is there and holds no shapes benchmark; name another folder") from None
-    if found == manifest:
-        return True
-    if found.get("version") != manifest["version"]:
-        options += ", of another version of litetext"
-    raise ValueError(
-        f"{folder} holds shapes with other options ({options}), asked for are images {manifest['images']}, "
-        f"seed {manifest['seed']}; name another folder or remove it"
-    )
+    options = {"version": _VERSION, "images": images, "seed": seed, "pairs": pairs}
+    place, written = write_once(folder, options, fill)
+    return ShapesSet(place, pairs, images, seed, written)
 
 
 def _write_subset(root: Path, subset: str, images: int, seed: int) -> None:
