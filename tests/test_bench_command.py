@@ -82,9 +82,51 @@ def test_metrics(litetext: Callable[..., Answer]) -> None:
     assert any("12" in value for value in printed.values())
 
 
+def test_text_encoders_side_by_side(corpus: str, teacher_file: Path, litetext: Callable[..., Answer]) -> None:
+    answer = litetext(
+        *("bench", "--encoders", f"own={teacher_file}", "nano", "--context_lengths", "8", "--seconds", "1"),
+        *("--batch_sizes", "1", "4", "--prompts", corpus, "--threads", "1", "--sam3", "checkpoints/sam3-tiny"),
+        *("--output", "figures.json"),
+    )
+    assert answer.code == 0, answer.err
+    stored = json.loads(Path("figures.json").read_text())
+    rows = {(row["encoder"], row["padding"]): row for row in stored["rows"]}
+    assert list(rows) == [(name, mode) for mode in ("masked", "reference") for name in ("own", "nano")]
+    own, nano = rows["own", "masked"], rows["nano", "masked"]
+    alike = Sam3TextEncoder(embed_width=16, heads=1, layers=1, hidden=32, eot_width=8, width=64, context_length=8)
+    assert own["parameters"] == sum(p.numel() for p in alike.parameters())
+    assert nano["parameters"] == 359_200
+    for row in rows.values():
+        assert set(row["prompts_per_second"]) == {"1", "4"}
+        for rate in row["prompts_per_second"].values():
+            assert 0 < rate["low"] <= rate["median"] <= rate["high"]
+        assert row["context_length"] == 8
+        assert (row["backend"], row["dtype"], row["device"]) == ("eager", "float32", "cpu")
+    ratio = nano["ratio_to_teacher"]["prompts_per_second"]["4"]
+    assert ratio == pytest.approx(nano["prompts_per_second"]["4"]["median"] / own["prompts_per_second"]["4"]["median"])
+    assert nano["flops_per_prompt"] < rows["nano", "reference"]["flops_per_prompt"]
+    assert nano["whole_sam3"]["parameters"] == 4_464_006 - 3_322_496 + 359_200
+    assert 0 < nano["whole_sam3"]["text_share_of_time"] < 1
+    assert stored["threads"] == 1
+    assert "359,200" in answer.out
+    assert "skipped" not in answer.out
+
+
+def test_help_lists_everything(litetext: Callable[..., Answer]) -> None:
+    answer = litetext("bench", "--help")
+    assert answer.code == 0
+    for word in ("--encoders", "--backends", "--sam3", "--output", "tokenize", "audit", "estimators", "segment"):
+        assert word in answer.out
+
+
 @pytest.mark.parametrize(
     ("argv", "told"),
     [
+        (["--encoders", "s9"], "s9"),
+        (["--encoders", "mine=none.ckpt", "--context_lengths", "8"], "none.ckpt"),
+        (["--prompts", "none.txt"], "none.txt"),
+        (["--padding", "some"], "some"),
+        (["--output", "none/figures.json"], "--output none/figures.json"),
         (["tokenize", "--prompts", "none.txt"], "none.txt"),
         (["tokenize", "--prompts", "prompts.txt", "--rounds", "0"], "rounds"),
         (["teacher", "--prompts", "prompts.txt", "--count", "0"], "count"),

@@ -1,7 +1,7 @@
-"""`litetext bench`: speed against a plain reference, both measured in turn in one run."""
+"""`litetext bench`: what text encoders cost; and, by name, ours against a plain reference in one run."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -83,8 +83,37 @@ def metrics(datapoints: int = 2000, size: int = 256, annotators: int = 3) -> dic
     return bench_metrics(datapoints, size, annotators)
 
 
+def audit(prompts: str, count: int = 400_000) -> dict[str, Any]:
+    """The audit of a large corpus against a byte-pair pass in plain Python.
+
+    Args:
+        prompts: Corpus that is repeated with distinct suffixes, any layout that the data sources take.
+        count: Prompts of the corpus made from it.
+    """
+    from litetext.bench.audit import bench_audit
+
+    return bench_audit(prompts, count)
+
+
+def estimators(points: int = 5000, ambient: int = 256) -> dict[str, Any]:
+    """Errors of the dimension estimators on manifolds of known dimension.
+
+    Args:
+        points: Points on each manifold.
+        ambient: Dimensions of the space that the manifolds lie in.
+    """
+    from litetext.bench.estimators import bench_estimators
+
+    return bench_estimators(points, ambient)
+
+
+_BENCHMARKS: dict[str, Callable[..., dict[str, Any]]] = {
+    f.__name__: f for f in (train, teacher, tokenize, metrics, segment, audit, estimators)
+}
+
+
 def run(argv: Sequence[str]) -> int:
-    """Runs one benchmark and prints what it measured.
+    """Runs one benchmark, or the comparison of text encoders, and prints what it measured.
 
     Args:
         argv: Arguments after `bench`; `--output FILE` also writes the figures as JSON.
@@ -92,28 +121,105 @@ def run(argv: Sequence[str]) -> int:
     Returns:
         The exit code 0; errors are raised.
     """
-    from jsonargparse import ArgumentParser
-
-    parser = ArgumentParser(
-        prog="litetext bench", description="Measures speed against a plain reference in one run.", exit_on_error=False
-    )
-    commands = parser.add_subcommands(dest="benchmark")
-    functions = {f.__name__: f for f in (train, teacher, tokenize, metrics, segment)}
-    for name, function in functions.items():
-        sub = ArgumentParser(exit_on_error=False, description=(function.__doc__ or "").splitlines()[0])
-        sub.add_function_arguments(function)
-        sub.add_argument("--output", type=str, default=None, help="Also write the figures to this JSON file.")
-        commands.add_subcommand(name, sub, help=(function.__doc__ or "").splitlines()[0])
-    config = parser.parse_args(list(argv))
-    options = config[config.benchmark].as_dict()
+    parser = _parser()
+    config = parser.parse_args(list(argv)).as_dict()
+    name = config.pop("benchmark")
+    if name is None:
+        return _efficiency({key: value for key, value in config.items() if key not in _BENCHMARKS})
+    options = config[name]
     output = options.pop("output")
-    for name, value in options.items():
+    _check_output(output)
+    for key, value in options.items():
         if isinstance(value, int) and value < 1:
-            raise ValueError(f"--{name} is {value}; it must be at least 1")
-    measured = functions[config.benchmark](**options)
+            raise ValueError(f"--{key} is {value}; it must be at least 1")
+    measured = _BENCHMARKS[name](**options)
     width = max(map(len, measured))
     for key, value in measured.items():
         print(f"{key:<{width}}  {value:,.4g}" if isinstance(value, float) else f"{key:<{width}}  {value}")
-    if output is not None:
-        Path(output).write_text(json.dumps(measured, indent=1) + "\n")
+    _write(output, measured)
     return 0
+
+
+def _efficiency(options: dict[str, Any]) -> int:
+    output = options.pop("output")
+    _check_output(output)
+    from litetext.bench.efficiency import bench_efficiency
+    from litetext.bench.efficiency_table import show
+
+    report = bench_efficiency(**options)
+    show(report)
+    _write(output, report)
+    return 0
+
+
+def _check_output(output: str | None) -> None:
+    """Refuses a file that could not be written, before minutes of measuring."""
+    if output is not None and not Path(output).absolute().parent.is_dir():
+        raise FileNotFoundError(f"--output {output}: there is no folder {Path(output).parent}; make it first")
+
+
+def _write(output: str | None, figures: dict[str, Any]) -> None:
+    if output is not None:
+        Path(output).write_text(json.dumps(figures, indent=1) + "\n")
+
+
+def _parser() -> Any:
+    from jsonargparse import ArgumentParser
+
+    parser = ArgumentParser(
+        prog="litetext bench",
+        description=(
+            "Without a benchmark's name: parameters, memory, operations and speed of text encoders side by side, and "
+            "what a whole SAM3 saves with each. With one: ours against a plain reference, measured in turn in one run."
+        ),
+        exit_on_error=False,
+    )
+    _add_options(parser)
+    commands = parser.add_subcommands(dest="benchmark", required=False)
+    for name, function in _BENCHMARKS.items():
+        about = (function.__doc__ or "").splitlines()[0]
+        sub = ArgumentParser(exit_on_error=False, description=about)
+        sub.add_function_arguments(function)
+        sub.add_argument("--output", type=str, default=None, help="Also write the figures to this JSON file.")
+        commands.add_subcommand(name, sub, help=about)
+    return parser
+
+
+def _add_options(parser: Any) -> None:
+    def several(name: str, default: list[Any], text: str, **options: Any) -> None:
+        parser.add_argument(f"--{name}", nargs="+", default=default, help=text, **options)
+
+    several(
+        "encoders",
+        ["teacher", "s0", "s1", "l"],
+        "NAME=PATH for any text encoder's checkpoint, folder or hub id; or teacher, s0, s1, l, nano: real sizes with "
+        "random weights.",
+        type=str,
+    )
+    several("context_lengths", [16, 32], "Context lengths in tokens.", type=int)
+    both = ["masked", "reference"]
+    several("padding", both, "masked computes no padding, reference fills every prompt to the context.", choices=both)
+    several(
+        "backends",
+        ["eager"],
+        "What runs the encoders; those that are not installed are skipped with a line.",
+        choices=["eager", "compiled", "onnx", "int8"],
+    )
+    several("batch_sizes", [1, 64], "Prompts at once.", type=int)
+    several("dtypes", ["float32"], "What eager and compiled compute in.", choices=["float32", "bfloat16", "float16"])
+    parser.add_argument(
+        "--prompts", type=str, default=None, help="Corpus to draw prompts from; by default phrases about drawn shapes."
+    )
+    parser.add_argument("--device", type=str, default="cpu", help="cpu, cuda, cuda:1, mps.")
+    parser.add_argument("--threads", type=int, default=None, help="CPU threads; by default torch's choice.")
+    parser.add_argument(
+        "--seconds", type=float, default=80.0, help="For all measurements; starting the encoders comes on top."
+    )
+    parser.add_argument(
+        "--sam3",
+        type=str,
+        default=None,
+        help="A SAM3 whose text encoder is the teacher, whose sizes are the whole, and which is timed; by default the "
+        "sizes of facebook/sam3.",
+    )
+    parser.add_argument("--output", type=str, default=None, help="Also write the figures to this JSON file.")
