@@ -1,5 +1,6 @@
 """What travels with the package: configs, and a tiny SAM3 that segments."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 import yaml
 from transformers import Sam3Model
 
+from litetext import shipped as rooms
 from litetext.data.shapes_datamodule import ShapesDataModule
 from litetext.metrics.cgf1 import GroundTruth, PhraseCounts, per_threshold, phrase_metrics
 from litetext.models.sam3_shapes import forward_phrases
@@ -19,9 +21,21 @@ from litetext.shipped import config_names, config_path, shipped
 def test_configs_are_found_from_any_folder(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for asked in (name, f"configs/{name}"):
-        assert yaml.safe_load(config_path(asked).read_text())["model"]["class_path"].startswith("litetext.")
+        content = yaml.safe_load(config_path(asked).read_text())
+        assert "fit" in content or content["model"]["class_path"].startswith("litetext.")
+    (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_text("mine: 1")  # a file of the user's comes first
     assert config_path(name).read_text() == "mine: 1"
+
+
+def test_a_wheel_finds_its_files_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # In a wheel configs/ and checkpoints/ lie in litetext/shipped_files, and there is no checkout around it.
+    installed = tmp_path / "site-packages" / "litetext"
+    shutil.copytree(config_path("s0.yaml").parent, installed / "shipped_files" / "configs")
+    monkeypatch.setattr(rooms, "_PACKAGE", installed)
+    monkeypatch.chdir(tmp_path)
+    assert config_path("paper/table3_s0.yaml") == installed / "shipped_files" / "configs" / "paper" / "table3_s0.yaml"
+    assert "paper/table3_s0.yaml" in config_names()
 
 
 def test_a_path_of_the_users_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
