@@ -16,6 +16,7 @@ PLAIN_COMMANDS = {
     "score": ("litetext.score", "score a predictions file of any system in the official SA-Co layout"),
     "shapes": ("litetext.shapes_command", "write the embedded benchmark: held-out shapes in the SA-Co Gold layout"),
     "ablate": ("litetext.ablation", "train variants of a fit over several seeds, score all in one pass, tabulate"),
+    "audit": ("litetext.audit_command", "what prompts ask of a text encoder, what it does, which student follows"),
     "bench": ("litetext.bench.command", "measure speed against a plain reference in one run"),
 }
 # By name, not by class: importing the classes would cost seconds.
