@@ -2,11 +2,13 @@
 
 import json
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from conftest import Answer
 from hypothesis import given
 from hypothesis import strategies as st
 from jsonargparse import ArgumentParser
@@ -14,6 +16,7 @@ from lightning.pytorch import LightningModule, Trainer
 from PIL import Image
 from saco_world import H, W, paint, small_gold
 
+from litetext.annotations import evaluated, read_annotator
 from litetext.data.coco_images import CocoSet
 from litetext.data.seg_datamodule import RankSampler, SegDataModule
 from litetext.metrics.assess import Detections, GroundTruth
@@ -107,6 +110,61 @@ def test_what_decoding_finds_is_left_out_and_the_run_goes_on(
     list(data.test_dataloader())
     assert data.skips == before, "a second pass tells nothing twice"
     assert caplog.text.count("left out: crowded: 1/0/img2.png (id 10000002, 10000007, 10000012)") == 1
+
+
+def test_a_run_keeps_what_is_whole_and_counts_what_is_not(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    litetext: Callable[..., Answer],
+    refused: Callable[..., str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert litetext("shapes", "world", "--images", "2").code == 0
+    paths = {x: Path(f"world/gold_common_merged_{x}_release_test.json") for x in "abc"}
+    whole = paths["b"].read_text()
+    size = json.loads(whole)["images"][0]["height"]
+    damage(paths["b"], lambda a: a["segmentation"].update(size=[size, size + 1]))
+    damaged = json.loads(whole)["annotations"][0]["image_id"]
+    crowded = Path("world/gold_crowded_merged_a_release_test.json")
+    content = json.loads(crowded.read_text())
+    leaving = content["images"][0]["file_name"]
+    gone = [image["id"] for image in content["images"] if image["file_name"] == leaving]
+    for image in content["images"]:
+        if image["file_name"] == leaving:
+            image["file_name"] = "../../etc/passwd"
+    crowded.write_text(json.dumps(content))
+    picture = next(Path("world/images/attributes").rglob("*.png"))
+    picture.write_bytes(picture.read_bytes()[:100])
+    asked = [read_annotator(f"world/gold_attributes_merged_{x}_release_test.json") for x in "abc"]
+    lost = [i for i in evaluated(asked) if asked[0].images[i]["file_name"] == picture.name]
+    argv = ("test", "--config", "shapes.yaml", "--data.root", "world", "--model.pictures", "0")
+    answer = litetext(*argv, "--trainer.enable_progress_bar", "false")
+    assert answer.code == 0, answer.err
+    results = json.loads(Path("lightning_logs/shapes/results.json").read_text())
+    assert results["partial"] is True
+    assert results["left_out"] == 1 + len(gone) + len(lost)
+    assert f"partial: {results['left_out']:,} pairs were left out" in answer.out
+    assert set(results["encoders"]["teacher"]["subsets"]) == {"attributes", "crowded", "common", "word_order"}
+    told = caplog.text
+    for reason in ("leaves the image folder", "a mask's size (height, width) is", "does not decode"):
+        assert reason in told
+    asked = {
+        p["image_id"] for p in json.loads(Path("lightning_logs/shapes/predictions/teacher/common.json").read_text())
+    }
+    assert asked
+    assert damaged not in asked
+
+    paths["c"].write_text(whole[:-60])
+    assert "gold_common_merged_c_release_test.json cannot be read as JSON" in refused(*argv)
+    assert json.loads(Path("lightning_logs/shapes/results.json").read_text()) == results, "nothing is lost"
+
+
+def test_links_that_the_user_set_are_followed(tmp_path: Path) -> None:
+    small_gold(tmp_path)
+    (tmp_path / "metaclip").rename(tmp_path / "elsewhere")
+    (tmp_path / "metaclip").symlink_to(tmp_path / "elsewhere")
+    assert len(served(module(tmp_path))) == 5
 
 
 @pytest.mark.parametrize(

@@ -132,6 +132,9 @@ def test_degenerate_sets_have_defined_values(kind: str) -> None:
     metric.update(range(len(pairs)), [p for p, _ in pairs], [g for _, g in pairs])
     numbers = metric.compute()
     assert all(np.isfinite(value) for value in numbers.values())
+    if kind in ("nothing", "no predictions"):
+        macro = ("positive_macro_F1", "positive_macro_F1@0.5", "positive_macro_F1@0.75")
+        assert numbers == {name: -1 if name.endswith(macro) else 0 for name in numbers}
     assert numbers["cgF1_eval_segm_cgF1"] == 0
     assert numbers["cgF1_eval_segm_IL_MCC"] == pytest.approx(-1 if kind == "all wrong" else 0, abs=1e-5)
     assert numbers["cgF1_eval_segm_positive_macro_F1"] == (

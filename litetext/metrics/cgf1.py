@@ -13,10 +13,15 @@ datapoints:
 `assess.py` holds the first part, up to the choice of the annotator. The first half of this file is pure
 (numpy in, numpy out); the classes below add what torchmetrics gives.
 
-Values that other evaluators leave open: with nothing evaluated, no positives, no negatives or no predictions
-no number raises. IL_MCC is 0 as soon as one of its four margins is empty, hence CG_F1 is 0; F1, precision and
-recall are 0 without true positives; positive_macro_F1 is -1 where no datapoint has both instances and
-predictions.
+Values that other evaluators leave open, where none of these raises:
+
+    nothing evaluated   all numbers are 0, positive_macro_F1 is -1 (the official code raises)
+    no predictions      the same
+    no positives        the same but for IL_FPR, the share of datapoints with predictions
+    no negatives        IL_MCC, CG_F1 and IL_FPR are 0, the rest is what the positives give
+
+That is: IL_MCC is 0 as soon as one of its four margins is empty, hence CG_F1 is 0; F1, precision and recall are 0
+without true positives; positive_macro_F1 is -1 where no datapoint has both instances and predictions.
 """
 
 from collections.abc import Sequence
