@@ -35,7 +35,7 @@ def save_dino(folder: Path, mm: bool = False, seed: int = 0) -> Path:
     model = (tf.MMGroundingDinoForObjectDetection if mm else tf.GroundingDinoForObjectDetection)(config)
     _shake(model)
     model.save_pretrained(folder)
-    images = tf.GroundingDinoImageProcessor(size={"shortest_edge": 64, "longest_edge": 96})
+    images = tf.GroundingDinoImageProcessor(size={"shortest_edge": 80, "longest_edge": 112})
     tf.GroundingDinoProcessor(images, tokenizer).save_pretrained(folder)
     return folder
 

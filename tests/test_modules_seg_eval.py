@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import Answer
+from detectors_world import save_dino
 
 from litetext.modules.seg_eval import SegEvalModule
 
@@ -20,14 +21,20 @@ SUBSETS = ("attributes", "crowded", "common", "word_order")
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which the embedded benchmark was scored."""
+    """A folder in which the embedded benchmark was scored, with a detector beside the text encoders."""
     from litetext.cli import main
 
     folder = tmp_path_factory.mktemp("done")
+    save_dino(folder / "dino")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        assert main([*TEST, "--model.pictures", "1"]) == 0
+        assert main([*asked(folder), "--model.pictures", "1"]) == 0
     return folder
+
+
+def asked(done: Path) -> tuple[str, ...]:
+    """What was run there."""
+    return (*TEST, "--model.detectors.dino", str(done / "dino"))
 
 
 def test_results_are_those_of_the_predictions_files(
@@ -36,8 +43,9 @@ def test_results_are_those_of_the_predictions_files(
     results = json.loads((done / RESULTS).read_text())
     assert results["partial"] is False
     assert results["left_out"] == 0
-    for name in ("teacher", "student"):
+    for name, kinds in {"teacher": ["segm", "bbox"], "student": ["segm", "bbox"], "dino": ["bbox"]}.items():
         entry = results["encoders"][name]
+        assert entry["iou"] == kinds[0]
         assert set(entry["subsets"]) == set(SUBSETS)
         for subset in SUBSETS:
             gt = [str(done / f"checkpoints/shapes/3/gold_{subset}_merged_{a}_release_test.json") for a in "abc"]
@@ -45,15 +53,26 @@ def test_results_are_those_of_the_predictions_files(
             output = tmp_path / "scores.json"
             answer = litetext("score", "--gt", *gt, "--predictions", str(found), "--output", str(output))
             assert answer.code == 0, answer.err
-            official: dict[str, float] = json.loads(output.read_text())["segm"]
-            assert entry["subsets"][subset]["CG_F1"] == pytest.approx(100 * official["cgF1"], abs=1e-9)
-            assert entry["subsets"][subset]["IL_MCC"] == pytest.approx(official["IL_MCC"], abs=1e-12)
+            official: dict[str, dict[str, float]] = json.loads(output.read_text())
+            assert list(official) == kinds
             stored = results["official"][name][subset]
-            assert {key.removeprefix("cgF1_eval_segm_"): value for key, value in stored.items()} == official
+            named = {f"cgF1_eval_{kind}_{key}": value for kind in kinds for key, value in official[kind].items()}
+            assert stored == named
+            for kind in kinds:
+                shown = (entry if kind == entry["iou"] else entry[kind])["subsets"][subset]
+                assert shown["CG_F1"] == pytest.approx(100 * official[kind]["cgF1"], abs=1e-9)
+                assert shown["IL_MCC"] == pytest.approx(official[kind]["IL_MCC"], abs=1e-12)
+    counted = [p for s in SUBSETS for p in predictions(done, "dino", s) if p["score"] >= 0.5]
+    assert counted, "the detector finds something"
+    assert not any("segmentation" in p for p in counted)
     # Twelve images say little, but a segmenter that hears nothing has 0.
     assert results["encoders"]["teacher"]["average"]["CG_F1"] > 50
     assert results["encoders"]["student"]["average"]["retention"] > 0.9
     assert results["encoders"]["student"]["text_parameters"] == 359_968
+
+
+def predictions(done: Path, name: str, subset: str) -> list[dict[str, Any]]:
+    return json.loads((done / f"lightning_logs/shapes/predictions/{name}/{subset}.json").read_text())
 
 
 def test_pictures_and_panels(done: Path) -> None:
@@ -67,7 +86,7 @@ def test_pictures_and_panels(done: Path) -> None:
     panels = EventAccumulator(str(done / "lightning_logs/shapes"))
     panels.Reload()
     shown = panels.Tags()
-    assert {"teacher/CG_F1", "student/retention"} <= set(shown["scalars"])
+    assert {"teacher/CG_F1", "student/retention", "student/boxes/CG_F1", "dino/pmF1"} <= set(shown["scalars"])
     assert {f"{subset}/00" for subset in SUBSETS} <= set(shown["images"])
     assert "results/text_summary" in shown["tensors"]
 
@@ -86,7 +105,7 @@ def test_an_interrupted_run_goes_on_and_ends_the_same(
 
     with monkeypatch.context() as patch:
         patch.setattr(SegEvalModule, "segment", dies)
-        assert litetext(*TEST).code == 2
+        assert litetext(*asked(done)).code == 2
     assert not RESULTS.exists()
 
     def counts(self: SegEvalModule, item: Any) -> Any:
@@ -95,25 +114,25 @@ def test_an_interrupted_run_goes_on_and_ends_the_same(
 
     with monkeypatch.context() as patch:
         patch.setattr(SegEvalModule, "segment", counts)
-        answer = litetext(*TEST, "--model.chunk", "3")
+        answer = litetext(*asked(done), "--model.chunk", "3")
     assert answer.code == 0
     assert len(calls) == 12, "what was done before the interruption is not done again"
     assert json.loads(RESULTS.read_text()) == json.loads((done / RESULTS).read_text())
-    # Other weights or another threshold are another evaluation.
+    # Another threshold is another evaluation.
     calls.clear()
     with monkeypatch.context() as patch:
         patch.setattr(SegEvalModule, "segment", counts)
-        assert litetext(*TEST, "--model.threshold", "0.7").code == 0
+        assert litetext(*asked(done), "--model.threshold", "0.7").code == 0
     assert len(calls) == 12
 
 
 def test_two_processes_give_the_same_results(done: Path, tmp_path: Path) -> None:
     # Processes of their own: torch's threads do not survive a fork of this one.
-    command = [sys.executable, "-m", "litetext", *TEST, "--model.pictures", "0"]
+    command = [sys.executable, "-m", "litetext", *asked(done), "--model.pictures", "0"]
     command += ["--trainer.accelerator", "cpu", "--trainer.devices", "2", "--trainer.strategy", "ddp"]
     ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=200, check=False)
     assert ended.returncode == 0, ended.stderr[-2000:]
-    assert json.loads((tmp_path / RESULTS).read_text()) == json.loads((done / RESULTS).read_text())
+    assert (tmp_path / RESULTS).read_bytes() == (done / RESULTS).read_bytes()
     for path in (done / RESULTS.parent / "predictions").rglob("*.json"):
         assert (tmp_path / path.relative_to(done)).read_bytes() == path.read_bytes()
 
@@ -148,6 +167,14 @@ def test_one_bad_image_costs_only_its_pairs(
         (["--model.pictures", "-1"], ["model.pictures is -1"]),
         (["--model.text_encoders.teacher", "x"], ["model.text_encoders.teacher"]),
         (["--model.text_encoders.mine", "nowhere.ckpt"], ["nowhere.ckpt"]),
+        (["--model.detectors.student", "x"], ["model.detectors.student"]),
+        (["--model.detectors.owl", "nowhere"], ["nowhere"]),
+        (["--model.detectors.owl", "x", "--model.detector_thresholds.owl", "1"], ["detector_thresholds.owl is 1"]),
+        (["--model.detector_thresholds.owl", "0.3"], ["model.detector_thresholds.owl", "no such name"]),
+        (["--model.phrases_per_prompt", "0"], ["model.phrases_per_prompt is 0"]),
+        (["--model.memory_gb", "0"], ["model.memory_gb is 0"]),
+        (["--model.sam3", "null"], ["model.sam3 is null"]),
+        (["--model.sam3", "null", "--model.text_encoders", "null"], ["nothing to score"]),
         (["--model.sam3", "nowhere"], ["nowhere"]),
         (["--data.root", "shapes:none"], ["data.root is 'shapes:none'"]),
         (["--data.root", "nowhere"], ["nowhere"]),

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from litetext.data.seg_items import ImagePairs, Pair, SegItem, Truth
+from litetext.modules.seg_pictures import objects
 from litetext.modules.seg_records import Instances, Records, coco_results
 from litetext.modules.seg_results import summarize, table
 
@@ -57,6 +58,57 @@ def test_predictions_leave_in_the_official_layout(tmp_path: Path) -> None:
         {"image_id": 1, "category_id": 7, "score": 0.91234, "bbox": [0.1, 0.2, 0.3, 1 / 3], "segmentation": MASK},
         {"image_id": 1, "category_id": 7, "score": 0.5, "bbox": [0, 0, 1, 1], "segmentation": MASK},
     ]
+
+
+def test_a_detectors_predictions_have_no_masks(tmp_path: Path) -> None:
+    boxes = {1: FOUND[1]._replace(masks=None), 2: Instances([], [], None)}
+    Records(tmp_path, 0).add(item("a.png", 1, 2), {"owl": boxes})
+    records = Records(tmp_path, 0)
+    assert records.find(item("a.png", 1, 2), ["owl"]) == {"owl": boxes}
+    found = list(coco_results([ImagePairs("crowded", "a.png", Path("a.png"), 2, 3, pairs(1, 2))], records, "owl"))
+    assert [p["bbox"] for p in found] == [[0.1, 0.2, 0.3, 1 / 3], [0, 0, 1, 1]]
+    assert not any("segmentation" in p for p in found)
+
+
+def test_boxes_stand_beside_masks_and_detectors_have_boxes_only() -> None:
+    def all_of(value: float) -> dict[str, dict[str, float]]:
+        return {s: {"CG_F1": value, "IL_MCC": value / 100, "pmF1": value} for s in ("a", "b")}
+
+    masks = {"teacher": all_of(50.0), "s0": all_of(40.0)}
+    boxes = {"teacher": all_of(60.0), "s0": all_of(45.0), "owl": all_of(20.0)}
+    results = summarize(masks, {"teacher": 3, "s0": 2, "owl": 1}, "teacher", boxes, {"owl": 9})
+    teacher, student, owl = (results["encoders"][name] for name in ("teacher", "s0", "owl"))
+    assert (teacher["iou"], student["iou"], owl["iou"]) == ("segm", "segm", "bbox")
+    assert student["average"]["retention"] == pytest.approx(40 / 50)
+    assert student["bbox"]["average"]["retention"] == pytest.approx(45 / 60)
+    assert student["bbox"]["subsets"] == boxes["s0"]
+    assert owl["average"] == {"CG_F1": 20.0, "IL_MCC": 0.2, "pmF1": 20.0, "retention": None}
+    assert (owl["text_parameters"], owl["parameters"]) == (1, 9)
+    assert "bbox" not in owl
+    lines = table(results).splitlines()
+    assert [" ".join(line.split()) for line in lines if "boxes" in line] == [
+        "average, boxes 60.00 0.600 60.00 100.0%",
+        "average, boxes 45.00 0.450 45.00 75.0%",
+        "owl 0.00M average, boxes 20.00 0.200 20.00",
+        "a, boxes 20.00 0.200 20.00",
+        "b, boxes 20.00 0.200 20.00",
+    ]
+    # One subset without masks: all averages are those of boxes.
+    del masks["teacher"]["b"], masks["s0"]["b"]
+    mixed = summarize(masks, {"teacher": 3, "s0": 2, "owl": 1}, "teacher", boxes, {"owl": 9})["encoders"]
+    assert mixed["s0"]["iou"] == "bbox"
+    assert mixed["s0"]["average"]["CG_F1"] == 45.0
+    assert mixed["s0"]["average"]["retention"] == pytest.approx(45 / 60)
+
+
+def test_an_object_has_one_number_in_every_column() -> None:
+    a, b, c, far = [0.1, 0.1, 0.2, 0.2], [0.5, 0.5, 0.2, 0.2], [0.8, 0.1, 0.1, 0.1], [0.0, 0.9, 0.05, 0.05]
+
+    def near(box: list[float]) -> list[float]:
+        return [box[0] + 0.02, box[1], box[2], box[3]]
+
+    assert objects([[a, b], [near(b), c, near(a)], [], [far, c, b]]) == [[0, 1], [1, 2, 0], [], [3, 2, 1]]
+    assert objects([[], [a], [a, a]]) == [[], [0], [0, 1]]
 
 
 def test_averages_and_retention() -> None:

@@ -1,10 +1,10 @@
-"""SegEvalModule: a frozen SAM3 that hears phrases through the teacher's and any number of other text encoders."""
+"""SegEvalModule: a frozen SAM3 that hears phrases through many text encoders, and zero-shot detectors beside it."""
 
 import hashlib
 import json
 import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from lightning.pytorch import LightningModule
@@ -13,9 +13,11 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import nn
 
 from litetext.data.seg_datamodule import SegBatch, SegDataModule
-from litetext.data.seg_items import SegItem
-from litetext.metrics.cgf1 import Detections, GroundTruth, PhraseCounts, headline, official
+from litetext.data.seg_items import ImagePairs, SegItem
+from litetext.metrics.cgf1 import Detections, GroundTruth, IouType, PhraseCounts, headline, official
 from litetext.metrics.matching import to_rle
+from litetext.models.detectors import GroundingDino, Owlv2, compressed, load_detector, stretched
+from litetext.models.phrase_memory import phrases_at_once, sam3_phrase_bytes
 from litetext.models.phrases import PhraseFeatures, encode_phrases
 from litetext.models.sam3_image import Sam3Image
 from litetext.models.text_encoders import load_text_encoder
@@ -30,18 +32,29 @@ TEACHER = "teacher"
 class SegEvalModule(LightningModule):
     """Scores text encoders by what a frozen SAM3 segments with them (paper, Table 3), all in one pass.
 
-    Vision features are computed once an image, text features once a distinct phrase and encoder.
+    Vision features are computed once an image, text features once a distinct phrase and encoder. Zero-shot detectors
+    stand beside them, scored by their boxes.
 
     Args:
         sam3: The segmenter in transformers' layout: a folder, `checkpoints/sam3-tiny`, or a hub id (`facebook/sam3`).
+            null loads none: then there are detectors only.
         text_encoders: Text encoders to score, by a name of your choice: a `.ckpt` of `litetext fit`, or published
             SAM3-LiteText weights.
         teacher: Score SAM3's own text encoder too; retention is measured against it.
         geometry_token: Append the token that Meta's SAM3 adds to every text; transformers alone leaves it out.
-        threshold: Least score of an instance.
-        chunk: Phrases that go through the detector at once; lower it if memory is short. Results do not depend on it.
+        threshold: Least score of an instance that is kept; the metrics count from 0.5 on.
+        chunk: Phrases that go through a model at once; lower it if memory is short. Results do not depend on it.
         pictures: Pictures a subset, the worst disagreements between the text encoders first; 0 for none.
-        dtype: Type of the segmenter's weights and computation.
+        dtype: Type of the segmenter's weights and computation; detectors compute in float32.
+        detectors: Zero-shot detectors of transformers to score by their boxes, by a name of your choice: Grounding
+            DINO, MM Grounding DINO (LLMDet) or OWLv2, a folder or a hub id (`google/owlv2-large-patch14`).
+        detector_thresholds: By a detector's name, its own score that counts as 0.5: detectors are not calibrated.
+            Scores below and above are stretched in proportion, so that official evaluators count the same. By default
+            what the SAM 3 paper uses (section F.1): 0.4, and 0.2 for OWLv2.
+        phrases_per_prompt: Phrases that a Grounding DINO hears in one prompt, where they compete. SAM 3's authors
+            found 30 on Gold and 20 on Silver much better than 1, so that is how to compare with their numbers.
+        memory_gb: Memory for phrases in GB, beside weights and image. Then `chunk` follows from an estimate of what
+            one phrase takes, for each model.
 
     Raises:
         ValueError: If an option is out of its range, or there is nothing to score.
@@ -49,7 +62,7 @@ class SegEvalModule(LightningModule):
 
     def __init__(
         self,
-        sam3: str = "checkpoints/sam3-tiny",
+        sam3: str | None = "checkpoints/sam3-tiny",
         text_encoders: dict[str, str] | None = None,
         teacher: bool = True,
         geometry_token: bool = True,
@@ -57,31 +70,61 @@ class SegEvalModule(LightningModule):
         chunk: int = 16,
         pictures: int = 4,
         dtype: Literal["float32", "bfloat16", "float16"] = "float32",
+        detectors: dict[str, str] | None = None,
+        detector_thresholds: dict[str, float] | None = None,
+        phrases_per_prompt: int = 1,
+        memory_gb: float | None = None,
     ) -> None:
         super().__init__()
-        self.names = {**({TEACHER: sam3} if teacher else {}), **(text_encoders or {})}
-        if not self.names:
-            raise ValueError("model.text_encoders is empty and model.teacher is false; there is nothing to score")
-        if teacher and TEACHER in (text_encoders or {}):
+        encoders, detectors, thresholds = text_encoders or {}, detectors or {}, dict(detector_thresholds or {})
+        if sam3 is None and encoders:
+            raise ValueError("model.sam3 is null, and model.text_encoders need one; name a SAM3")
+        self.names = {**({TEACHER: sam3} if teacher and sam3 is not None else {}), **encoders}
+        if not self.names and not detectors:
+            raise ValueError(
+                "model.text_encoders is empty and model.teacher is false (or model.sam3 null), and model.detectors is "
+                "empty too; there is nothing to score"
+            )
+        if teacher and TEACHER in encoders:
             raise ValueError(
                 f"model.text_encoders.{TEACHER} is SAM3's own; choose another name, or model.teacher false"
             )
+        twice = sorted(self.names.keys() & detectors.keys())
+        if twice:
+            raise ValueError(f"model.detectors.{twice[0]} is the name of a text encoder too; choose another")
+        unknown = sorted(thresholds.keys() - detectors.keys())
+        if unknown:
+            raise ValueError(f"model.detector_thresholds.{unknown[0]}: model.detectors has no such name")
+        for name, value in thresholds.items():
+            if not 0 < value < 1:
+                raise ValueError(f"model.detector_thresholds.{name} is {value}; choose a score between 0 and 1")
         if not 0 <= threshold < 1:
             raise ValueError(f"model.threshold is {threshold}; choose a score from 0 to below 1")
         if chunk < 1:
             raise ValueError(f"model.chunk is {chunk}; it must be at least 1")
+        if phrases_per_prompt < 1:
+            raise ValueError(f"model.phrases_per_prompt is {phrases_per_prompt}; it must be at least 1")
+        if memory_gb is not None and not memory_gb > 0:
+            raise ValueError(f"model.memory_gb is {memory_gb}; it must be above 0, or null to go by model.chunk")
         if pictures < 0:
             raise ValueError(f"model.pictures is {pictures}; it must be 0 or more")
         self.save_hyperparameters()
         self.sam3_path, self.geometry_token = sam3, geometry_token
         self.dtype_name: Literal["float32", "bfloat16", "float16"] = dtype
-        self.threshold, self.chunk, self.pictures = threshold, chunk, pictures
+        self.threshold, self.chunk, self.memory_gb, self.pictures = threshold, chunk, memory_gb, pictures
+        self.detector_paths, self.thresholds, self.together = detectors, thresholds, phrases_per_prompt
         self.sam3: Sam3Image | None = None
+        self.detectors: dict[str, GroundingDino | Owlv2] = {}
         self.counts = nn.ModuleList()
-        self.place: dict[tuple[str, str], int] = {}
+        self.place: dict[tuple[str, str, IouType], int] = {}
         self.phrases: dict[str, PhraseFeatures] = {}
         self.text_parameters: dict[str, int] = {}
         self.results: dict[str, Any] = {}
+
+    @property
+    def scored(self) -> list[str]:
+        """Names of all that is scored: text encoders, then detectors."""
+        return [*self.names, *self.detector_paths]
 
     @property
     def data(self) -> SegDataModule:
@@ -96,16 +139,37 @@ class SegEvalModule(LightningModule):
         return data
 
     def setup(self, stage: str) -> None:
-        """Loads the segmenter, and encodes every phrase with every text encoder."""
+        """Loads the segmenter and the detectors, and encodes every phrase with every text encoder."""
         data = self.data
-        asked = list(dict.fromkeys(pair.phrase for image in data.images for pair in image.pairs))
-        self.sam3 = Sam3Image.from_pretrained(self.sam3_path, self.geometry_token, self.dtype_name)
         identity = hashlib.blake2b(json.dumps([self.geometry_token, self.threshold, self.dtype_name]).encode())
+        if self.names:
+            self._load_segmenter(identity)
+        for name, path in self.detector_paths.items():
+            self._load_detector(name, path, identity)
+        boxed = {i.subset for i in data.images for p in i.pairs for t in p.truths if t.masks is None and t.boxes}
+        if boxed and self.names:
+            rank_zero_info(f"subset {', '.join(sorted(boxed))} has no masks: there and on average boxes are scored")
+        self.place = {}
+        for name in self.scored:
+            for subset in data.names:
+                if name in self.names and subset not in boxed:
+                    self.place[name, subset, "segm"] = len(self.place)
+                self.place[name, subset, "bbox"] = len(self.place)
+        self.counts = nn.ModuleList(PhraseCounts(iou_type) for _, _, iou_type in self.place)
+        folder = self._folder() / "records" / identity.hexdigest()[:16]
+        self.records = Records(folder, self.trainer.global_rank)
+        done = sum(self.records.find(image, self.scored) is not None for image in data.images)
+        if done:
+            rank_zero_info(f"{done:,} of {len(data.images):,} images were done before: {folder}")
+
+    def _load_segmenter(self, identity: Any) -> None:
+        asked = list(dict.fromkeys(pair.phrase for image in self.data.images for pair in image.pairs))
+        self.sam3 = Sam3Image.from_pretrained(str(self.sam3_path), self.geometry_token, self.dtype_name)
         _digest(identity, self.sam3, self.sam3.model.config.to_json_string())
         for name, path in self.names.items():
             encoder = load_text_encoder(path)
             self.sam3.check_width(encoder.width, f"text encoder {name} ({path})")
-            self.text_parameters[name] = sum(p.numel() for p in encoder.parameters())
+            self.text_parameters[name] = _parameters(encoder)
             tokenizer = Tokenizer(encoder.context_length)
             encoder.to(self.trainer.strategy.root_device)
             self.phrases[name] = encode_phrases(encoder, tokenizer, asked)
@@ -116,36 +180,60 @@ class SegEvalModule(LightningModule):
                 f"{tokenizer.truncated:,} of {len(asked):,} phrases cut at {encoder.context_length} tokens"
             )
         self.sam3.to(self.trainer.strategy.root_device)
-        self.place = {key: i for i, key in enumerate((name, subset) for name in self.names for subset in data.names)}
-        self.counts = nn.ModuleList(PhraseCounts() for _ in self.place)
-        folder = self._folder() / "records" / identity.hexdigest()[:16]
-        self.records = Records(folder, self.trainer.global_rank)
-        done = sum(self.records.find(image, self.names) is not None for image in data.images)
-        if done:
-            rank_zero_info(f"{done:,} of {len(data.images):,} images were done before: {folder}")
+        if self.memory_gb is not None:
+            each = sam3_phrase_bytes(self.sam3)
+            self.chunk = phrases_at_once(self.memory_gb, each)
+            rank_zero_info(f"{self.memory_gb:g} GB: {self.chunk:,} phrases at once, {each / 1e6:,.1f} MB each")
+
+    def _load_detector(self, name: str, path: str, identity: Any) -> None:
+        detector = load_detector(path, self.together)
+        least = self.thresholds.setdefault(name, detector.usual_threshold)
+        _digest(identity, detector, f"{name} {least} {detector.settings()}")
+        self.detectors[name] = detector.to(self.trainer.strategy.root_device)
+        self.text_parameters[name] = _parameters(detector.text)
+        rank_zero_info(
+            f"detector {name}: {path}, {_parameters(detector):,} parameters; scores from {least:g} on count, boxes only"
+        )
 
     def _folder(self) -> Path:
         return Path(getattr(self.trainer.logger, "log_dir", None) or self.trainer.default_root_dir)
 
     def test_step(self, batch: SegBatch, batch_idx: int) -> None:
-        """Segments the images of a batch with every text encoder, and counts."""
+        """Asks the images of a batch for their phrases, with everything that is scored, and counts."""
         for item in batch.items:
-            record = self.records.find(item, self.names)
+            record = self.records.find(item, self.scored)
             if record is None:
                 record = self.segment(item)
                 self.records.add(item, record)
             truths = [[GroundTruth(t.masks, t.boxes, t.crowd) for t in pair.truths] for pair in item.pairs]
-            for name, found in record.items():
-                metric: Any = self.counts[self.place[name, item.subset]]
-                ids = [pair.id for pair in item.pairs]
-                metric.update(ids, [Detections(found[i].scores, found[i].masks, found[i].boxes) for i in ids], truths)
+            ids = [pair.id for pair in item.pairs]
+            for (name, subset, _), place in self.place.items():
+                if subset == item.subset:
+                    found, metric = record[name], cast(PhraseCounts, self.counts[place])
+                    metric.update(
+                        ids, [Detections(found[i].scores, found[i].masks, found[i].boxes) for i in ids], truths
+                    )
 
     def segment(self, item: SegItem) -> Record:
-        """What every text encoder leads to in one image.
+        """What every text encoder leads to in one image, and what every detector finds.
 
         Args:
             item: The image and its phrases.
         """
+        record = self._heard(item) if self.names else {}
+        asked = [pair.phrase for pair in item.pairs]
+        for name, detector in self.detectors.items():
+            own, chunk = self.thresholds[name], self.chunk
+            if self.memory_gb is not None:
+                chunk = phrases_at_once(self.memory_gb, detector.prompt_bytes(*item.image.shape[1:]))
+            parts = detector.detect(item.image, asked, compressed(self.threshold, own), chunk)
+            record[name] = {
+                pair.id: Instances(stretched(part.scores, own).tolist(), part.boxes.tolist(), None)
+                for pair, part in zip(item.pairs, parts, strict=True)
+            }
+        return record
+
+    def _heard(self, item: SegItem) -> Record:
         if self.sam3 is None:
             raise ValueError("no segmenter is loaded; run setup first")
         pixels = self.sam3.preprocess([item.image]).to(self.sam3.device)
@@ -165,16 +253,18 @@ class SegEvalModule(LightningModule):
 
     def on_test_epoch_end(self) -> None:
         """Writes results.json and the predictions, and shows the table."""
-        data, scores, numbers = self.data, {}, {}
-        for name in self.names:
-            for subset in data.names:
-                metric: Any = self.counts[self.place[name, subset]]
-                with metric.sync_context():
-                    counts = metric.counts()
-                scores.setdefault(name, {})[subset] = headline(counts)
-                numbers.setdefault(name, {})[subset] = official(counts)
+        data = self.data
+        numbers: dict[str, dict[str, dict[str, float]]] = {}
+        scores: dict[IouType, dict[str, dict[str, dict[str, float]]]] = {"segm": {}, "bbox": {}}
+        for (name, subset, iou_type), place in self.place.items():
+            metric: Any = self.counts[place]
+            with metric.sync_context():
+                counts = metric.counts()
+            scores[iou_type].setdefault(name, {})[subset] = headline(counts)
+            numbers.setdefault(name, {}).setdefault(subset, {}).update(official(counts, iou_type))
         skips = data.all_skips()
-        self.results = summarize(scores, self.text_parameters, TEACHER)
+        totals = {name: _parameters(detector) for name, detector in self.detectors.items()}
+        self.results = summarize(scores["segm"], self.text_parameters, TEACHER, scores["bbox"], totals)
         self.results |= {
             "partial": data.partial or bool(skips),
             "left_out": sum(len(skip.ids) for skip in skips),
@@ -182,16 +272,17 @@ class SegEvalModule(LightningModule):
         }
         self.trainer.strategy.barrier()  # all records are written
         if self.trainer.is_global_zero:
-            self._write()
+            lost = {(skip.subset, i) for skip in skips for i in skip.ids}
+            self._write([_without(image, lost) for image in data.images])
 
-    def _write(self) -> None:
+    def _write(self, asked: list[ImagePairs]) -> None:
         folder = self._folder()
         folder.mkdir(parents=True, exist_ok=True)
         records = Records(self.records.folder, 0)  # of all processes
-        logger, names = self.trainer.logger, list(self.names)
+        logger, names = self.trainer.logger, self.scored
         board = logger.experiment if isinstance(logger, TensorBoardLogger) else None
         for subset in self.data.names:
-            images = [image for image in self.data.images if image.subset == subset]
+            images = [image for image in asked if image.subset == subset]
             for name in names:
                 _replace(folder / "predictions" / name / f"{subset}.json", list(coco_results(images, records, name)))
             cases = seg_pictures.worst(images, records, names, self.pictures)
@@ -201,7 +292,8 @@ class SegEvalModule(LightningModule):
         if board is not None:
             board.add_text("results", table(self.results, markdown=True), 0)
             for name, entry in self.results["encoders"].items():
-                for column, value in entry["average"].items():
+                boxes = {f"boxes/{c}": value for c, value in entry.get("bbox", {}).get("average", {}).items()}
+                for column, value in (entry["average"] | boxes).items():
                     if value is not None:
                         board.add_scalar(f"{name}/{column}", value, 0)
         print(table(self.results))
@@ -217,6 +309,15 @@ def _digest(identity: Any, module: nn.Module, about: str) -> None:
     for key, tensor in sorted(module.state_dict().items()):
         identity.update(f"{key} {tensor.dtype} {tuple(tensor.shape)}".encode())
         identity.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+
+
+def _parameters(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
+
+
+def _without(image: ImagePairs, lost: set[tuple[str, int]]) -> ImagePairs:
+    """The image with the pairs that were counted."""
+    return image._replace(pairs=[pair for pair in image.pairs if (image.subset, pair.id) not in lost])
 
 
 def _text(mask: dict[str, Any]) -> dict[str, Any]:

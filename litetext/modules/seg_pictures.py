@@ -8,11 +8,16 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 from pycocotools import mask as coder
+from scipy.optimize import linear_sum_assignment
 
-from litetext.data.seg_items import ImagePairs, Pair, decode
+from litetext.annotations import read_segmentation
+from litetext.data.seg_items import ImagePairs, Pair, Truth, decode
+from litetext.metrics.matching import box_ious
 from litetext.modules.seg_records import Instances, Record, Records
 
 _rle: Any = coder
+_SAME = 0.3
+"""Boxes of at least this IoU show the same object."""
 
 
 class Case(NamedTuple):
@@ -34,6 +39,8 @@ class Case(NamedTuple):
 def worst(images: Iterable[ImagePairs], records: Records, encoders: Sequence[str], count: int) -> list[Case]:
     """The pairs on which text encoders disagree most, in that order; ties in the order of the files.
 
+    Where one of two has no masks, both are compared by their boxes.
+
     Args:
         images: Images of one subset.
         records: What was found.
@@ -44,55 +51,113 @@ def worst(images: Iterable[ImagePairs], records: Records, encoders: Sequence[str
     for image in images:
         record = records.find(image, encoders)
         for pair in image.pairs if record is not None else ():
-            parts = [record[name][pair.id].masks for name in encoders]  # type: ignore[index]
-            first, others = parts[0], parts[1:] or [pair.truths[0].masks or []]
-            cases.append(Case(image, pair, record, max(1 - _overlap(first, other) for other in others)))  # type: ignore[arg-type]
+            parts: list[Instances | Truth] = [record[name][pair.id] for name in encoders]  # type: ignore[index]
+            first, others = parts[0], parts[1:] or [_truth(image, pair)]
+            cases.append(Case(image, pair, record, max(1 - _overlap(image, first, other) for other in others)))  # type: ignore[arg-type]
     return sorted(cases, key=lambda case: -case.disagreement)[:count]
 
 
-def _overlap(one: list[Any], other: list[Any]) -> float:
-    """IoU of the pixels that two sets of masks cover; 1 if neither covers any."""
-    if not one or not other:
-        return float(bool(one) == bool(other))
-    return float(_rle.iou([_rle.merge(one)], [_rle.merge(other)], [0])[0, 0])
+def _truth(image: ImagePairs, pair: Pair) -> Truth:
+    """What the first annotator marked; data sets may hold polygons."""
+    truth = pair.truths[0]
+    masks = truth.masks and [read_segmentation(mask, image.height, image.width) for mask in truth.masks]
+    return truth._replace(masks=masks)
+
+
+def _overlap(image: ImagePairs, one: Instances | Truth, other: Instances | Truth) -> float:
+    """IoU of the pixels that two answers cover; 1 if neither covers any."""
+    if one.masks is None or other.masks is None:
+        a, b = _rectangles(image, one.boxes), _rectangles(image, other.boxes)
+    else:
+        a, b = one.masks, other.masks
+    if not a or not b:
+        return float(bool(a) == bool(b))
+    return float(_rle.iou([_rle.merge(a)], [_rle.merge(b)], [0])[0, 0])
+
+
+def _rectangles(image: ImagePairs, boxes: Sequence[Sequence[float]]) -> list[Any]:
+    if not boxes:
+        return []
+    scale = np.array([image.width, image.height, image.width, image.height])
+    return _rle.frPyObjects(np.asarray(boxes, dtype=np.float64) * scale, image.height, image.width)
 
 
 def side_by_side(case: Case, encoders: Sequence[str]) -> Figure:
     """One row: the ground truth of the first annotator, then what each text encoder led to, with scores.
+
+    An object has the same colour in every column; what has no masks is drawn as boxes.
 
     Args:
         case: The pair.
         encoders: Names, in the order of the columns.
     """
     pixels = decode(case.image.path, case.image.height, case.image.width).permute(1, 2, 0).numpy()
-    truth = case.pair.truths[0]
-    columns = [("ground truth", truth.masks or [], [])]
-    for name in encoders:
-        found: Instances = case.record[name][case.pair.id]
-        columns.append((name, found.masks, found.scores))
+    found = [case.record[name][case.pair.id] for name in encoders]
+    answers: list[Instances | Truth] = [_truth(case.image, case.pair), *found]
+    names = ["ground truth", *encoders]
+    colours = objects([answer.boxes for answer in answers])
     height = 2.6 * min(2.0, max(0.5, case.image.height / case.image.width))
-    figure = Figure(figsize=(2.6 * len(columns), height + 0.7), layout="constrained")
+    figure = Figure(figsize=(2.6 * len(names), height + 0.7), layout="constrained")
     figure.suptitle(f"“{case.pair.phrase}”", fontsize=11)
-    for axes, (name, masks, scores) in zip(figure.subplots(1, len(columns), squeeze=False)[0], columns, strict=True):
-        axes.imshow(_painted(pixels, masks))
+    panels = figure.subplots(1, len(names), squeeze=False)[0]
+    for axes, name, answer, own in zip(panels, names, answers, colours, strict=True):
+        axes.imshow(_painted(pixels, answer, own))
         axes.set_axis_off()
-        told = ", ".join(f"{score:.2f}" for score in scores[:4]) + (", ..." if len(scores) > 4 else "")
-        if name == "ground truth":
-            told = f"{len(masks)} instances"
-        axes.set_title(f"{name}\n{told or 'nothing'}", fontsize=8)
+        if answer.masks is None:
+            _frame(axes, case.image, answer.boxes, own)
+        axes.set_title(f"{name}\n{_told(answer)}", fontsize=8)
     return figure
+
+
+def objects(columns: Sequence[Sequence[Sequence[float]]]) -> list[list[int]]:
+    """Which boxes of several lists show the same object: a number for each box.
+
+    Each list is assigned, with the largest sum of IoU, to the objects that earlier lists have shown; what overlaps
+    none of them is a new object.
+
+    Args:
+        columns: Lists of boxes x, y, width, height.
+    """
+    known: list[Sequence[float]] = []
+    numbers = []
+    for boxes in columns:
+        ious = box_ious(boxes, known)
+        pairs = zip(*linear_sum_assignment(ious, maximize=True), strict=True)
+        own = {int(i): int(j) for i, j in pairs if ious[i, j] >= _SAME}
+        for i, box in enumerate(boxes):
+            if i not in own:
+                own[i] = len(known)
+                known.append(box)
+        numbers.append([own[i] for i in range(len(boxes))])
+    return numbers
+
+
+def _told(answer: Instances | Truth) -> str:
+    """What stands above a column: the scores, or how many there are."""
+    if isinstance(answer, Truth):
+        return f"{len(answer.boxes)} instance{'' if len(answer.boxes) == 1 else 's'}"
+    scores = sorted(answer.scores, reverse=True)
+    return ", ".join(f"{score:.2f}" for score in scores[:4]) + (", ..." if len(scores) > 4 else "") or "nothing"
 
 
 _COLOURS = np.array([(230, 25, 75), (60, 180, 75), (0, 130, 200), (245, 130, 48), (145, 30, 180), (70, 240, 240)])
 
 
-def _painted(pixels: np.ndarray, masks: list[Any]) -> np.ndarray:
+def _painted(pixels: np.ndarray, answer: Instances | Truth, colours: Sequence[int]) -> np.ndarray:
     grey = pixels.mean(-1, keepdims=True)
-    image = 0.5 * grey + 0.5 * pixels if masks else pixels.astype(float)
-    for number, mask in enumerate(masks):
+    image = 0.5 * grey + 0.5 * pixels if answer.boxes else pixels.astype(float)
+    for colour, mask in zip(colours, answer.masks or [], strict=False):
         inside = _rle.decode(mask).astype(bool)
-        image[inside] = 0.4 * image[inside] + 0.6 * _COLOURS[number % len(_COLOURS)]
+        image[inside] = 0.4 * image[inside] + 0.6 * _COLOURS[colour % len(_COLOURS)]
     return image.clip(0, 255).astype(np.uint8)
+
+
+def _frame(axes: Any, image: ImagePairs, boxes: Sequence[Sequence[float]], colours: Sequence[int]) -> None:
+    from matplotlib.patches import Rectangle
+
+    for colour, (x, y, w, h) in zip(colours, boxes, strict=True):
+        corner, extent = (x * image.width, y * image.height), (w * image.width, h * image.height)
+        axes.add_patch(Rectangle(corner, *extent, fill=False, color=_COLOURS[colour % len(_COLOURS)] / 255))
 
 
 def save(cases: Sequence[Case], encoders: Sequence[str], folder: Path, board: Any = None) -> None:

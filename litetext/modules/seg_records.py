@@ -9,21 +9,21 @@ from litetext.data.seg_items import ImagePairs, SegItem
 
 
 class Instances(NamedTuple):
-    """What one text encoder led to for one pair.
+    """What one text encoder or detector led to for one pair.
 
     Attributes:
         scores: k scores.
         boxes: k boxes [x, y, width, height], normalised to [0, 1].
-        masks: k compressed run-length masks with text counts.
+        masks: k compressed run-length masks with text counts; None of a detector, which gives boxes only.
     """
 
     scores: list[float]
     boxes: list[list[float]]
-    masks: list[dict[str, Any]]
+    masks: list[dict[str, Any]] | None
 
 
 Record = dict[str, dict[int, Instances]]
-"""Of one image: by text encoder, by pair id."""
+"""Of one image: by text encoder or detector, by pair id."""
 
 
 class Records:
@@ -79,21 +79,17 @@ def _unpack(found: dict[str, Any]) -> Record:
 
 
 def coco_results(images: Iterable[ImagePairs], records: Records, encoder: str) -> Iterator[dict[str, Any]]:
-    """Predictions in the official layout, in the order of the images.
+    """Predictions in the official layout, in the order of the images; those of a detector have no `segmentation`.
 
     Args:
         images: The images of one subset.
         records: What was found; images without a record are left out.
-        encoder: The text encoder.
+        encoder: The text encoder or detector.
     """
     for image in images:
         record = records.find(image, [encoder])
         for pair in image.pairs if record is not None else ():
-            for score, box, mask in zip(*record[encoder][pair.id], strict=True):  # type: ignore[index]
-                yield {
-                    "image_id": pair.id,
-                    "category_id": pair.category,
-                    "score": score,
-                    "bbox": box,
-                    "segmentation": mask,
-                }
+            found: Instances = record[encoder][pair.id]  # type: ignore[index]
+            for n, (score, box) in enumerate(zip(found.scores, found.boxes, strict=True)):
+                said = {"image_id": pair.id, "category_id": pair.category, "score": score, "bbox": box}
+                yield said if found.masks is None else said | {"segmentation": found.masks[n]}

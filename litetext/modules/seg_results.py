@@ -6,39 +6,66 @@ from typing import Any
 
 COLUMNS = ("CG_F1", "IL_MCC", "pmF1")
 Scores = Mapping[str, float]
+BySubset = Mapping[str, Scores]
 
 
 def summarize(
-    scores: Mapping[str, Mapping[str, Scores]], text_parameters: Mapping[str, int], teacher: str
+    scores: Mapping[str, BySubset],
+    text_parameters: Mapping[str, int],
+    teacher: str,
+    boxes: Mapping[str, BySubset] | None = None,
+    detectors: Mapping[str, int] | None = None,
 ) -> dict[str, Any]:
     """What `results.json` says.
 
     Args:
-        scores: By text encoder, by subset: the three columns on the paper's scales (CG_F1 and pmF1 in percent).
-        text_parameters: Parameters of each text encoder.
+        scores: By text encoder, by subset: the three columns on the paper's scales (CG_F1 and pmF1 in percent), of
+            masks.
+        text_parameters: Parameters of each text encoder, and of each detector's text part.
         teacher: The encoder that retention is measured against, if it is among them.
+        boxes: The same as `scores`, of boxes, for all that was scored. What lacks masks somewhere goes by boxes.
+        detectors: All parameters of each detector. Retention is not defined for them.
 
     Returns:
-        `encoders.NAME` with `average` (unweighted mean over subsets of each column, and `retention`: the average CG_F1
-        over the teacher's, None without a teacher or if the teacher's is not positive), `subsets` and
-        `text_parameters`.
+        `encoders.NAME` with `iou` ("segm" or "bbox": what the next two compare), `average` (unweighted mean over
+        subsets of each column, and `retention`: the average CG_F1 over the teacher's, None without a teacher or if the
+        teacher's is not positive), `subsets` and `text_parameters`; `bbox` with `average` and `subsets` of boxes beside
+        those of masks; `parameters` of a detector.
     """
+    boxes, detectors = boxes or {}, detectors or {}
     encoders: dict[str, Any] = {}
-    for name, subsets in scores.items():
-        average = {c: math.fsum(s[c] for s in subsets.values()) / len(subsets) for c in COLUMNS}
-        encoders[name] = {
-            "average": average,
-            "subsets": {subset: {c: float(s[c]) for c in COLUMNS} for subset, s in subsets.items()},
-            "text_parameters": text_parameters[name],
-        }
-    best = encoders[teacher]["average"]["CG_F1"] if teacher in encoders else 0.0
-    for entry in encoders.values():
-        entry["average"]["retention"] = entry["average"]["CG_F1"] / best if best > 0 else None
+    for name in dict.fromkeys([*scores, *boxes]):
+        masks, boxed = scores.get(name, {}), boxes.get(name, {})
+        whole = bool(masks) and masks.keys() >= boxed.keys()
+        entry = {"iou": "segm" if whole else "bbox", **_averaged(masks if whole else boxed)}
+        entry["text_parameters"] = text_parameters[name]
+        if name in detectors:
+            entry["parameters"] = detectors[name]
+        if whole and boxed:
+            entry["bbox"] = _averaged(boxed)
+        encoders[name] = entry
+    first = encoders.get(teacher, {})
+    for name, entry in encoders.items():
+        _retain(entry, first if entry["iou"] == first.get("iou") and name not in detectors else {})
+        if "bbox" in entry:
+            _retain(entry["bbox"], first.get("bbox", {}))
     return {"encoders": encoders}
 
 
+def _averaged(subsets: BySubset) -> dict[str, Any]:
+    return {
+        "average": {c: math.fsum(s[c] for s in subsets.values()) / len(subsets) for c in COLUMNS},
+        "subsets": {subset: {c: float(s[c]) for c in COLUMNS} for subset, s in subsets.items()},
+    }
+
+
+def _retain(entry: dict[str, Any], teacher: Mapping[str, Any]) -> None:
+    best = teacher["average"]["CG_F1"] if teacher else 0.0
+    entry["average"]["retention"] = entry["average"]["CG_F1"] / best if best > 0 else None
+
+
 def table(results: Mapping[str, Any], markdown: bool = False) -> str:
-    """Results as text: one row a text encoder and subset, averages first.
+    """Results as text: one row a text encoder and subset, averages first; what compares boxes says so.
 
     Args:
         results: From `summarize`.
@@ -47,10 +74,13 @@ def table(results: Mapping[str, Any], markdown: bool = False) -> str:
     head = ["text encoder", "parameters", "subset", *COLUMNS, "retention"]
     rows = []
     for name, entry in results["encoders"].items():
-        kept = entry["average"]["retention"]
-        first = [name, f"{entry['text_parameters'] / 1e6:.2f}M", "average"]
-        rows.append([*first, *_cells(entry["average"]), "" if kept is None else f"{100 * kept:.1f}%"])
-        rows += [["", "", subset, *_cells(scores), ""] for subset, scores in entry["subsets"].items()]
+        mark = ", boxes" if entry["iou"] == "bbox" else ""
+        first = [name, f"{entry['text_parameters'] / 1e6:.2f}M", f"average{mark}"]
+        rows.append([*first, *_cells(entry["average"]), _share(entry["average"])])
+        rows += [["", "", f"{subset}{mark}", *_cells(scores), ""] for subset, scores in entry["subsets"].items()]
+        if "bbox" in entry:
+            average = entry["bbox"]["average"]
+            rows.append(["", "", "average, boxes", *_cells(average), _share(average)])
     if markdown:
         lines = ["| " + " | ".join(row) + " |" for row in [head, ["---"] * len(head), *rows]]
         return "\n".join(lines)
@@ -62,3 +92,8 @@ def table(results: Mapping[str, Any], markdown: bool = False) -> str:
 
 def _cells(scores: Scores) -> list[str]:
     return [f"{scores['CG_F1']:.2f}", f"{scores['IL_MCC']:.3f}", f"{scores['pmF1']:.2f}"]
+
+
+def _share(average: Mapping[str, float | None]) -> str:
+    kept = average["retention"]
+    return "" if kept is None else f"{100 * kept:.1f}%"
