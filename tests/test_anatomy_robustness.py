@@ -62,28 +62,39 @@ def test_errors_are_those_of_transformers_own_attention(
         model: Any = tiny_sam3(tiny_config(32, WIDTH, vision_layers=1, layers=2))
     model.set_attn_implementation("eager")  # gives its weights away
     sam3 = Sam3Image(model)
-    seen: list[tuple[Tensor, Tensor]] = []
+    seen: list[tuple[Tensor, Tensor, Tensor]] = []
+
+    def hear(module: Any, _: Any, given: dict[str, Tensor], out: tuple[Tensor, Tensor]) -> None:
+        asking, asked = module.q_proj(given["query"]), module.k_proj(given["key"])
+        heads = [
+            (a @ b.mT) / math.sqrt(a.shape[-1]) for a, b in zip(asking.split(8, -1), asked.split(8, -1), strict=True)
+        ]
+        text = torch.stack(heads, 1).masked_fill(torch.arange(asked.shape[1]) >= lengths[:, None, None, None], 0)
+        seen.append((text, out[1], out[0]))
+
+    assert model.detr_encoder.layers[0].cross_attn.head_dim == 8
     for layer in model.detr_encoder.layers:
-        layer.cross_attn.register_forward_hook(lambda _, __, out: seen.append(out))
+        layer.cross_attn.register_forward_hook(hear, with_kwargs=True)
     ids, lengths = pad(Tokenizer(16).encode(PHRASES))
-    errors = torch.zeros(2, 2, 2, dtype=torch.float64)  # layer, weights or output, difference or reference
+    squares = torch.zeros(2, 3, 2, dtype=torch.float64)  # layer, measure, difference or reference
     for image in images:
         vision = sam3.encode_images(sam3.preprocess([image]))
         for encoder in (teacher, student):
             sam3.fuse(vision, encoder(ids, lengths).detach(), lengths)
         for layer in range(2):
-            for k in range(2):
-                theirs, ours = seen[layer][1 - k], seen[2 + layer][1 - k]
-                errors[layer, k] += torch.stack(
+            for k, (theirs, ours) in enumerate(zip(seen[layer], seen[2 + layer], strict=True)):
+                squares[layer, k] += torch.stack(
                     [(ours - theirs).double().square().sum(), theirs.double().square().sum()]
                 )
         seen.clear()
-    expected = (errors[..., 0] / errors[..., 1]).sqrt()
+    expected = (squares[..., 0] / squares[..., 1]).sqrt()
+    for layer in model.detr_encoder.layers:
+        layer.cross_attn._forward_hooks.clear()
     found = softmax_robustness(sam3, images, PHRASES, teacher, {"s": student}, noise=())["students"]["s"]
     for layer, row in enumerate(found["layers"]):
-        assert row["weights"] == pytest.approx(float(expected[layer, 0]), rel=1e-3)
-        assert row["output"] == pytest.approx(float(expected[layer, 1]), rel=1e-3)
-    assert found["output"] == pytest.approx(float(expected[:, 1].mean()), rel=1e-3)
+        for k, name in enumerate(("logits", "weights", "output")):
+            assert row[name] == pytest.approx(float(expected[layer, k]), rel=1e-3)
+    assert found["output"] == pytest.approx(float(expected[:, 2].mean()), rel=1e-3)
     assert found["attenuation"] == pytest.approx(found["input"] / found["output"])
     assert found["routing_attenuation"] == pytest.approx(found["logits"] / found["routing"])
     assert min(e for e in every_error(found) if e is not None) > 1e-3
