@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from lightning.pytorch import LightningDataModule
@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from litetext.data.coco_images import CocoSet, read_coco
 from litetext.data.saco_images import Contents, find_subsets, read_subset
-from litetext.data.seg_items import ImagePairs, SegItem, Skip, ready
+from litetext.data.seg_items import ImagePairs, SegItem, Skip, of_all_ranks, ready
 from litetext.data.shapes_saco import write_shapes
 
 _log = logging.getLogger(__name__)
@@ -256,11 +256,7 @@ class SegDataModule(LightningDataModule):
 
     def all_skips(self) -> list[Skip]:
         """What all ranks left out, each once; every rank must call it."""
-        if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-            return list(self.skips)
-        parts: list[Any] = [None] * torch.distributed.get_world_size()
-        torch.distributed.all_gather_object(parts, self.skips)
-        return list(dict.fromkeys(skip for part in parts for skip in part))
+        return of_all_ranks(self.skips)
 
 
 def _collate(entries: list[tuple[SegItem | None, list[Skip]]]) -> SegBatch:

@@ -1,6 +1,7 @@
 """What the segmentation data sets have in common: images with their phrases, checked masks, decoded pixels."""
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -85,6 +86,16 @@ class Skip(NamedTuple):
     def __str__(self) -> str:
         ids = ", ".join(map(str, self.ids[:3])) + (f" and {len(self.ids) - 3} more" if len(self.ids) > 3 else "")
         return f"{self.subset}: {self.file_name} (id {ids}): {self.reason}"
+
+
+def of_all_ranks(skips: Iterable[Skip]) -> list[Skip]:
+    """What all processes left out, each once; every process must call it."""
+    own = list(skips)
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return list(dict.fromkeys(own))
+    parts: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(parts, own)
+    return list(dict.fromkeys(skip for part in parts for skip in part))
 
 
 class SegItem(NamedTuple):
