@@ -194,6 +194,7 @@ def test_rounds_take_encoders_in_turn_and_whole_batches_where_there_is_time(monk
     clock = Clock(monkeypatch, {8: 0.001, 16: 0.01})
     found = cells(clock, 64)
     measure(found, {8: ROWS, 16: ROWS}, 60.0, whole=False)
+    assert clock.counts[:4] == [(8, 1), (16, 1), (8, 4), (16, 4)]
     assert clock.counts[4:8] == [(8, 64), (16, 64), (8, 64), (16, 64)]
     assert [cell.prompts for cell in found] == [64, 64]
     assert [cell.rate()["median"] for cell in found] == pytest.approx([1000, 100])

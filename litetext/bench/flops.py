@@ -46,17 +46,19 @@ def prompt_flops(encoder: nn.Module, lengths: Iterable[int]) -> dict[int, int]:
     """Operations for one prompt that fills its batch, so that nothing is padded.
 
     Args:
-        encoder: A text encoder in float32 that takes ids and lengths.
+        encoder: A text encoder that takes ids and lengths; it may lie on the meta device.
         lengths: Tokens of prompts.
 
     Returns:
         Operations by length. Causal attention counts whole, as the plain kernel computes it.
     """
     device = next(encoder.parameters()).device
+    # Lengths are read where padding is masked, so they must have values; elsewhere they meet the ids.
+    other = device if getattr(encoder, "padding", "masked") == "reference" or device.type != "meta" else "cpu"
 
     def once(length: int) -> int:
         ids = torch.ones(1, length, dtype=torch.int64, device=device)
-        return count_flops(lambda: encoder(ids, torch.tensor([length], device=device)))
+        return count_flops(lambda: encoder(ids, torch.tensor([length], device=other)))
 
     return {length: once(length) for length in sorted(set(lengths))}
 

@@ -15,6 +15,8 @@ from litetext.bench.subject import Padding, Pass
 
 SINGLES = 8
 """Prompts that one repetition at batch size 1 encodes, one after the other."""
+TRIAL = 4
+"""Prompts of a first pass, at most."""
 LEAST, MOST = 3, 50
 """Repetitions of a measurement."""
 
@@ -119,13 +121,14 @@ def measure(cells: list[Cell], rows: dict[int, list[list[int]]], seconds: float,
         whole: Only whole batches can be run.
     """
     began = time.perf_counter()
+    for name in dict.fromkeys(cell.encoder for cell in cells):  # threads started, weights touched
+        first = next(cell for cell in cells if cell.encoder == name)
+        first.run(rows[first.context], first.wanted if whole else 1)
     for cell in cells:
-        # Without threads started and pages touched, the first pass of a process says little.
-        trials = (cell.wanted,) if whole else (1, min(cell.wanted, 8)) if cell.batch > 1 else (1, 2)
-        for count in trials:
-            cell.per_prompt = cell.run(rows[cell.context], count).seconds / count
+        count = cell.wanted if whole else min(cell.wanted, TRIAL)
         if whole:
-            cell.per_prompt = cell.run(rows[cell.context], cell.wanted).seconds / cell.wanted
+            cell.run(rows[cell.context], count)  # compiles
+        cell.per_prompt = cell.run(rows[cell.context], count).seconds / count
     left = max(0.1 * seconds, seconds - (time.perf_counter() - began))
     needs = [LEAST * cell.wanted * cell.per_prompt for cell in cells]
     most = cap(needs, left)

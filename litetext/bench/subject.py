@@ -127,7 +127,6 @@ class Subject:
         self.positions = encoder.embedding.position
         longest = len(self.positions)
         self.unmasked = getattr(encoder, "padding", "masked") == "reference"
-        self.flops: dict[int, int] = {}
         costs = {length: self._cost(length) for length in spec.contexts if length <= longest}
         self.facts = Facts(
             kind="sam3" if isinstance(encoder, Sam3TextEncoder) else "student",
@@ -143,15 +142,18 @@ class Subject:
         gc.collect()
 
     def _cost(self, length: int) -> Cost:
-        self._use(length)
-        linear = [module.weight.numel() for module in self.encoder.modules() if isinstance(module, nn.Linear)]
+        """Counted on an encoder without weights, so that it takes no time on a busy machine."""
+        with torch.device("meta"):
+            blank = type(self.encoder)(**{**self.encoder.config, "context_length": length})
+        blank = blank.eval().requires_grad_(False)
+        linear = [module.weight.numel() for module in blank.modules() if isinstance(module, nn.Linear)]
         sample = [length] if self.unmasked else self.spec.lengths[length]
-        self.flops |= prompt_flops(self.encoder, {length, *sample} - self.flops.keys())
+        flops = prompt_flops(blank, [length, *sample])
         return Cost(
-            parameters=sum(p.numel() for p in self.encoder.parameters()),
+            parameters=sum(p.numel() for p in blank.parameters()),
             quantized=sum(linear),
-            padded=self.flops[length],
-            unpadded=round(sum(self.flops[n] for n in sample) / len(sample)),
+            padded=flops[length],
+            unpadded=round(sum(flops[n] for n in sample) / len(sample)),
         )
 
     def _use(self, length: int) -> None:
