@@ -249,6 +249,8 @@ def ablate(plan: Plan, config: Mapping[str, Any]) -> Path:
     Returns:
         The file with the numbers, `lightning_logs/RUN/ablation.json`.
     """
+    import torch
+
     from litetext import lightning_cli
 
     print("variants")
@@ -269,7 +271,10 @@ def ablate(plan: Plan, config: Mapping[str, Any]) -> Path:
     path = Path(lightning_cli.LOGS, plan.run, "ablation.json")
     # Processes that a fit on several devices started run this command too.
     first = os.environ.get("LOCAL_RANK", "0") == "0"
-    if first or built.trainer.world_size > 1:
+    together = built.trainer.world_size > 1
+    if not together and torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()  # the first scores alone, and must not wait for the others
+    if first or together:
         lightning_cli.run("test", [*plan.test, "--run", plan.run, f"--model.text_encoders={json.dumps(encoders)}"])
     if first:
         _write(path, plan, config, variants, runs)
