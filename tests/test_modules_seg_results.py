@@ -39,9 +39,9 @@ def test_a_line_that_was_cut_off_costs_only_itself(tmp_path: Path) -> None:
     records = Records(tmp_path, 0)
     for name in ("a.png", "b.png"):
         records.add(item(name, 1, 2), {"teacher": FOUND})
-    whole = records.path.read_bytes()
+    whole = records.journal.path.read_bytes()
     for cut in range(len(whole) // 2 + 2, len(whole)):
-        records.path.write_bytes(whole[:cut])
+        records.journal.path.write_bytes(whole[:cut])
         torn = Records(tmp_path, 0)
         assert torn.find(item("a.png", 1, 2), ["teacher"]) is not None
         assert torn.find(item("b.png", 1, 2), ["teacher"]) is None

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_info
 from torch.utils.data import DataLoader
@@ -159,6 +160,10 @@ class VideoDataModule(LightningDataModule):
         videos: Any = self.videos
         sampler = RankSampler(len(videos), rank, world)
         return DataLoader(videos, batch_size=1, sampler=sampler, collate_fn=_only)
+
+    def transfer_batch_to_device(self, batch: VideoItem, device: torch.device, dataloader_idx: int) -> VideoItem:
+        """Leaves it where it is: frames are read and moved one at a time."""
+        return batch
 
 
 def find_splits(root: Path, wanted: Sequence[str] | str) -> dict[str, Path]:

@@ -2,11 +2,8 @@
 
 import hashlib
 import json
-import os
-from pathlib import Path
 from typing import Any, Literal, cast
 
-import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_info
@@ -18,15 +15,13 @@ from litetext.metrics.cgf1 import Detections, GroundTruth, IouType, PhraseCounts
 from litetext.metrics.matching import to_rle
 from litetext.models.detectors import GroundingDino, Owlv2, compressed, load_detector, stretched
 from litetext.models.phrase_memory import phrases_at_once, sam3_phrase_bytes
-from litetext.models.phrases import PhraseFeatures, encode_phrases
+from litetext.models.phrases import PhraseFeatures
 from litetext.models.sam3_image import Sam3Image
-from litetext.models.text_encoders import load_text_encoder
 from litetext.modules import seg_pictures
+from litetext.modules.results_files import replace_json, run_folder
 from litetext.modules.seg_records import Instances, Record, Records, coco_results
 from litetext.modules.seg_results import summarize, table
-from litetext.tokenizer import Tokenizer
-
-TEACHER = "teacher"
+from litetext.modules.text_side import TEACHER, count_parameters, digest, hear, name_encoders
 
 
 class SegEvalModule(LightningModule):
@@ -76,18 +71,12 @@ class SegEvalModule(LightningModule):
         memory_gb: float | None = None,
     ) -> None:
         super().__init__()
-        encoders, detectors, thresholds = text_encoders or {}, detectors or {}, dict(detector_thresholds or {})
-        if sam3 is None and encoders:
-            raise ValueError("model.sam3 is null, and model.text_encoders need one; name a SAM3")
-        self.names = {**({TEACHER: sam3} if teacher and sam3 is not None else {}), **encoders}
+        detectors, thresholds = detectors or {}, dict(detector_thresholds or {})
+        self.names = name_encoders(sam3, text_encoders, teacher)
         if not self.names and not detectors:
             raise ValueError(
                 "model.text_encoders is empty and model.teacher is false (or model.sam3 null), and model.detectors is "
                 "empty too; there is nothing to score"
-            )
-        if teacher and TEACHER in encoders:
-            raise ValueError(
-                f"model.text_encoders.{TEACHER} is SAM3's own; choose another name, or model.teacher false"
             )
         twice = sorted(self.names.keys() & detectors.keys())
         if twice:
@@ -156,7 +145,7 @@ class SegEvalModule(LightningModule):
                     self.place[name, subset, "segm"] = len(self.place)
                 self.place[name, subset, "bbox"] = len(self.place)
         self.counts = nn.ModuleList(PhraseCounts(iou_type) for _, _, iou_type in self.place)
-        folder = self._folder() / "records" / identity.hexdigest()[:16]
+        folder = run_folder(self) / "records" / identity.hexdigest()[:16]
         self.records = Records(folder, self.trainer.global_rank)
         done = sum(self.records.find(image, self.scored) is not None for image in data.images)
         if done:
@@ -165,20 +154,11 @@ class SegEvalModule(LightningModule):
     def _load_segmenter(self, identity: Any) -> None:
         asked = list(dict.fromkeys(pair.phrase for image in self.data.images for pair in image.pairs))
         self.sam3 = Sam3Image.from_pretrained(str(self.sam3_path), self.geometry_token, self.dtype_name)
-        _digest(identity, self.sam3, self.sam3.model.config.to_json_string())
-        for name, path in self.names.items():
-            encoder = load_text_encoder(path)
-            self.sam3.check_width(encoder.width, f"text encoder {name} ({path})")
-            self.text_parameters[name] = _parameters(encoder)
-            tokenizer = Tokenizer(encoder.context_length)
-            encoder.to(self.trainer.strategy.root_device)
-            self.phrases[name] = encode_phrases(encoder, tokenizer, asked)
-            # Padding mode and heads are in no weight.
-            _digest(identity, encoder, f"{name} {json.dumps(encoder.config, sort_keys=True, default=str)}")
-            rank_zero_info(
-                f"text encoder {name}: {path}, {self.text_parameters[name]:,} parameters; "
-                f"{tokenizer.truncated:,} of {len(asked):,} phrases cut at {encoder.context_length} tokens"
-            )
+        digest(identity, self.sam3, self.sam3.model.config.to_json_string())
+        self.phrases, parameters = hear(
+            self.names, asked, self.sam3.check_width, self.trainer.strategy.root_device, identity
+        )
+        self.text_parameters |= parameters
         self.sam3.to(self.trainer.strategy.root_device)
         if self.memory_gb is not None:
             each = sam3_phrase_bytes(self.sam3)
@@ -188,15 +168,11 @@ class SegEvalModule(LightningModule):
     def _load_detector(self, name: str, path: str, identity: Any) -> None:
         detector = load_detector(path, self.together)
         least = self.thresholds.setdefault(name, detector.usual_threshold)
-        _digest(identity, detector, f"{name} {least} {detector.settings()}")
+        digest(identity, detector, f"{name} {least} {detector.settings()}")
         self.detectors[name] = detector.to(self.trainer.strategy.root_device)
-        self.text_parameters[name] = _parameters(detector.text)
-        rank_zero_info(
-            f"detector {name}: {path}, {_parameters(detector):,} parameters; scores from {least:g} on count, boxes only"
-        )
-
-    def _folder(self) -> Path:
-        return Path(getattr(self.trainer.logger, "log_dir", None) or self.trainer.default_root_dir)
+        self.text_parameters[name] = count_parameters(detector.text)
+        total = count_parameters(detector)
+        rank_zero_info(f"detector {name}: {path}, {total:,} parameters; scores from {least:g} on count, boxes only")
 
     def test_step(self, batch: SegBatch, batch_idx: int) -> None:
         """Asks the images of a batch for their phrases, with everything that is scored, and counts."""
@@ -263,7 +239,7 @@ class SegEvalModule(LightningModule):
             scores[iou_type].setdefault(name, {})[subset] = headline(counts)
             numbers.setdefault(name, {}).setdefault(subset, {}).update(official(counts, iou_type))
         skips = data.all_skips()
-        totals = {name: _parameters(detector) for name, detector in self.detectors.items()}
+        totals = {name: count_parameters(detector) for name, detector in self.detectors.items()}
         self.results = summarize(scores["segm"], self.text_parameters, TEACHER, scores["bbox"], totals)
         self.results |= {
             "partial": data.partial or bool(skips),
@@ -276,7 +252,7 @@ class SegEvalModule(LightningModule):
             self._write([_without(image, lost) for image in data.images])
 
     def _write(self, asked: list[ImagePairs]) -> None:
-        folder = self._folder()
+        folder = run_folder(self)
         folder.mkdir(parents=True, exist_ok=True)
         records = Records(self.records.folder, 0)  # of all processes
         logger, names = self.trainer.logger, self.scored
@@ -284,11 +260,12 @@ class SegEvalModule(LightningModule):
         for subset in self.data.names:
             images = [image for image in asked if image.subset == subset]
             for name in names:
-                _replace(folder / "predictions" / name / f"{subset}.json", list(coco_results(images, records, name)))
+                found = list(coco_results(images, records, name))
+                replace_json(folder / "predictions" / name / f"{subset}.json", found)
             cases = seg_pictures.worst(images, records, names, self.pictures)
             if cases:
                 seg_pictures.save(cases, names, folder / "pictures" / subset, board)
-        _replace(folder / "results.json", self.results)
+        replace_json(folder / "results.json", self.results)
         if board is not None:
             board.add_text("results", table(self.results, markdown=True), 0)
             for name, entry in self.results["encoders"].items():
@@ -304,17 +281,6 @@ class SegEvalModule(LightningModule):
             print(f"pictures    {folder / 'pictures'}")
 
 
-def _digest(identity: Any, module: nn.Module, about: str) -> None:
-    identity.update(about.encode())
-    for key, tensor in sorted(module.state_dict().items()):
-        identity.update(f"{key} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        identity.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
-
-
-def _parameters(module: nn.Module) -> int:
-    return sum(p.numel() for p in module.parameters())
-
-
 def _without(image: ImagePairs, lost: set[tuple[str, int]]) -> ImagePairs:
     """The image with the pairs that were counted."""
     return image._replace(pairs=[pair for pair in image.pairs if (image.subset, pair.id) not in lost])
@@ -323,10 +289,3 @@ def _without(image: ImagePairs, lost: set[tuple[str, int]]) -> ImagePairs:
 def _text(mask: dict[str, Any]) -> dict[str, Any]:
     counts = mask["counts"]
     return {"size": list(mask["size"]), "counts": counts if isinstance(counts, str) else counts.decode("ascii")}
-
-
-def _replace(path: Path, content: Any) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_suffix(".draft")
-    draft.write_text(json.dumps(content, indent=None if isinstance(content, list) else 1) + "\n", encoding="utf-8")
-    os.replace(draft, path)

@@ -1,10 +1,9 @@
 """The results of an evaluation: per subset, averaged, with the retention against the teacher; as JSON and as text."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-COLUMNS = ("CG_F1", "IL_MCC", "pmF1")
 Scores = Mapping[str, float]
 BySubset = Mapping[str, Scores]
 
@@ -19,7 +18,7 @@ def summarize(
     """What `results.json` says.
 
     Args:
-        scores: By text encoder, by subset: the three columns on the paper's scales (CG_F1 and pmF1 in percent), of
+        scores: By text encoder, by subset: the columns on the paper's scales (CG_F1 and pmF1 in percent), of
             masks.
         text_parameters: Parameters of each text encoder, and of each detector's text part.
         teacher: The encoder that retention is measured against, if it is among them.
@@ -53,9 +52,10 @@ def summarize(
 
 
 def _averaged(subsets: BySubset) -> dict[str, Any]:
+    columns = list(next(iter(subsets.values())))
     return {
-        "average": {c: math.fsum(s[c] for s in subsets.values()) / len(subsets) for c in COLUMNS},
-        "subsets": {subset: {c: float(s[c]) for c in COLUMNS} for subset, s in subsets.items()},
+        "average": {c: math.fsum(s[c] for s in subsets.values()) / len(subsets) for c in columns},
+        "subsets": {subset: {c: float(s[c]) for c in columns} for subset, s in subsets.items()},
     }
 
 
@@ -71,16 +71,20 @@ def table(results: Mapping[str, Any], markdown: bool = False) -> str:
         results: From `summarize`.
         markdown: With bars, for TensorBoard.
     """
-    head = ["text encoder", "parameters", "subset", *COLUMNS, "retention"]
+    columns = [c for entry in results["encoders"].values() for c in entry["average"] if c != "retention"]
+    columns = list(dict.fromkeys(columns))
+    head = ["text encoder", "parameters", "subset", *columns, "retention"]
     rows = []
     for name, entry in results["encoders"].items():
         mark = ", boxes" if entry["iou"] == "bbox" else ""
         first = [name, f"{entry['text_parameters'] / 1e6:.2f}M", f"average{mark}"]
-        rows.append([*first, *_cells(entry["average"]), _share(entry["average"])])
-        rows += [["", "", f"{subset}{mark}", *_cells(scores), ""] for subset, scores in entry["subsets"].items()]
+        rows.append([*first, *_cells(entry["average"], columns), _share(entry["average"])])
+        rows += [
+            ["", "", f"{subset}{mark}", *_cells(scores, columns), ""] for subset, scores in entry["subsets"].items()
+        ]
         if "bbox" in entry:
             average = entry["bbox"]["average"]
-            rows.append(["", "", "average, boxes", *_cells(average), _share(average)])
+            rows.append(["", "", "average, boxes", *_cells(average, columns), _share(average)])
     if markdown:
         lines = ["| " + " | ".join(row) + " |" for row in [head, ["---"] * len(head), *rows]]
         return "\n".join(lines)
@@ -90,8 +94,8 @@ def table(results: Mapping[str, Any], markdown: bool = False) -> str:
     )
 
 
-def _cells(scores: Scores) -> list[str]:
-    return [f"{scores['CG_F1']:.2f}", f"{scores['IL_MCC']:.3f}", f"{scores['pmF1']:.2f}"]
+def _cells(scores: Scores, columns: Sequence[str]) -> list[str]:
+    return [f"{scores[c]:.{3 if c.endswith('MCC') else 2}f}" if c in scores else "" for c in columns]
 
 
 def _share(average: Mapping[str, float | None]) -> str:
