@@ -105,7 +105,7 @@ def test_an_interrupted_run_goes_on_and_ends_the_same(
 
     with monkeypatch.context() as patch:
         patch.setattr(SegEvalModule, "segment", dies)
-        assert litetext(*asked(done)).code == 2
+        assert litetext(*asked(done), "--model.pictures", "0").code == 2
     assert not RESULTS.exists()
 
     def counts(self: SegEvalModule, item: Any) -> Any:
@@ -114,7 +114,7 @@ def test_an_interrupted_run_goes_on_and_ends_the_same(
 
     with monkeypatch.context() as patch:
         patch.setattr(SegEvalModule, "segment", counts)
-        answer = litetext(*asked(done), "--model.chunk", "3")
+        answer = litetext(*asked(done), "--model.chunk", "3", "--model.pictures", "0")
     assert answer.code == 0
     assert len(calls) == 12, "what was done before the interruption is not done again"
     assert json.loads(RESULTS.read_text()) == json.loads((done / RESULTS).read_text())
@@ -122,7 +122,7 @@ def test_an_interrupted_run_goes_on_and_ends_the_same(
     calls.clear()
     with monkeypatch.context() as patch:
         patch.setattr(SegEvalModule, "segment", counts)
-        assert litetext(*asked(done), "--model.threshold", "0.7").code == 0
+        assert litetext(*asked(done), "--model.threshold", "0.7", "--model.pictures", "0").code == 0
     assert len(calls) == 12
 
 
