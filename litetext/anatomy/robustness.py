@@ -23,7 +23,7 @@ from torch import Tensor
 from litetext.data.shapes import FIRST_HELD_OUT, draw_scene, render
 from litetext.models.phrases import PhraseFeatures, TextBatch, TextEncoder, encode_phrases
 from litetext.models.sam3_image import Sam3Image, Vision
-from litetext.tokenizer import Tokenizer
+from litetext.tokenizer import UNLIMITED, Tokenizer
 
 _CHUNK = 4
 """Phrases at once: the logits of one layer take 5 MB a phrase in a real SAM3."""
@@ -118,7 +118,7 @@ def softmax_robustness(
         raise ValueError("robustness needs at least one image; give images")
     asked = list(dict.fromkeys(phrases))
     context = min(encoder.context_length for _, encoder in encoders)
-    rows = Tokenizer(10**6).encode(asked)
+    rows = Tokenizer(UNLIMITED).encode(asked)
     kept = [phrase for phrase, row in zip(asked, rows, strict=True) if len(row) <= context]
     if not kept:
         raise ValueError(f"none of {len(asked)} phrases fits {context} tokens; give shorter phrases")
