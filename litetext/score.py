@@ -1,4 +1,4 @@
-"""`litetext score`: the official SA-Co image numbers of a predictions file of any system."""
+"""`litetext score`: the official SA-Co numbers of a predictions file of any system, of images or of videos."""
 
 import json
 from collections.abc import Sequence
@@ -145,9 +145,13 @@ def run(argv: Sequence[str]) -> int:
     """
     from jsonargparse import ArgumentParser
 
+    from litetext.video_annotations import is_video_file
+
     parser = ArgumentParser(
         prog="litetext score",
-        description="Scores a predictions file in the official SA-Co layout: CG_F1, IL_MCC, all 26 official numbers.",
+        description="Scores a predictions file in the official SA-Co layout. Ground truth of Gold, Silver and the like "
+        "gives the 26 official numbers (CG_F1, IL_MCC, pmF1, ...) of masks and boxes, that of VEval the official video "
+        "numbers (CG_F1, VL_MCC, pHOTA, TETA, ...), of the data set and of each pair.",
         exit_on_error=False,
     )
     parser.add_argument(
@@ -156,14 +160,14 @@ def run(argv: Sequence[str]) -> int:
         nargs="+",
         required=True,
         metavar="FILE",
-        help="Ground truth of one subset: the files of one to three annotators, plain or .gz.",
+        help="Ground truth of one subset: the files of one to three annotators, or one VEval file; plain or .gz.",
     )
     parser.add_argument(
         "--predictions",
         type=str,
         required=True,
         metavar="FILE",
-        help="Predictions as a COCO results list, plain or .gz; boxes normalised to 0..1.",
+        help="Predictions, plain or .gz: a COCO results list (boxes normalised to 0..1), or a list of tracks (in pixels).",
     )
     parser.add_argument(
         "--output", type=str, default=None, metavar="FILE", help="Also write the numbers to this JSON file."
@@ -181,6 +185,8 @@ def run(argv: Sequence[str]) -> int:
     options = parser.parse_args(list(argv))
     if options.entry is not None and options.official is None:
         raise ValueError("--entry names a part of the --official file; give both")
+    if any(is_video_file(path) for path in options.gt):
+        return _run_videos(options.gt, options.predictions, options.output, options.official, options.entry)
     counted = count(options.gt, options.predictions)
     scores: dict[str, Any] = counted.numbers()
     print(table(scores))
@@ -200,4 +206,39 @@ def run(argv: Sequence[str]) -> int:
             print(f"{kind}: largest difference from the official evaluator {told}")
     if options.output is not None:
         Path(options.output).write_text(json.dumps(scores, indent=1) + "\n", encoding="utf-8")
+    return 0
+
+
+def _run_videos(
+    gt: Sequence[str], predictions: str, output: str | None, official: str | None, entry: str | None
+) -> int:
+    from litetext.annotations import read_json
+    from litetext.metrics.veval_files import KINDS, score_video_files
+
+    if len(gt) != 1:
+        raise ValueError(f"--gt names {len(gt)} files; videos have one annotator: give one VEval file")
+    scores = score_video_files(gt[0], predictions)
+    numbers: dict[str, float] = scores["dataset_results"]
+    kinds = list(KINDS.values())
+    names = [name.removeprefix("video_mask_") for name in numbers if name.startswith("video_mask_")]
+    width = max(map(len, names))
+    print(f"{'':<{width}}" + "".join(f"{kind:>10}" for kind in kinds))
+    for name in names:
+        values = [numbers.get(f"video_{kind}_{name}") for kind in kinds]
+        print(f"{name:<{width}}" + "".join(f"{'' if value is None else f'{value:.4f}':>10}" for value in values))
+    if official is not None:
+        content = read_json(official)
+        theirs = content.get(entry or "dataset_results", content) if isinstance(content, dict) else {}
+        shared = {name: abs(value - theirs[name]) for name, value in numbers.items() if name in theirs}
+        if not shared:
+            raise ValueError(
+                f"--official {official} holds none of the official numbers (such as {next(iter(numbers))}); "
+                "name the key under which they lie with --entry"
+            )
+        for kind in kinds:
+            own = [value for name, value in shared.items() if name.startswith(f"video_{kind}_")]
+            if own:
+                print(f"{kind}: largest difference from the official evaluator {max(own):.2g} over {len(own)} numbers")
+    if output is not None:
+        Path(output).write_text(json.dumps(scores, indent=1) + "\n", encoding="utf-8")
     return 0

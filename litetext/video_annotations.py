@@ -3,6 +3,7 @@
 Scoring a predictions file and running a model read the same files, so that the reader lies below both.
 """
 
+import gzip
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -134,9 +135,14 @@ def read_video_annotations(path: str | Path) -> VideoAnnotations:
     return VideoAnnotations(name, videos, categories, list(dict.fromkeys(asked + marked)), truth, evaluated)
 
 
-def is_video_file(content: Any) -> bool:
-    """A ground-truth file's content is of videos, not of images."""
-    return isinstance(content, dict) and "videos" in content
+def is_video_file(path: str | Path) -> bool:
+    """Whether a ground-truth file is of videos, not of images; a file that cannot be read is not."""
+    path = Path(path)
+    try:
+        raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    except (OSError, EOFError):
+        return False
+    return b'"video_np_pairs"' in raw
 
 
 def _video(item: dict[str, Any]) -> Video:
