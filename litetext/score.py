@@ -167,7 +167,7 @@ def run(argv: Sequence[str]) -> int:
         type=str,
         required=True,
         metavar="FILE",
-        help="Predictions, plain or .gz: a COCO results list (boxes normalised to 0..1), or a list of tracks (in pixels).",
+        help="Predictions, plain or .gz: COCO results (boxes normalised to 0..1), or a list of tracks (in pixels).",
     )
     parser.add_argument(
         "--output", type=str, default=None, metavar="FILE", help="Also write the numbers to this JSON file."
