@@ -30,6 +30,10 @@ def run(argv: Sequence[str]) -> int:
     from litetext.anatomy.tables import all_tables
 
     asked = AuditOptions(**options)
+    if asked.encoder or asked.sam3:
+        from transformers.utils.logging import disable_progress_bar
+
+        disable_progress_bar()  # of loading weights, inside of ours
     with _bar() as tell:
         found = audit(asked, tell)
     output.mkdir(parents=True, exist_ok=True)
@@ -80,7 +84,7 @@ def _parser() -> Any:
         type=str,
         default=[],
         metavar="PATH",
-        help="Students whose errors are followed through the SAM3; without one, noise of given levels is.",
+        help="Students whose errors are followed through the SAM3, beside noise.",
     )
     parser.add_argument(
         "--sam3",
@@ -91,6 +95,14 @@ def _parser() -> Any:
     )
     parser.add_argument(
         "--images", type=str, default=None, metavar="FOLDER", help="Images for it; drawn shapes by default."
+    )
+    parser.add_argument(
+        "--noise",
+        nargs="+",
+        type=float,
+        default=[0.01, 0.03, 0.1, 0.3, 0.97],
+        metavar="LEVEL",
+        help="Levels of noise for it, in units of the features' root mean square.",
     )
     parser.add_argument("--sample", type=PositiveInt, default=5000, metavar="N", help="Prompts that are encoded.")
     parser.add_argument("--budget", type=float, default=0.025, help="Share of tokens that a context may lose.")
@@ -127,9 +139,6 @@ def _arranged(argv: Sequence[str]) -> list[str]:
 
 
 def _add(prompts: dict[str, str], pair: str) -> None:
-    if pair.startswith("{"):  # a mapping, as jsonargparse takes it
-        prompts |= json.loads(pair)
-        return
     name, mark, path = pair.partition("=")
     if not (mark and name and path):
         raise ValueError(f"--prompts {pair} is no NAME=PATH; write {Path(pair).stem or 'mine'}={path or pair}")

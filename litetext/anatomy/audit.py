@@ -13,6 +13,7 @@ import numpy as np
 
 from litetext.anatomy.context import context_stats
 from litetext.anatomy.corpus import Corpus, tokenize_corpus
+from litetext.anatomy.prescription import prescribe, to_yaml
 from litetext.anatomy.vocabulary import covered, vocabulary_stats
 from litetext.data.prompts import PromptSource, locate, read_prompts
 from litetext.shipped import shipped
@@ -35,6 +36,7 @@ class AuditOptions:
         student: Students of the robustness part.
         sam3: SAM3 of the robustness part; None takes the encoder where it is a whole SAM3.
         images: Folder of images for that part; None draws shapes.
+        noise: Levels of noise for it, in units of the features' root mean square.
         context_lengths: Contexts to compare.
         sample: Prompts that are encoded.
         budget: Share of the tokens that a context may lose.
@@ -49,6 +51,7 @@ class AuditOptions:
     student: Sequence[str] = ()
     sam3: str | None = None
     images: str | None = None
+    noise: Sequence[float] = (0.01, 0.03, 0.1, 0.3, 0.97)
     context_lengths: Sequence[int] = (8, 16, 32)
     sample: int = 5000
     budget: float = 0.025
@@ -159,7 +162,14 @@ def audit(options: AuditOptions, tell: Tell = lambda part, done: None) -> dict[s
         from litetext.anatomy.encoder_parts import encoder_parts
 
         found |= encoder_parts(tower, corpora, options, parts)
-    return _plain({**found, "failed": parts.failed})
+    planned = parts.attempt("prescription", 0.98, lambda: _prescription(found, options, [s.name for s in sources]))
+    return _plain({**found, **({} if planned is None else {"prescription": planned}), "failed": parts.failed})
+
+
+def _prescription(found: Mapping[str, Any], options: AuditOptions, names: Sequence[str]) -> dict[str, Any]:
+    planned = prescribe(found, options.budget)
+    sources = {name: options.prompts[name] for name in names}
+    return {**planned, "yaml": to_yaml(planned, sources, options.encoder)}
 
 
 def _read(prompts: Mapping[str, str], parts: Parts) -> list[PromptSource]:

@@ -162,7 +162,7 @@ def _robustness(sam3: str, prompts: Sequence[str], options: "AuditOptions") -> d
     images = _read_images(options.images) if options.images else shapes_images(_IMAGES, options.seed)
     students = {path: load_text_encoder(path) for path in options.student}
     return softmax_robustness(
-        segmenter, images, prompts[:_PHRASES], load_text_encoder(sam3), students, seed=options.seed
+        segmenter, images, prompts[:_PHRASES], load_text_encoder(sam3), students, options.noise, options.seed
     )
 
 

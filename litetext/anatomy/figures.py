@@ -134,7 +134,8 @@ def _trade(audit: Mapping[str, Any]) -> "Figure":
                 axes.plot(context, values[lengths.index(context)], "o", color=LIGHT["muted"], markersize=4.5)
         if chosen in lengths and chosen <= top:
             axes.axvline(chosen, color=SERIES[2], linewidth=1.2)
-            axes.text(chosen, axes.get_ylim()[1], f" prescribed: {chosen}", color=SERIES[2], va="top")
+            label = {"color": SERIES[2], "va": "top", "textcoords": "offset points", "xytext": (5, -4)}
+            axes.annotate(f"prescribed: {chosen}", (chosen, axes.get_ylim()[1]), **label)
         _percent(axes.yaxis)
     return figure
 

@@ -75,7 +75,8 @@ figure svg text{font-family:"DejaVu Sans","Segoe UI",Roboto,Arial,sans-serif!imp
 figcaption{font-size:.95rem;margin-top:.4rem;max-width:48rem}
 .failed{border-left:.3rem solid var(--s5);padding:.1rem .9rem;background:var(--card)}
 @media (max-width:40rem){main{padding:1rem .8rem}h1{font-size:1.5rem}}
-@media print{body{font-size:10.5pt}main{max-width:none;padding:0}nav{display:none}
+@media print{body{font-size:9.5pt}.scroll,.lead{break-inside:avoid}.lead{break-after:avoid}
+main{max-width:none;padding:0}nav{display:none}
 h2{break-after:avoid;margin-top:1.4rem}
 figure,tr,.summary,pre{break-inside:avoid}h3{break-after:avoid}.scroll{overflow:visible}pre{white-space:pre-wrap}
 table{font-size:8.5pt}th,td{padding:.2rem .45rem}figure svg{max-height:8.5cm}

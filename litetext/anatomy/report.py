@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from litetext.anatomy.captions import caption
+from litetext.anatomy.compare import beside_paper
 from litetext.anatomy.figures import draw
 from litetext.anatomy.page import figure_html, items, page, paragraph, section, table_html
 from litetext.anatomy.summary import summary
@@ -63,14 +64,14 @@ _SECTIONS: dict[str, tuple[str, str, tuple[str, ...], tuple[str, ...]]] = {
         "Prescription",
         "What follows for a student of this encoder on these corpora.",
         (),
-        ("prescription",),
+        ("students", "prescription"),
     ),
 }
 """Sections of the page: title, question, figures, tables."""
 
 
 def write_report(audit: Audit, folder: Path) -> list[str]:
-    """Writes report.html, and figures, scalars and tables for TensorBoard.
+    """Writes report.html, prescription.yaml, and figures, scalars and tables for TensorBoard.
 
     Args:
         audit: The content of audit.json.
@@ -82,11 +83,17 @@ def write_report(audit: Audit, folder: Path) -> list[str]:
     figures = dict(draw(audit))
     (folder / "report.html").write_text(report_html(audit, figures), encoding="utf-8")
     write_board(audit, figures, folder / "tensorboard")
-    return [
+    lines = [
         f"report        {folder / 'report.html'}",
         f"numbers       {folder / 'audit.json'}",
         f"TensorBoard   tensorboard --logdir {folder / 'tensorboard'}",
     ]
+    plan = folder / "prescription.yaml"
+    plan.unlink(missing_ok=True)  # one of an earlier audit would mislead
+    if (text := at(audit, "prescription", "yaml")) is not None:
+        plan.write_text(text, encoding="utf-8")
+        lines.append(f"next          litetext fit --config {plan}")
+    return lines
 
 
 def report_html(audit: Audit, figures: "Mapping[str, Figure] | None" = None) -> str:
@@ -143,6 +150,8 @@ def _section(audit: Audit, key: str, figures: "Mapping[str, Figure]", tables: "M
         if name in figures
     ]
     shown += [table_html(tables[name]) for name in listed_tables if name in tables]
+    if (paper := beside_paper(audit, key)) is not None:
+        shown.append(paragraph(paper, "note") if isinstance(paper, str) else table_html(paper))
     return section(key, title, paragraph(question, "lead"), *shown) if shown else ""
 
 

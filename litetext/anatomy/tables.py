@@ -3,9 +3,10 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from litetext.anatomy.compare import beside_paper
 from litetext.anatomy.figures import short
 from litetext.anatomy.page import Table
-from litetext.anatomy.words import at, interval, number, share, small
+from litetext.anatomy.words import NOTHING, at, interval, number, share, small
 
 Audit = Mapping[str, Any]
 
@@ -197,6 +198,50 @@ def _robustness(audit: Audit) -> Table:
 _ERRORS = {"logits": "logits", "weights": "weights", "output": "output", "attenuation": "attenuation"}
 
 
+def _prescription(audit: Audit) -> Table:
+    rows = [[line["key"], line["value"], line["reason"]] for line in audit["prescription"]["lines"]]
+    return Table(
+        "prescription",
+        "Decisions, and the lines of prescription.yaml",
+        ["what", "value", "why"],
+        rows,
+        text_columns=frozenset({1, 2}),
+    )
+
+
+def _students(audit: Audit) -> Table:
+    found = audit["prescription"]
+    teacher = found["teacher"]
+    rows = [
+        [
+            f"teacher ({teacher['name']})",
+            f"{teacher['parameters']:,}",
+            NOTHING,
+            _megabytes(2 * teacher["parameters"]),
+            NOTHING,
+        ]
+    ]
+    for name, student in found["students"].items():
+        saved = (found["vocabulary"]["saves"] or {}).get(name)
+        chosen = " (prescribed)" if name == found["student"]["preset"] else ""
+        cells = [f"{student['parameters']:,}", _fewer(student["saving"]), _megabytes(student["fp16_bytes"])]
+        rows.append([name + chosen, *cells, number(saved)])
+    return Table(
+        "students",
+        f"Students at L = {found['context_length']}",
+        ["", "parameters", "fewer than the teacher", "weights in fp16", "parameters of unused tokens"],
+        rows,
+    )
+
+
+def _fewer(saving: float) -> str:
+    return share(saving) if saving >= 0 else f"{1 - saving:.1f} times as many"
+
+
+def _megabytes(count: int) -> str:
+    return f"{count / 2**20:,.1f} MiB"
+
+
 TABLES: dict[str, tuple[Callable[[Audit], Any], Callable[[Audit], Table]]] = {
     "corpus": (lambda a: a.get("sources"), _corpus),
     "context": (lambda a: a.get("sources"), _context),
@@ -208,6 +253,8 @@ TABLES: dict[str, tuple[Callable[[Audit], Any], Callable[[Audit], Table]]] = {
     "dimension": (lambda a: at(a, "dimension", "tokens") or at(a, "dimension", "pooled"), _dimension),
     "order": (lambda a: at(a, "order", "different", "n"), _order),
     "robustness": (lambda a: a.get("robustness"), _robustness),
+    "students": (lambda a: at(a, "prescription", "students"), _students),
+    "prescription": (lambda a: at(a, "prescription", "lines"), _prescription),
 }
 """Each table by key: whether an audit has the numbers for it, and how it is made."""
 
@@ -218,10 +265,9 @@ def all_tables(audit: Audit) -> list[Table]:
     Args:
         audit: The content of audit.json.
     """
-    return [make(audit) for has, make in TABLES.values() if has(audit)]
+    ours = [make(audit) for has, make in TABLES.values() if has(audit)]
+    paper = (beside_paper(audit, section) for section in _COMPARED)
+    return [*ours, *(table for table in paper if isinstance(table, Table))]
 
 
-def table(audit: Audit, key: str) -> Table | None:
-    """One table by its key, one of `TABLES`; None where the audit has no numbers for it."""
-    has, make = TABLES[key]
-    return make(audit) if has(audit) else None
+_COMPARED = ("context", "vocabulary", "spectra", "dimension", "robustness")

@@ -48,13 +48,6 @@ def interval(estimate: Mapping[str, float | None] | None, digits: int = 1) -> st
     return value if low is None or high is None else f"{value} ({low:,.{digits}f} to {high:,.{digits}f})"
 
 
-def millions(count: int | None) -> str:
-    """Parameters in millions: `42.54M`."""
-    if count is None:
-        return NOTHING
-    return f"{count / 1e6:.2f}M" if count >= 10_000 else f"{count:,}"
-
-
 def listed(words: Sequence[str]) -> str:
     """`a`, `a and b`, `a, b and c`."""
     return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
