@@ -95,16 +95,19 @@ def audit(prompts: str, count: int = 400_000) -> dict[str, Any]:
     return bench_audit(prompts, count)
 
 
-def estimators(points: int = 5000, ambient: int = 256) -> dict[str, Any]:
+def estimators(
+    points: int = 5000, ambient: int = 256, manifold: Literal["gaussian", "uniform", "sphere", "curved"] = "gaussian"
+) -> dict[str, Any]:
     """Errors of the dimension estimators on manifolds of known dimension.
 
     Args:
         points: Points on each manifold.
         ambient: Dimensions of the space that the manifolds lie in.
+        manifold: What they are.
     """
     from litetext.bench.estimators import bench_estimators
 
-    return bench_estimators(points, ambient)
+    return bench_estimators(points, ambient, manifold)
 
 
 _BENCHMARKS: dict[str, Callable[..., dict[str, Any]]] = {
