@@ -73,7 +73,8 @@ def _vocabulary(audit: Audit) -> Table:
 
 def _covered(audit: Audit) -> Table:
     found = audit["covered"]
-    names = list(dict.fromkeys([*found, *(name for by in found.values() for name in by)]))
+    columns = {name for by in found.values() for name in by}
+    names = [name for name in dict.fromkeys([*found, *(n for by in found.values() for n in by)]) if name in columns]
     return Table(
         "covered",
         "Prompts that the vocabulary of others covers",
