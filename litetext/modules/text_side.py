@@ -8,6 +8,8 @@ import torch
 from lightning.pytorch.utilities import rank_zero_info
 from torch import nn
 
+from litetext.models.fingerprint import digest
+from litetext.models.phrase_bank import is_bank, load_bank
 from litetext.models.phrases import PhraseFeatures, encode_phrases
 from litetext.models.text_encoders import load_text_encoder
 from litetext.tokenizer import Tokenizer
@@ -53,10 +55,10 @@ def hear(
     device: torch.device,
     identity: Any,
 ) -> TextSide:
-    """Encodes phrases with every text encoder, one in memory at a time.
+    """Encodes phrases with every text encoder, one in memory at a time; of a phrase bank, none.
 
     Args:
-        names: Paths of the text encoders by name.
+        names: Paths of the text encoders, or of phrase banks that they made, by name.
         asked: Distinct phrases.
         check_width: Refuses features of a size that the SAM3 does not read.
         device: Where they compute.
@@ -64,10 +66,21 @@ def hear(
 
     Raises:
         FileNotFoundError: There is no such text encoder.
-        ValueError: One cannot be read or does not fit.
+        ValueError: One cannot be read or does not fit, or a phrase is not in a bank.
     """
     side = TextSide({}, {})
     for name, path in names.items():
+        if is_bank(path):
+            bank = load_bank(path)
+            origin = bank.origin
+            check_width(origin.width, f"text encoder {name} ({path})")
+            side.parameters[name], side.phrases[name] = origin.parameters, bank.select(asked)
+            identity.update(f"{name} {bank.checksum}".encode())
+            rank_zero_info(
+                f"text encoder {name}: {path}, a bank of {len(bank):,} phrases by {origin.encoder} "
+                f"({origin.parameters:,} parameters)"
+            )
+            continue
         encoder = load_text_encoder(path)
         check_width(encoder.width, f"text encoder {name} ({path})")
         side.parameters[name] = count_parameters(encoder)
@@ -81,14 +94,6 @@ def hear(
             f"{tokenizer.truncated:,} of {len(asked):,} phrases cut at {encoder.context_length} tokens"
         )
     return side
-
-
-def digest(identity: Any, module: nn.Module, about: str) -> None:
-    """Takes a model into a hash: what is said about it, and every weight."""
-    identity.update(about.encode())
-    for key, tensor in sorted(module.state_dict().items()):
-        identity.update(f"{key} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        identity.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
 
 
 def count_parameters(module: nn.Module) -> int:
