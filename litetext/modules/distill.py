@@ -18,6 +18,7 @@ from litetext.models.sam3_text import Sam3TextEncoder
 from litetext.modules import distill_report
 from litetext.modules.callbacks import Throughput
 from litetext.modules.optim import by_step, parameter_groups, warmup_cosine
+from litetext.modules.run_data import run_data
 from litetext.shipped import shipped
 
 PARTS = ("mse", "cosine_distance", "consistency")
@@ -101,10 +102,7 @@ class DistillModule(LightningModule):
         Raises:
             ValueError: If the run has another kind of data.
         """
-        data = self.trainer.datamodule  # type: ignore[attr-defined]
-        if not isinstance(data, PromptDataModule):
-            raise ValueError(f"DistillModule reads a PromptDataModule; data.class_path names {type(data).__name__}")
-        return data
+        return run_data(self, PromptDataModule)
 
     def setup(self, stage: str) -> None:
         """Checks that data and student fit, and fills or opens the store of teacher features."""

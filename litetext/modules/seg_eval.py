@@ -19,6 +19,7 @@ from litetext.models.phrases import PhraseFeatures
 from litetext.models.sam3_image import Sam3Image
 from litetext.modules import seg_pictures
 from litetext.modules.results_files import replace_json, run_folder
+from litetext.modules.run_data import run_data
 from litetext.modules.seg_records import Instances, Record, Records, coco_results
 from litetext.modules.seg_results import summarize, table
 from litetext.modules.text_side import TEACHER, count_parameters, digest, hear, name_encoders
@@ -122,10 +123,7 @@ class SegEvalModule(LightningModule):
         Raises:
             ValueError: If the run has another kind of data.
         """
-        data = self.trainer.datamodule  # type: ignore[attr-defined]
-        if not isinstance(data, SegDataModule):
-            raise ValueError(f"SegEvalModule reads a SegDataModule; data.class_path names {type(data).__name__}")
-        return data
+        return run_data(self, SegDataModule)
 
     def setup(self, stage: str) -> None:
         """Loads the segmenter and the detectors, and encodes every phrase with every text encoder."""

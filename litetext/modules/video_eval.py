@@ -23,6 +23,7 @@ from litetext.models.sam3_image import Sam3Image
 from litetext.modules.journal import Journal
 from litetext.modules.masklet_links import Linker, Tracks
 from litetext.modules.results_files import replace_json, run_folder
+from litetext.modules.run_data import run_data
 from litetext.modules.seg_results import summarize, table
 from litetext.modules.text_side import TEACHER, digest, hear, name_encoders
 from litetext.video_annotations import masklets
@@ -144,10 +145,7 @@ class VideoEvalModule(LightningModule):
         Raises:
             ValueError: If the run has another kind of data.
         """
-        data = self.trainer.datamodule  # type: ignore[attr-defined]
-        if not isinstance(data, VideoDataModule):
-            raise ValueError(f"VideoEvalModule reads a VideoDataModule; data.class_path names {type(data).__name__}")
-        return data
+        return run_data(self, VideoDataModule)
 
     def setup(self, stage: str) -> None:
         """Loads the segmenter, and encodes every phrase with every text encoder."""
