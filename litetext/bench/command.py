@@ -214,7 +214,9 @@ def _add_options(parser: Any) -> None:
         "--prompts", type=str, default=None, help="Corpus to draw prompts from; by default phrases about drawn shapes."
     )
     parser.add_argument("--device", type=str, default="cpu", help="cpu, cuda, cuda:1, mps.")
-    parser.add_argument("--threads", type=int, default=None, help="CPU threads; by default torch's choice.")
+    parser.add_argument(
+        "--threads", type=int, default=1, help="CPU threads; where cores are shared, several wait for each other."
+    )
     parser.add_argument(
         "--seconds", type=float, default=80.0, help="For all measurements; starting the encoders comes on top."
     )
