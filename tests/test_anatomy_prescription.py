@@ -69,7 +69,7 @@ def test_context_is_the_smallest_within_the_budget(values: list[int], budget: fl
 
 
 def test_budget_that_cannot_be_met_is_said() -> None:
-    found = prescribe(audited(lengths(60, 60)), 0.01)
+    found = prescribe(audited(lengths(*[60] * 20)), 0.01)
     assert (found["context_length"], found["budget_met"]) == (32, False)  # SAM3 reads no more
     assert "the teacher reads no more" in found["warnings"][0]
     assert "60 tokens" in found["warnings"][0]
@@ -124,7 +124,7 @@ def dimension(near: float, rank: float) -> dict[str, Any]:
 def test_student_is_as_wide_as_the_features_ask_for(near: float, rank: float, preset: str, warned: bool) -> None:
     found = prescribe(audited(lengths(5), encoder=SAM3, dimension=dimension(near, rank)))
     assert found["student"]["preset"] == preset
-    assert bool(found["warnings"]) == warned
+    assert any("as wide as" in warning for warning in found["warnings"]) == warned
     assert f"effective rank of {rank:.1f}" in reason(found, "student")
 
 
@@ -138,6 +138,13 @@ def test_sizes_are_exact() -> None:
     assert (student["preset"], student["fp32_bytes"], student["fp16_bytes"]) == ("s0", 170_165_248, 85_082_624)
     assert student["saving"] == pytest.approx(1 - 42_541_312 / 353_724_672)
     assert "S0 95.9%, S1 97.0% and L 98.2%" in reason(found, "student")
+
+
+def test_too_few_prompts_are_said() -> None:
+    assert prescribe(audited(lengths(5)))["warnings"] == [
+        "1 prompt may leave none to train on or none to hold out; add some"
+    ]
+    assert prescribe(audited(lengths(*[5] * 20)))["warnings"] == []
 
 
 def test_tiny_teacher_gets_a_tiny_student() -> None:

@@ -12,7 +12,7 @@ from litetext.anatomy.context import context_cost
 from litetext.anatomy.fit_yaml import fit_lines, to_yaml
 from litetext.anatomy.paper import retention
 from litetext.anatomy.vocabulary import HALF, OTHERS
-from litetext.anatomy.words import listed, number, share
+from litetext.anatomy.words import listed, number, plural, share
 from litetext.models.mobileclip import PRESETS, MobileClipText
 from litetext.models.sam3_text import Sam3TextEncoder
 
@@ -24,6 +24,8 @@ CANDIDATES = (8, 12, 16, 20, 24, 32, 40, 48, 64, 77)
 SAFE = 0.999
 """Held-out coverage from which a pruned vocabulary is called safe: one prompt in a thousand may hold a lost token."""
 _LONGEST = 77
+_FEW = 20
+"""Prompts below which a fifth of them, drawn by hash, is none with a chance above one in a hundred (0.8 ** 20)."""
 _SMALLER = 0.5
 """A student has at most this share of the teacher's parameters; a larger one is hardly worth its training."""
 _PUBLISHED = ("s0", "s1", "l")
@@ -96,6 +98,8 @@ def prescribe(
     found |= _context(audit, teacher, budget, candidates, decisions, warnings)
     found |= _student(audit, teacher, found["context_length"], decisions, warnings)
     found["vocabulary"] = _vocabulary(audit, safe, found["student"]["preset"], decisions)
+    if (unique := audit["combined"]["unique"]) < _FEW:
+        warnings.append(f"{plural(unique, 'prompt')} may leave none to train on or none to hold out; add some")
     config, lines = fit_lines(found, audit["combined"]["unique"])
     return {"lines": [*decisions, *lines], "warnings": warnings, **found, "config": config}
 
