@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from litetext.checkpoints.layouts import read_text_state
+from litetext.models.compact_student import is_compact, load_compact
 from litetext.models.hub import find_model
 from litetext.models.loading import load_student
 from litetext.models.mobileclip import MobileClipText
@@ -22,7 +23,8 @@ def load_text_encoder(
 
     Args:
         name: A `.ckpt` of `litetext fit`; a SAM3 (transformers folder, hub id, `sam3.pt`) for the teacher's own; or
-            published SAM3-LiteText weights (transformers folder, hub id, or efficientsam3's `.pt`).
+            published SAM3-LiteText weights (transformers folder, hub id, or efficientsam3's `.pt`); or a folder that
+            `litetext.models.compact_student` wrote.
         context_length: For published students, to use the first rows of a longer position table; None takes the
             whole table. They are padded to it as they were trained (`padding: reference`).
         heads: Attention heads, for a file that does not say; None means 64 channels a head, as in all published ones.
@@ -34,6 +36,8 @@ def load_text_encoder(
     path = find_model(shipped(os.fspath(name)), "text encoder", instead="a local path")
     if path.suffix == ".ckpt":
         return load_student(str(path))
+    if is_compact(path):
+        return load_compact(path)
     found = read_text_state(path)
     if found.layout in ("sam3", "meta", "native"):
         return Sam3TextEncoder.from_pretrained(path, heads)
