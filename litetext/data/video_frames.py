@@ -12,7 +12,7 @@ from torch import Tensor
 from litetext.data.seg_items import decode, inside
 from litetext.video_annotations import Video
 
-_VIDEO = (".mp4", ".webm", ".mkv", ".mov", ".avi")
+VIDEO_FILES = (".mp4", ".webm", ".mkv", ".mov", ".avi")
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def find_frames(video: Video, media: Path) -> Frames:
     """
     paths = tuple(inside(media, name) for name in video.file_names)
     if paths and not paths[0].parent.is_dir():
-        for suffix in _VIDEO:
+        for suffix in VIDEO_FILES:
             if (file := paths[0].parent.with_suffix(suffix)).is_file():
                 return Frames(video, (), file)
     return Frames(video, paths)

@@ -13,6 +13,7 @@ from scipy.optimize import linear_sum_assignment
 from litetext.annotations import read_segmentation
 from litetext.data.seg_items import ImagePairs, Pair, Truth, decode
 from litetext.metrics.matching import box_ious
+from litetext.modules.overlays import COLOURS, paint
 from litetext.modules.seg_records import Instances, Record, Records
 
 _rle: Any = coder
@@ -140,16 +141,11 @@ def _told(answer: Instances | Truth) -> str:
     return ", ".join(f"{score:.2f}" for score in scores[:4]) + (", ..." if len(scores) > 4 else "") or "nothing"
 
 
-_COLOURS = np.array([(230, 25, 75), (60, 180, 75), (0, 130, 200), (245, 130, 48), (145, 30, 180), (70, 240, 240)])
-
-
 def _painted(pixels: np.ndarray, answer: Instances | Truth, colours: Sequence[int]) -> np.ndarray:
-    grey = pixels.mean(-1, keepdims=True)
-    image = 0.5 * grey + 0.5 * pixels if answer.boxes else pixels.astype(float)
-    for colour, mask in zip(colours, answer.masks or [], strict=False):
-        inside = _rle.decode(mask).astype(bool)
-        image[inside] = 0.4 * image[inside] + 0.6 * _COLOURS[colour % len(_COLOURS)]
-    return image.clip(0, 255).astype(np.uint8)
+    if not answer.boxes:
+        return pixels
+    masks = answer.masks or []
+    return paint(pixels, (_rle.decode(mask).astype(bool) for mask in masks), colours[: len(masks)])
 
 
 def _frame(axes: Any, image: ImagePairs, boxes: Sequence[Sequence[float]], colours: Sequence[int]) -> None:
@@ -157,7 +153,7 @@ def _frame(axes: Any, image: ImagePairs, boxes: Sequence[Sequence[float]], colou
 
     for colour, (x, y, w, h) in zip(colours, boxes, strict=True):
         corner, extent = (x * image.width, y * image.height), (w * image.width, h * image.height)
-        axes.add_patch(Rectangle(corner, *extent, fill=False, color=_COLOURS[colour % len(_COLOURS)] / 255))
+        axes.add_patch(Rectangle(corner, *extent, fill=False, color=COLOURS[colour % len(COLOURS)] / 255))
 
 
 def save(cases: Sequence[Case], encoders: Sequence[str], folder: Path, board: Any = None) -> None:
