@@ -225,7 +225,9 @@ def test_shipped_configs_work_from_any_folder(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, litetext: Callable[..., Answer]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    command = "test" if "SegEvalModule" in config_path(name).read_text() else "fit"
+    commands = {"EvalModule": "test", "PromptBankModule": "predict"}
+    text = config_path(name).read_text()
+    command = next((commands[module] for module in commands if module in text), "fit")
     config = printed(litetext(command, "--config", name, "--print_config"))
     assert config["run"] == Path(name).stem
     assert config["model"]["class_path"].startswith("litetext.modules.")
