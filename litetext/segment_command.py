@@ -139,7 +139,7 @@ class _Results:
     def image(self, item: Input) -> str | None:
         """Segments an image; gives the reason if it cannot be read."""
         from litetext.data.clips import read_image
-        from litetext.metrics.matching import rle, to_rle
+        from litetext.metrics.matching import rle, rle_text, to_rle
         from litetext.modules.overlays import overlay
 
         try:
@@ -157,7 +157,7 @@ class _Results:
             scores = found.scores.tolist()
             for mask, score, box in zip(parts, scores, found.boxes.tolist(), strict=True):
                 entry = {"id": len(self.annotations) + 1, "image_id": number, "category_id": category["id"]}
-                entry |= {"segmentation": _text(mask), "area": int(rle.area(mask)), "bbox": box, "iscrowd": 0}
+                entry |= {"segmentation": rle_text(mask), "area": int(rle.area(mask)), "bbox": box, "iscrowd": 0}
                 self.annotations.append({**entry, "score": score})
             masks += parts
             labels += [f"{found.phrase} {score:.2f}" for score in scores]
@@ -276,10 +276,6 @@ def _save(pixels: Any, path: Path) -> None:
         os.replace(draft, path)
     finally:
         draft.unlink(missing_ok=True)
-
-
-def _text(mask: dict[str, Any]) -> dict[str, Any]:
-    return {"size": list(mask["size"]), "counts": mask["counts"].decode("ascii")}
 
 
 def _tell(reason: str) -> None:

@@ -412,3 +412,16 @@ def test_phrases_that_do_not_fit() -> None:
     tokenizer = Tokenizer(4)
     assert encode_phrases(encoder, tokenizer, ["one two three", "dog"]).take(["one two three"]).lengths.tolist() == [4]
     assert tokenizer.truncated == 1
+
+
+def test_the_text_encoder_takes_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    built, seen = Sam3Model.__init__, []
+
+    def watched(self: Sam3Model, config: Any) -> None:
+        built(self, config)
+        seen.append({parameter.device.type for parameter in self.text_encoder.parameters()})
+
+    monkeypatch.setattr(Sam3Model, "__init__", watched)
+    sam3 = Sam3Image.from_pretrained("checkpoints/sam3-tiny")
+    assert seen == [{"meta"}]
+    assert not any(name.startswith(("text_encoder", "text_projection")) for name in sam3.model.state_dict())

@@ -159,7 +159,7 @@ def test_a_student_its_bank_and_a_bank_made_by_another(
     assert "bank.safetensors has no features of the phrase 'cup' and of 1 more (2 of 4 asked are missing)" in line
 
 
-@pytest.mark.parametrize("kind", ["gif", "folder"])
+@pytest.mark.parametrize("kind", ["gif", "folder", "mp4"])
 def test_a_clip(folder: Path, litetext: Callable[..., Answer], kind: str) -> None:
     clip = draw_clip(CLIP)
     assert clip is not None
@@ -167,6 +167,10 @@ def test_a_clip(folder: Path, litetext: Callable[..., Answer], kind: str) -> Non
     if kind == "gif":
         frames[0].save("clip.gif", save_all=True, append_images=frames[1:], duration=100)
         asked = ["clip.gif"]
+    elif kind == "mp4":
+        pytest.importorskip("av")
+        write_clip(Path("clip"), map(np.asarray, frames), 10)
+        asked = ["*.mp4"]
     else:
         Path("clip").mkdir()
         for n, frame in enumerate(frames):
@@ -211,8 +215,11 @@ def test_python_in_three_lines(tiny: Segmenter, images: Path) -> None:
         (other,) = tiny(image, ["white ring"])
         assert torch.equal(other.scores, rings.scores)
         assert torch.equal(other.boxes, rings.boxes)
-    few = Segmenter(threshold=0.95)("in/rings.png", ["white ring"])[0]
+    sure = Segmenter(threshold=0.95)
+    (few,) = sure("in/rings.png", ["white ring"])
     assert len(few.scores) == int((rings.scores >= 0.95).sum())
+    # A phrase that comes later has its own features.
+    assert [len(part.scores) >= 2 for part in sure("in/circles.png", ["black circle", "white ring"])] == [True, False]
 
 
 def test_python_says_what_is_wrong(tiny: Segmenter, images: Path) -> None:

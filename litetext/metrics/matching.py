@@ -137,6 +137,12 @@ def to_rle(masks: Masks) -> list[Rle]:
     return rle.encode(np.asfortranarray(pixels.transpose(1, 2, 0)))
 
 
+def rle_text(mask: Rle) -> Rle:
+    """A run-length mask as JSON holds it: counts as text."""
+    counts = mask["counts"]
+    return {"size": list(mask["size"]), "counts": counts if isinstance(counts, str) else counts.decode("ascii")}
+
+
 def assigned_ious(ious: Float64[np.ndarray, "n m"]) -> Float64[np.ndarray, " k"]:
     """IoU of each pair in the one-to-one assignment with the largest sum of IoU, k = min(n, m).
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from litetext.metrics.matching import rle, rle_ious, to_rle
+from litetext.metrics.matching import rle, rle_ious, rle_text, to_rle
 from litetext.models.postprocess import Found
 
 
@@ -40,10 +40,7 @@ class Masklet:
         return {
             "score": max(self.scores),
             "bboxes": [[0.0] * 4 if mask is None else [float(x) for x in rle.toBbox(mask)] for mask in masks],
-            "segmentations": [
-                None if mask is None else {"size": list(mask["size"]), "counts": mask["counts"].decode("ascii")}
-                for mask in masks
-            ],
+            "segmentations": [None if mask is None else rle_text(mask) for mask in masks],
             "areas": [0 if mask is None else int(rle.area(mask)) for mask in masks],
         }
 

@@ -12,7 +12,7 @@ from torch import nn
 from litetext.data.seg_datamodule import SegBatch, SegDataModule
 from litetext.data.seg_items import ImagePairs, SegItem
 from litetext.metrics.cgf1 import Detections, GroundTruth, IouType, PhraseCounts, headline, official
-from litetext.metrics.matching import to_rle
+from litetext.metrics.matching import rle_text, to_rle
 from litetext.models.detectors import GroundingDino, Owlv2, compressed, load_detector, stretched
 from litetext.models.phrase_memory import phrases_at_once, sam3_phrase_bytes
 from litetext.models.phrases import PhraseFeatures
@@ -220,7 +220,7 @@ class SegEvalModule(LightningModule):
                 vision, features.to(self.sam3.device), lengths.to(self.sam3.device), size, self.threshold, self.chunk
             )
             record[name] = {
-                pair.id: Instances(part.scores.tolist(), part.boxes.tolist(), [_text(m) for m in to_rle(part.masks)])
+                pair.id: Instances(part.scores.tolist(), part.boxes.tolist(), [rle_text(m) for m in to_rle(part.masks)])
                 for pair, part in zip(item.pairs, parts, strict=True)
             }
         return record
@@ -282,8 +282,3 @@ class SegEvalModule(LightningModule):
 def _without(image: ImagePairs, lost: set[tuple[str, int]]) -> ImagePairs:
     """The image with the pairs that were counted."""
     return image._replace(pairs=[pair for pair in image.pairs if (image.subset, pair.id) not in lost])
-
-
-def _text(mask: dict[str, Any]) -> dict[str, Any]:
-    counts = mask["counts"]
-    return {"size": list(mask["size"]), "counts": counts if isinstance(counts, str) else counts.decode("ascii")}
