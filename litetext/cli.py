@@ -18,6 +18,7 @@ PLAIN_COMMANDS = {
     "shapes": ("litetext.shapes_command", "write the embedded benchmark: held-out shapes in the SA-Co Gold layout"),
     "ablate": ("litetext.ablation", "train variants of a fit over several seeds, score all in one pass, tabulate"),
     "audit": ("litetext.audit_command", "what prompts ask of a text encoder, what it does, which student follows"),
+    "export": ("litetext.export_command", "write a student for other programs, compared with ours before it is there"),
     "bench": ("litetext.bench.command", "measure speed against a plain reference in one run"),
 }
 # By name, not by class: importing the classes would cost seconds.

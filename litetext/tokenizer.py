@@ -275,6 +275,12 @@ def _vocabulary() -> tuple[dict[str, int], list[tuple[str, str]], str]:
     return {symbol: i for i, symbol in enumerate(symbols)}, merges, hashlib.sha256(packed).hexdigest()
 
 
+def byte_pairs() -> tuple[dict[str, int], list[tuple[str, str]]]:
+    """Ids by symbol, a copy, and merges in order of rank: what other byte-pair libraries want to be told."""
+    symbols, merges, _ = _vocabulary()
+    return dict(symbols), list(merges)
+
+
 def _byte_letters() -> list[str]:
     """A printable letter for every byte, in the vocabulary's order; printable bytes stand for themselves."""
     others = [chr(256 + i) for i in range(256 - len(_PRINTABLE))]

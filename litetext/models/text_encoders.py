@@ -1,18 +1,18 @@
 """Any text encoder by its path: the teacher's own, students that `litetext fit` wrote, published SAM3-LiteText."""
 
-import json
 import os
-from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from litetext.checkpoints.layouts import read_text_state
+from litetext.checkpoints.layouts import TextState, read_text_state, require_match, resize_positions
 from litetext.models.compact_student import is_compact, load_compact
 from litetext.models.hub import find_model
 from litetext.models.loading import load_student
 from litetext.models.mobileclip import MobileClipText
 from litetext.models.sam3_text import Sam3TextEncoder
+from litetext.models.text_folder import KIND, load_text_folder, stored_config
 from litetext.shipped import shipped
 
 
@@ -24,7 +24,7 @@ def load_text_encoder(
     Args:
         name: A `.ckpt` of `litetext fit`; a SAM3 (transformers folder, hub id, `sam3.pt`) for the teacher's own; or
             published SAM3-LiteText weights (transformers folder, hub id, or efficientsam3's `.pt`); or a folder that
-            `litetext.models.compact_student` wrote.
+            `litetext export` or `litetext.models.compact_student` wrote.
         context_length: For published students, to use the first rows of a longer position table; None takes the
             whole table. They are padded to it as they were trained (`padding: reference`).
         heads: Attention heads, for a file that does not say; None means 64 channels a head, as in all published ones.
@@ -38,7 +38,12 @@ def load_text_encoder(
         return load_student(str(path))
     if is_compact(path):
         return load_compact(path)
+    config = stored_config(path)
+    if config.get("model_type") == KIND:
+        return load_text_folder(path)
     found = read_text_state(path)
+    if isinstance(config.get("litetext"), dict) and found.layout == "litetext":
+        return _exported(found, config["litetext"].get("student"))
     if found.layout in ("sam3", "meta", "native"):
         return Sam3TextEncoder.from_pretrained(path, heads)
     if "projector.weight" not in found.state:
@@ -46,11 +51,28 @@ def load_text_encoder(
             f"{path} is a MobileCLIP text tower without a projection to SAM3's features; distil it first: "
             "litetext fit with model.student.init_args.pretrained"
         )
-    config = _student_config(found.state)
-    config["heads"] = heads or _heads(path) or max(1, config["embed_width"] // 64)
+    size = _student_config(found.state)
+    size["heads"] = (
+        heads or config.get("text_config", {}).get("num_attention_heads") or max(1, size["embed_width"] // 64)
+    )
     if context_length is not None:
-        config["context_length"] = context_length
-    student = MobileClipText(**config, padding="reference", pretrained=str(path))
+        size["context_length"] = context_length
+    student = MobileClipText(**size, padding="reference", pretrained=str(path))
+    return student.eval().requires_grad_(False)
+
+
+def _exported(found: TextState, config: Any) -> MobileClipText:
+    """A student of ours in the folder that transformers opens, as it was before it went there."""
+    try:
+        with torch.device("meta"):
+            student = MobileClipText(**{**config, "embedding_rank": 0})
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{found.source}: its config.json does not describe a student ({error})") from error
+    # The folder's tables may be longer: filled up to the processor's length, and by a token for padding.
+    rows = {"embedding.token.weight": found.state["embedding.token.weight"][: config["vocab_size"]].clone()}
+    state, _ = resize_positions({**found.state, **rows}, student.context_length, "slice", found.source)
+    require_match(student.state_dict(), state, found)
+    student.load_state_dict(state, assign=True)
     return student.eval().requires_grad_(False)
 
 
@@ -68,13 +90,3 @@ def _student_config(state: dict[str, Tensor]) -> dict[str, Any]:
     if mixers:
         config["kernel_size"] = state[f"blocks.{min(mixers)}.conv_mlp.conv.weight"].shape[-1]
     return config
-
-
-def _heads(path: Path) -> int | None:
-    if not (path / "config.json").is_file():
-        return None
-    try:
-        stored = json.loads((path / "config.json").read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path / 'config.json'} is no JSON: {error}") from error
-    return stored.get("text_config", {}).get("num_attention_heads")

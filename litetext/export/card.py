@@ -1,0 +1,72 @@
+"""The model card of an export: what it is, whose student, how good, how equal."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from litetext.export.parity import Parity
+from litetext.export.subject import Subject
+
+_SCORES = {
+    "cosine": "cosine per token",
+    "pooled_cosine": "cosine of pooled features",
+    "agreement": "agreement (nearest neighbour is the teacher's)",
+    "drift": "drift under attribute-noun permutation",
+    "teacher_drift": "the teacher's drift",
+}
+
+
+def write_card(name: str, subject: Subject, opens: str, parities: Mapping[str, Parity], notes: Sequence[str]) -> str:
+    """The card as Markdown.
+
+    Args:
+        name: Title.
+        subject: The student.
+        opens: How the export is opened, Markdown.
+        parities: What the gate found, by what was compared.
+        notes: What the user of the export has to know, a sentence or more each.
+    """
+    about, student = subject.about, subject.student
+    count = sum(p.numel() for p in student.parameters())
+    lines = [f"# {name}", "", f"A text encoder for SAM3 of {count:,} parameters, exported by litetext.", ""]
+    lines += ["## How it is opened", "", opens.strip(), ""]
+    lines += [note + "\n" for note in notes]
+    lines += ["## What it was distilled from", "", *_origin(about), ""]
+    size = student.config
+    kind = "RepMixer and transformer blocks" if size["repmixer"] else "transformer blocks"
+    lines += [
+        "## What it is",
+        "",
+        f"- {len(student.blocks)} {kind} of width {size['embed_width']} and {size['heads']} heads; "
+        f"{student.width} values a token",
+        f"- context of {student.context_length} tokens; positions: {subject.positions or 'the student’s own'}",
+        f"- padding: {student.padding}",
+        "",
+        "## Its numbers",
+        "",
+        *_numbers(about.get("scores") or {}),
+        "",
+        "## Equal to the student",
+        "",
+        "Features of real prompts, this export against litetext:",
+        "",
+        *(f"- {parity.line(what)}" for what, parity in parities.items()),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _origin(about: dict[str, Any]) -> list[str]:
+    if not about.get("teacher"):
+        return ["Unknown: the checkpoint does not say."]
+    count = about.get("teacher_parameters")
+    size = f", {count:,} parameters" if count else ""
+    rows = [f"- teacher: the text encoder of `{about['teacher']}`{size}"]
+    rows += [f"- prompts: {name} (`{path}`)" for name, path in (about.get("sources") or {}).items()]
+    return rows if len(rows) > 1 else [*rows, "- prompts: unknown"]
+
+
+def _numbers(scores: dict[str, float]) -> list[str]:
+    known = [(text, scores[name]) for name, text in _SCORES.items() if name in scores]
+    if not known:
+        return ["Unknown: the checkpoint holds no scores."]
+    rows = ["On held-out prompts, against the teacher:", "", "| what | value |", "|---|---|"]
+    return [*rows, *(f"| {text} | {value:.4f} |" for text, value in known)]

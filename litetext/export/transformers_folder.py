@@ -1,0 +1,233 @@
+"""A folder that transformers opens as `Sam3LiteTextModel` with its processor, and how it is asked there.
+
+The stock model resamples its position table whenever a batch is not exactly as long as the table, without a word, and
+`Sam3Processor` always pads to 32 tokens. So the table is given the processor's length. What is behind the student's
+own positions then is padding, which the stock attention does not see (`padding: masked`).
+
+A student with `padding: reference` must see its padding, of id 0, up to its own context. It gets a processor that pads
+and cuts to that length, and a token of its own for padding, whose row is that of id 0.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from litetext.checkpoints.reading import open_state
+from litetext.checkpoints.writing import replace_text, to_layout, write_state
+from litetext.export.subject import Subject
+from litetext.models.hub import TEXT_FILES, find_model
+from litetext.models.mobileclip import MobileClipText
+from litetext.shipped import shipped
+from litetext.tokenizer import VOCAB_SIZE, byte_pairs
+
+STOCK_LENGTH = 32
+"""Tokens to which `Sam3Processor` pads whatever its tokenizer's settings are."""
+
+_PARTS = ("geometry_encoder_config", "detr_encoder_config", "detr_decoder_config", "mask_decoder_config")
+_START, _END, _PAD = "<|startoftext|>", "<|endoftext|>", "<|padding|>"
+_PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
+_BATCH = 64
+
+
+def find_sam3(sam3: str) -> Path:
+    """The folder of a whole SAM3 in transformers' layout.
+
+    Raises:
+        FileNotFoundError: If there is no such model.
+        ValueError: If it is no folder with a config.
+    """
+    files = (*TEXT_FILES, *_PROCESSOR_FILES)
+    folder = find_model(shipped(sam3), "SAM3", files, "a local folder")
+    if not (folder / "config.json").is_file():
+        raise ValueError(f"--sam3 {sam3} is no SAM3 in transformers' layout: a folder with config.json is wanted")
+    return folder
+
+
+def write_transformers(subject: Subject, sam3: Path, folder: Path) -> None:
+    """Writes weights, config, tokenizer and processor.
+
+    Args:
+        subject: The student.
+        sam3: A folder from `find_sam3`; all but its text encoder goes into the export.
+        folder: Where to write.
+
+    Raises:
+        ValueError: If the student does not fit the SAM3, its context or vocabulary not the processor, or the SAM3 lacks
+            weights.
+        OSError: If a file could not be written.
+    """
+    student = subject.student
+    _check(student, subject.source)
+    config = _config(student, sam3)
+    if (width := config.detr_encoder_config.hidden_size) != student.width:
+        raise ValueError(f"{subject.source} gives {student.width} values a token, and the SAM3 {sam3} reads {width}")
+    file = open_state(sam3)
+    text = to_layout(_stock_state(subject), "litetext")
+    rest = [k for k in file.keys if not k.startswith(("tracker_model.", "tracker_neck."))]
+    whole = {key.removeprefix("detector_model."): t.float() for key, t in file.fetch(_others(rest)).items()}
+    whole = replace_text(whole, text, ("text_encoder.", "text_projection."), str(sam3))
+    require_model(config, whole, str(sam3))
+    write_state(whole, folder / "model.safetensors")
+    config.save_pretrained(folder)
+    about = {
+        **subject.about,
+        "student": student.config,
+        "source": subject.source,
+        "positions": subject.positions or "kept",
+    }
+    _add_to_json(folder / "config.json", litetext=about, architectures=["Sam3LiteTextModel"], dtype="float32")
+    _write_processor(student, sam3, config, folder)
+
+
+def _check(student: MobileClipText, source: str) -> None:
+    if student.config["vocab_size"] != VOCAB_SIZE:
+        raise ValueError(
+            f"{source} has {student.config['vocab_size']:,} token rows, and SAM3's tokenizer {VOCAB_SIZE:,} tokens; "
+            "their ids do not mean the same"
+        )
+    if student.context_length > STOCK_LENGTH:
+        raise ValueError(
+            f"{source} has {student.context_length} positions, and transformers' Sam3Processor pads to {STOCK_LENGTH} "
+            f"tokens; add --context_length {STOCK_LENGTH} --positions slice"
+        )
+
+
+def _others(keys: Sequence[str]) -> list[str]:
+    return [k for k in keys if not k.removeprefix("detector_model.").startswith(("text_encoder.", "text_projection."))]
+
+
+def _stock_state(subject: Subject) -> dict[str, Tensor]:
+    """The weights with the position table and token rows that the exported folder needs."""
+    state, student = subject.dense_state(), subject.student
+    if student.padding == "reference":
+        token = state["embedding.token.weight"]
+        state["embedding.token.weight"] = torch.cat([token, token[:1]])  # the padding token's
+    else:
+        table = state["embedding.position"]
+        # Behind the student's own positions there is only padding; a prompt that is too long finds the last one there.
+        state["embedding.position"] = torch.cat([table, table[-1:].expand(STOCK_LENGTH - len(table), -1)])
+    return state
+
+
+def _config(student: MobileClipText, sam3: Path) -> Any:
+    from transformers import AutoConfig, Sam3LiteTextConfig
+
+    try:
+        found: Any = AutoConfig.from_pretrained(sam3, local_files_only=True)
+    except (OSError, ValueError, KeyError) as error:
+        raise ValueError(f"{sam3}/config.json: {str(error).splitlines()[0]}") from error
+    found = getattr(found, "detector_config", None) or found
+    if missing := [part for part in ("vision_config", *_PARTS) if getattr(found, part, None) is None]:
+        raise ValueError(f"{sam3} is a {found.model_type}, no whole SAM3: its config has no {missing[0]}")
+    parts = {part: getattr(found, part).to_dict() for part in _PARTS}
+    for part in parts.values():
+        part.pop("model_type", None)
+    vision = found.vision_config.to_dict()
+    return Sam3LiteTextConfig(vision_config=vision, text_config=text_config(student), **parts)
+
+
+def text_config(student: MobileClipText) -> dict[str, Any]:
+    """What transformers calls the student's sizes, in the exported folder."""
+    size, reference = student.config, student.padding == "reference"
+    return {
+        "vocab_size": size["vocab_size"] + reference,
+        "hidden_size": size["embed_width"],
+        "intermediate_size": 4 * size["embed_width"],
+        "projection_dim": size["embed_width"],
+        "num_hidden_layers": len(student.blocks),
+        "num_attention_heads": size["heads"],
+        "max_position_embeddings": student.context_length if reference else STOCK_LENGTH,
+        "use_repmixer_blocks": bool(size["repmixer"]),
+        "repmixer_kernel_size": size["kernel_size"],
+    }
+
+
+def require_model(config: Any, state: Mapping[str, Tensor], source: str) -> None:
+    """Checks weights against the model that transformers would build.
+
+    Raises:
+        ValueError: One line with the missing, unexpected and misshapen keys.
+    """
+    from transformers import Sam3LiteTextModel
+
+    with torch.device("meta"):
+        wanted = Sam3LiteTextModel(config).state_dict()
+    faults = {
+        "missing": [key for key in wanted if key not in state],
+        "unexpected": [key for key in state if key not in wanted],
+        "misshapen": [
+            f"{key} {tuple(state[key].shape)} instead of {tuple(wanted[key].shape)}"
+            for key in wanted
+            if key in state and state[key].shape != wanted[key].shape
+        ],
+    }
+    told = [f"{len(k)} {kind} ({', '.join(k[:3])}{', ...' if len(k) > 3 else ''})" for kind, k in faults.items() if k]
+    if told:
+        raise ValueError(f"{source}: does not fit a Sam3LiteTextModel of its config: {'; '.join(told)}.")
+
+
+def _write_processor(student: MobileClipText, sam3: Path, config: Any, folder: Path) -> None:
+    from transformers import CLIPTokenizer, Sam3ImageProcessor, Sam3Processor
+
+    size = config.vision_config.backbone_config.image_size
+    images = Sam3ImageProcessor(size={"height": size, "width": size})
+    if any((sam3 / file).is_file() for file in _PROCESSOR_FILES):
+        images = Sam3ImageProcessor.from_pretrained(sam3, local_files_only=True)
+    vocabulary, merges = byte_pairs()
+    names = {_START: vocabulary.pop("<start_of_text>"), _END: vocabulary.pop("<end_of_text>")}
+    reference = student.padding == "reference"
+    pad = {_PAD: VOCAB_SIZE} if reference else {}
+    tokenizer = CLIPTokenizer(
+        vocab={**vocabulary, **names, **pad},
+        merges=merges,  # type: ignore[arg-type]  # pairs are taken as well
+        bos_token=_START,
+        eos_token=_END,
+        unk_token=_END,
+        pad_token=_PAD if reference else _END,
+        model_max_length=student.context_length,
+    )
+    Sam3Processor(image_processor=images, tokenizer=tokenizer).save_pretrained(folder)
+    if reference:
+        # `CLIPProcessor` asks the tokenizer's own settings how to pad and cut; `Sam3Processor` does not.
+        _add_to_json(folder / "processor_config.json", processor_class="CLIPProcessor")
+        settings = {"padding": "max_length", "max_length": student.context_length, "truncation": True}
+        _add_to_json(folder / "tokenizer_config.json", processor_class="CLIPProcessor", **settings)
+
+
+def _add_to_json(path: Path, **values: Any) -> None:
+    stored = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    path.write_text(json.dumps({**stored, **values}, indent=2) + "\n", encoding="utf-8")
+
+
+@torch.no_grad()
+def stock_features(folder: Path, prompts: Sequence[str], reference: bool) -> tuple[list[Tensor], list[list[int]]]:
+    """Text features through transformers' own processor and model, nothing of ours between.
+
+    Args:
+        folder: The export.
+        prompts: What to encode.
+        reference: Let the text encoder see padding, by giving it no mask.
+
+    Returns:
+        For each prompt the features of its valid tokens (n, D), and its ids.
+    """
+    from transformers import AutoModel, AutoProcessor
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
+    processor: Any = AutoProcessor.from_pretrained(folder, local_files_only=True)
+    model: Any = AutoModel.from_pretrained(folder, local_files_only=True).eval()
+    features: list[Tensor] = []
+    ids: list[list[int]] = []
+    for start in range(0, len(prompts), _BATCH):
+        asked = processor(text=list(prompts[start : start + _BATCH]), return_tensors="pt")
+        seen = {"input_ids": asked["input_ids"]} if reference else dict(asked)
+        found = model.get_text_features(**seen).pooler_output
+        for row, numbers, mask in zip(found, asked["input_ids"], asked["attention_mask"].bool(), strict=True):
+            features.append(row[mask].float())
+            ids.append(numbers[mask].tolist())
+    return features, ids
