@@ -7,8 +7,9 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
-from litetext.models.fast_student import Buckets, FastStudent, Precision, fold_norm
+from litetext.models.fast_student import Buckets, FastStudent, Precision, fold, fold_norm
 from litetext.models.mobileclip import ConvMlp, MobileClipText
 from litetext.models.phrases import encode_phrases
 from litetext.models.quantized import quantize_weights
@@ -63,6 +64,14 @@ def test_a_folded_student_and_one_without_repmixer() -> None:
     torch.testing.assert_close(FastStudent(MASKED.reparameterize())(*batch), MASKED(*batch), rtol=0, atol=1e-5)
     plain = trained(repmixer=False)
     torch.testing.assert_close(FastStudent(plain)(*batch), plain(*batch), rtol=0, atol=1e-5)
+
+
+def test_folding_leaves_no_batchnorm_and_folds_once() -> None:
+    batch = pad([[1, 2, 3], [4, 5, 6, 7, 8]])
+    folded = fold(MASKED)
+    assert not any(isinstance(part, nn.BatchNorm1d) for part in folded.modules())
+    torch.testing.assert_close(folded(*batch), MASKED(*batch), rtol=0, atol=1e-5)
+    assert torch.equal(fold(folded)(*batch), folded(*batch))
 
 
 def test_batchnorm_folds_into_the_convolution_before_it() -> None:

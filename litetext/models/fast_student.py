@@ -5,7 +5,6 @@ attention runs once for every length that occurs, so that it has neither padding
 (Vasu et al., ICCV 2023), section 3.2.1, and a BatchNorm behind a convolution as usual.
 """
 
-import copy
 from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple, cast
 
@@ -14,7 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from litetext.models.mobileclip import ConvMlp, DepthwiseConv, MobileClipText, RepMixer, RepMixerBlock
+from litetext.models.mobileclip import ConvMlp, DepthwiseConv, MobileClipText, RepMixerBlock
 from litetext.models.quantized import dynamic_int8
 from litetext.models.transformer import Attention, TransformerBlock
 
@@ -93,11 +92,11 @@ class Buckets:
 
 
 class _Convolution(nn.Module):
-    """A depthwise convolution with bias along the tokens."""
+    """A depthwise convolution along the tokens."""
 
-    def __init__(self, folded: DepthwiseConv) -> None:
+    def __init__(self, conv: DepthwiseConv) -> None:
         super().__init__()
-        self.weight, self.bias = folded.weight, folded.bias
+        self.weight, self.bias = conv.weight, conv.bias
 
     def forward(self, rows: Tensor, buckets: Buckets) -> Tensor:
         taps = self.weight.shape[3]
@@ -108,12 +107,11 @@ class _Convolution(nn.Module):
 
 
 class _Mixer(nn.Module):
-    """A RepMixer block: two convolutions and two linear layers."""
+    """A folded RepMixer block: two convolutions and two linear layers."""
 
     def __init__(self, block: RepMixerBlock) -> None:
         super().__init__()
-        self.mixer = _Convolution(block.mixer.fold() if isinstance(block.mixer, RepMixer) else block.mixer)
-        self.look = _Convolution(fold_norm(block.conv_mlp))
+        self.mixer, self.look = _Convolution(cast(DepthwiseConv, block.mixer)), _Convolution(block.conv_mlp.conv)
         self.fc1, self.fc2 = block.conv_mlp.fc1, _scaled(block.conv_mlp.fc2, block.scale[0, 0])
 
     def forward(self, rows: Tensor, buckets: Buckets) -> Tensor:
@@ -163,16 +161,14 @@ class FastStudent(nn.Module):
         self.context_length, self.width, self.padding = student.context_length, student.width, student.padding
         self.config: dict[str, Any] = dict(student.config)
         self.precision = precision
-        blocks = []
-        for block in student.blocks:
-            mine = copy.deepcopy(block).eval()
-            blocks.append(_Mixer(mine) if isinstance(mine, RepMixerBlock) else _Transformer(_transformer(mine)))
-        self.token = copy.deepcopy(student.embedding.token)
-        self.lift = copy.deepcopy(student.embedding.lift)
-        self.position = nn.Parameter(student.embedding.position.detach().clone())
-        self.blocks = nn.ModuleList(blocks)
-        self.final_norm = copy.deepcopy(student.final_norm)
-        self.projector = copy.deepcopy(student.projector)
+        folded = fold(student)
+        self.token, self.lift = folded.embedding.token, folded.embedding.lift
+        self.position = folded.embedding.position
+        self.blocks = nn.ModuleList(
+            _Mixer(block) if isinstance(block, RepMixerBlock) else _Transformer(cast(TransformerBlock, block))
+            for block in folded.blocks
+        )
+        self.final_norm, self.projector = folded.final_norm, folded.projector
         self.eval().requires_grad_(False)
         if precision == "int8":
             dynamic_int8(self)
@@ -219,6 +215,16 @@ class FastStudent(nn.Module):
         return grid.view(batch, wide, self.width)[:, :length]
 
 
+def fold(student: MobileClipText) -> MobileClipText:
+    """A copy for inference whose RepMixer blocks are two convolutions and two linear layers, without BatchNorm."""
+    folded = student.reparameterize()
+    for block in folded.blocks:
+        if isinstance(block, RepMixerBlock) and not isinstance(block.conv_mlp.norm, nn.Identity):
+            block.conv_mlp.conv = fold_norm(block.conv_mlp)
+            block.conv_mlp.norm = nn.Identity()  # type: ignore[assignment]
+    return folded.requires_grad_(False)
+
+
 @torch.no_grad()
 def fold_norm(mlp: ConvMlp) -> DepthwiseConv:
     """The convolution of a ConvMlp and the BatchNorm behind it as one convolution with bias."""
@@ -241,9 +247,3 @@ def _scaled(linear: nn.Module, scale: Tensor) -> nn.Module:
         cast(Tensor, linear.scale).mul_(scale)
     cast(Tensor, linear.bias).mul_(scale)
     return linear
-
-
-def _transformer(block: nn.Module) -> TransformerBlock:
-    if not isinstance(block, TransformerBlock):
-        raise ValueError(f"a student has RepMixer and transformer blocks, and {type(block).__name__} is neither")
-    return block

@@ -1,0 +1,45 @@
+"""Students as ExportedProgram: a graph of PyTorch operators with its weights, run without this package."""
+
+import os
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from litetext.export.graph import Graph, Run
+from litetext.models.mobileclip import MobileClipText
+
+
+def export_torch(student: MobileClipText, folder: str | os.PathLike[str], batch: int | None = None) -> Path:
+    """Writes a student as `model.pt2`, which `torch.export.load` opens.
+
+    Inputs and outputs are those of `litetext.export.onnx_target.export_onnx`; weights are in 32 bits.
+
+    Args:
+        student: Any student; it stays as it is.
+        folder: Made if need be.
+        batch: Prompts at once; None for any number.
+
+    Returns:
+        The file.
+
+    Raises:
+        ValueError: If `batch` is below 1.
+    """
+    graph = Graph(student, batch=batch)
+    target = Path(folder) / "model.pt2"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with torch.no_grad():
+        torch.export.save(torch.export.export(graph, graph.inputs, dynamic_shapes=graph.shapes), target)
+    return target
+
+
+def open_torch(file: str | os.PathLike[str]) -> Run:
+    """An exported student, as `litetext.export.onnx_target.open_onnx` gives one."""
+    graph = torch.export.load(file).module()
+
+    def run(ids: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        with torch.no_grad():
+            return graph(ids, lengths)
+
+    return run
