@@ -20,6 +20,7 @@ from litetext.metrics.veval_files import KINDS
 from litetext.metrics.video import VideoCGF1, assess_video
 from litetext.models.phrases import PhraseFeatures
 from litetext.models.sam3_image import Sam3Image
+from litetext.models.sam3_video import Sam3Video, has_tracker
 from litetext.modules.journal import Journal
 from litetext.modules.masklet_links import Linker, Tracks
 from litetext.modules.results_files import replace_json, run_folder
@@ -33,7 +34,18 @@ VideoTracks = dict[str, list[Tracks]]
 
 
 class Tracker(Protocol):
-    """Finds the masklets of phrases in a video, for several text encoders on the same vision features."""
+    """Finds the masklets of phrases in a video, for several text encoders on the same vision features.
+
+    Attributes:
+        sam3: The segmenter.
+    """
+
+    sam3: Sam3Image | Sam3Video
+
+    @property
+    def about(self) -> str:
+        """All that decides its answers besides its weights and the module's own options."""
+        ...
 
     def track(self, item: VideoItem, phrases: dict[str, PhraseFeatures]) -> VideoTracks:
         """The masklets, entries of the official predictions layout.
@@ -62,6 +74,11 @@ class DetectAndLink(nn.Module):
         super().__init__()
         self.sam3, self.least, self.chunk, self.linker = sam3, least, chunk, linker
 
+    @property
+    def about(self) -> str:
+        """See `Tracker`."""
+        return type(self).__name__
+
     def track(self, item: VideoItem, phrases: dict[str, PhraseFeatures]) -> VideoTracks:
         """See `Tracker`; one frame is in memory at a time."""
         sam3 = self.sam3
@@ -77,6 +94,29 @@ class DetectAndLink(nn.Module):
                 for linker, part in zip(linkers[name], found, strict=True):
                     linker.add(t, part)
         return {name: [linker.entries(len(item.frames)) for linker in own] for name, own in linkers.items()}
+
+
+class OwnTracker(nn.Module):
+    """SAM3's own tracker (see `Sam3Video`).
+
+    Args:
+        sam3: The segmenter.
+        chunk: Phrases that are tracked together.
+    """
+
+    def __init__(self, sam3: Sam3Video, chunk: int) -> None:
+        super().__init__()
+        self.sam3, self.chunk = sam3, chunk
+
+    @property
+    def about(self) -> str:
+        """See `Tracker`."""
+        return f"{type(self).__name__} {self.sam3.settings()}"
+
+    def track(self, item: VideoItem, phrases: dict[str, PhraseFeatures]) -> VideoTracks:
+        """See `Tracker`; one frame is in memory at a time."""
+        asked = {name: features.take(item.phrases) for name, features in phrases.items()}
+        return {name: list(found) for name, found in self.sam3.track(item.frames, asked, self.chunk).items()}
 
 
 class VideoEvalModule(LightningModule):
@@ -153,7 +193,7 @@ class VideoEvalModule(LightningModule):
         settings = [self.geometry_token, self.dtype_name, self.least, self.links]
         identity = hashlib.blake2b(json.dumps(settings).encode())
         tracker: Any = self._load()
-        digest(identity, tracker, type(tracker).__name__)
+        digest(identity, tracker, tracker.about)
         asked = list(dict.fromkeys(phrase for item in data.videos for phrase in item.phrases))
         self.phrases, self.text_parameters = hear(self.names, asked, tracker.sam3.check_width, device, identity)
         self.tracker = tracker.to(device)
@@ -170,6 +210,15 @@ class VideoEvalModule(LightningModule):
             rank_zero_info(f"{done:,} of {len(data.videos):,} videos were done before: {self.journal.folder}")
 
     def _load(self) -> Any:
+        own = self.tracker_name != "links" and has_tracker(self.sam3_path)
+        if self.tracker_name == "sam3" and not own:
+            raise ValueError(
+                f"model.tracker is sam3, and model.sam3 {self.sam3_path} has no weights of a tracker; "
+                "choose model.tracker links, or a Sam3VideoModel"
+            )
+        if own:
+            video = Sam3Video.from_pretrained(self.sam3_path, self.geometry_token, self.dtype_name)
+            return OwnTracker(video, self.chunk)
         sam3 = Sam3Image.from_pretrained(self.sam3_path, self.geometry_token, self.dtype_name)
         return DetectAndLink(sam3, self.least, self.chunk, lambda: Linker(**self.links))  # type: ignore[arg-type]
 
