@@ -1,7 +1,8 @@
 """`litetext segment`: your own images and clips, for phrases of your own."""
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -65,7 +66,7 @@ def run(argv: Sequence[str]) -> int:
     add("--chunk", type=int, default=16, metavar="N", help="Phrases at once; lower it if memory is short.")
     options = parser.parse_args(list(argv))
     if not options.images and not options.video:
-        raise ValueError("there is nothing to segment; name images, videos, folders or patterns")
+        raise ValueError("there is nothing to segment; name images, videos, folders or patterns, before --phrases")
     if options.fps is not None and not 0 < options.fps <= 1000:
         raise ValueError(f"--fps is {options.fps}; choose a number of frames a second, up to 1000")
     _segment(options)
@@ -73,8 +74,8 @@ def run(argv: Sequence[str]) -> int:
 
 
 def _segment(options: Any) -> None:
+    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-    from rich.console import Console  # isort: skip
     from transformers.utils.logging import disable_progress_bar
 
     from litetext.segmenter import Segmenter
@@ -100,6 +101,8 @@ def _segment(options: Any) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     results = _Results(segmenter, phrases, folder, options)
     done = 0
+    # Lines go above the bar; what goes into a file or a pipe goes there as ever.
+    shown = sys.stdout.isatty()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     console = Console(stderr=True)
     with Progress(
@@ -107,8 +110,11 @@ def _segment(options: Any) -> None:
         console=console,
         transient=True,
         disable=not console.is_terminal,
-        redirect_stdout=sys.stdout.isatty(),
+        redirect_stdout=shown,
     ) as progress:
+        above = partial(console.print, soft_wrap=True, markup=False, highlight=False)
+        if console.is_terminal and shown:
+            results.say = above
         task = progress.add_task("segmenting", total=len(inputs))
         for item in inputs:
             progress.update(task, description=item.path.name[:40])
@@ -117,7 +123,7 @@ def _segment(options: Any) -> None:
                 done += 1
             else:
                 lost.append(failure)
-                _tell(failure)
+                _tell(failure, above if console.is_terminal else None)
             progress.advance(task)
     if not done:
         raise ValueError(f"none of {len(lost)} inputs can be read; the first: {lost[0]}")
@@ -133,6 +139,7 @@ class _Results:
         self.segmenter, self.phrases, self.folder, self.fps = segmenter, phrases, folder, options.fps
         self.about = {key: options[key] for key in ("model", "text_encoder", "bank", "threshold")}
         self.categories = [{"id": n + 1, "name": phrase} for n, phrase in enumerate(phrases)]
+        self.say: Callable[[str], None] = print
         self.images: list[dict[str, Any]] = []
         self.annotations: list[dict[str, Any]] = []
 
@@ -164,7 +171,7 @@ class _Results:
             told.append(f"{found.phrase}: {' '.join(f'{score:.2f}' for score in scores) or 'nothing'}")
         picture = overlay(pixels.permute(1, 2, 0).numpy(), masks, range(len(masks)), labels)
         _save(picture, self.folder / f"{item.name}.png")
-        print(f"{item.path}  {'   '.join(told)}")
+        self.say(f"{item.path}  {'   '.join(told)}")
         return None
 
     def clip(self, item: Input) -> str | None:
@@ -192,7 +199,7 @@ class _Results:
         for phrase, entries in zip(self.phrases, found, strict=True):
             scores = sorted((entry["score"] for entry in entries), reverse=True)
             told.append(f"{phrase}: {' '.join(f'{score:.2f}' for score in scores) or 'nothing'}")
-        print(f"{item.path}  {len(clip):,} frames  {'   '.join(told)}")
+        self.say(f"{item.path}  {len(clip):,} frames  {'   '.join(told)}")
         return None
 
     def _painted(self, clip: Any, masklets: list[dict[str, Any]]) -> Iterator[Any]:
@@ -278,5 +285,5 @@ def _save(pixels: Any, path: Path) -> None:
         draft.unlink(missing_ok=True)
 
 
-def _tell(reason: str) -> None:
-    print(f"litetext: left out: {' '.join(reason.split())}", file=sys.stderr)
+def _tell(reason: str, say: Callable[[str], None] | None = None) -> None:
+    (say or partial(print, file=sys.stderr))(f"litetext: left out: {' '.join(reason.split())}")
