@@ -37,8 +37,8 @@ def run(argv: Sequence[str]) -> int:
         type=str,
         default=None,
         metavar="PATH",
-        help="The SAM3 that gives all but the text encoder: for transformers a folder in its layout (default: the "
-        "student's teacher), for efficientsam3 Meta's sam3.pt (default: only the text encoder is written).",
+        help="The SAM3 that gives all but the text encoder: for transformers a folder in its layout or Meta's sam3.pt "
+        "(default: the student's teacher), for efficientsam3 Meta's sam3.pt (default: the text encoder alone).",
     )
     parser.add_argument(
         "--context_length",

@@ -8,6 +8,7 @@ from safetensors.torch import load_file, save_file
 
 from litetext.checkpoints import layouts, reading
 from litetext.checkpoints.layouts import convert, from_native, read_text_state, resize_positions, to_native
+from litetext.checkpoints.writing import replace_text, to_layout, write_state
 
 GOLDEN = Path(__file__).parent / "data" / "golden"
 PAIRS = [("eff_S0", "efficientsam3", "hf_S0", "litetext"), ("eff_L", "efficientsam3", "hf_L", "litetext")]
@@ -210,3 +211,51 @@ def test_every_layout_has_a_signature_no_other_answers_to() -> None:
     for layout in layouts.LAYOUTS.values():
         answering = [o.name for o in layouts.LAYOUTS.values() if ("." + layout.signature).endswith("." + o.signature)]
         assert answering == [layout.name]
+
+
+STUDENT_LAYOUTS = ("efficientsam3", "litetext", "native")
+TRANSFORMER_LAYOUTS = (*STUDENT_LAYOUTS, "meta", "sam3")
+
+
+@pytest.mark.parametrize(("file", "names"), [("eff_S0", STUDENT_LAYOUTS), ("eff_L", STUDENT_LAYOUTS)])
+def test_every_layout_to_every_other_and_back_by_file(tmp_path: Path, file: str, names: tuple[str, ...]) -> None:
+    native = to_native(load_file(GOLDEN / f"{file}.safetensors"), "efficientsam3")
+    walk(tmp_path, native, names)
+
+
+def test_every_layout_of_transformer_towers_and_back_by_file(tmp_path: Path) -> None:
+    walk(tmp_path, to_native(load_file(GOLDEN / "eff_S1.safetensors"), "efficientsam3"), TRANSFORMER_LAYOUTS)
+    walk(tmp_path, to_native(load_file(GOLDEN / "meta_teacher.safetensors"), "meta"), ("meta", "sam3", "native"))
+
+
+def walk(folder: Path, native: dict[str, torch.Tensor], names: tuple[str, ...]) -> None:
+    """Writes and reads each layout, then each from each."""
+    for n, first in enumerate(names):
+        for second in names:
+            suffix = (".pt", ".safetensors")[n % 2]
+            write_state(to_layout(native, first, "some.prefix."), folder / f"first{suffix}")
+            once = read_text_state(folder / f"first{suffix}")
+            assert (once.layout, once.prefix) == (first, "some.prefix.")
+            write_state(to_layout(once.state, second), folder / "second.safetensors")
+            same(read_text_state(folder / "second.safetensors").state, native)
+
+
+def test_towers_without_projector_by_file(tmp_path: Path) -> None:
+    native = to_native(load_file(GOLDEN / "eff_S1.safetensors"), "efficientsam3")
+    rest = {key: value for key, value in native.items() if not key.startswith("projector.")}
+    for layout in ("apple", "open_clip"):
+        write_state(to_layout(native, layout), tmp_path / "tower.pt")
+        found = read_text_state(tmp_path / "tower.pt")
+        assert found.layout == layout
+        same(found.state, rest)
+    with pytest.raises(ValueError, match=r"must end in \.safetensors or \.pt"):
+        write_state(native, tmp_path / "weights.bin")
+
+
+def test_a_whole_model_gets_another_text_encoder() -> None:
+    whole = {"a.text.x": torch.ones(1), "b": torch.ones(2)}
+    assert replace_text(whole, {"a.text.y": torch.zeros(1)}, ("a.text.",), "f").keys() == {"a.text.y", "b"}
+    with pytest.raises(ValueError, match="nothing but a text encoder"):
+        replace_text({"a.text.x": torch.ones(1)}, {}, ("a.text.",), "f")
+    with pytest.raises(ValueError, match="the name b is taken"):
+        replace_text(whole, {"b": torch.zeros(1)}, ("a.text.",), "f")

@@ -60,6 +60,23 @@ def test_a_student_of_ours(tmp_path: Path) -> None:
         assert torch.equal(again.state_dict()[name], value)
 
 
+def test_weights_of_another_student_are_named(tmp_path: Path) -> None:
+    student = MobileClipText("nano", layers=1, vocab_size=50)
+    state = {f"student.{k}": v for k, v in student.state_dict().items()}
+    path = tmp_path / "best.ckpt"
+    torch.save({"state_dict": state, "litetext": {"student": {**student.config, "layers": 2}}}, path)
+    with pytest.raises(ValueError, match=r"another text encoder.*missing \(blocks\.1\.") as caught:
+        load_text_encoder(path)
+    assert "\n" not in str(caught.value)
+    state["student.projector.bias"] = torch.zeros(3)
+    torch.save({"state_dict": state, "litetext": {"student": student.config}}, path)
+    with pytest.raises(ValueError, match=r"1 misshapen \(projector\.bias \(3,\) instead of \(64,\)\)"):
+        load_text_encoder(path)
+    torch.save({"state_dict": state, "litetext": {"student": {"size": 3}}}, path)
+    with pytest.raises(ValueError, match="describes a student that this version cannot build"):
+        load_text_encoder(path)
+
+
 def test_what_is_no_text_encoder_for_a_sam3(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="text encoder 'no/such/path': no such file"):
         load_text_encoder("no/such/path")

@@ -47,8 +47,21 @@ def to_native(state: Mapping[str, Tensor], layout: str, source: str = "state dic
         ValueError: a key has no home in the layout, or a tensor the wrong number of axes.
     """
     rules = LAYOUTS[layout].rules
-    if rules is None:
-        return dict(state)
+    return dict(state) if rules is None else joined(state, rules, f"the {layout} layout of a text encoder", source)
+
+
+def joined(state: Mapping[str, Tensor], rules: tuple[Rule, ...], layout: str, source: str) -> dict[str, Tensor]:
+    """Renames tensors from the foreign side of a table to the native one; q, k and v become one tensor.
+
+    Args:
+        state: Tensors by their foreign names.
+        rules: The table.
+        layout: What the foreign side is, for messages.
+        source: The file, for messages.
+
+    Raises:
+        ValueError: a key has no home in the table, or a tensor the wrong number of axes.
+    """
     table, native, parts, strange = _Table(rules, native=False), {}, {}, []
     for key, tensor in state.items():
         if key.rsplit(".", 1)[-1] in _CONSTANTS:
@@ -68,7 +81,7 @@ def to_native(state: Mapping[str, Tensor], layout: str, source: str = "state dic
         else:
             native[name] = torch.cat([three["q"], three["k"], three["v"]])
     if strange:
-        raise ValueError(f"{source}: {_listed('unexpected', strange)} in the {layout} layout of a text encoder.")
+        raise ValueError(f"{source}: {_listed('unexpected', strange)} in {layout}.")
     return native
 
 
@@ -81,10 +94,18 @@ def from_native(state: Mapping[str, Tensor], layout: str) -> dict[str, Tensor]:
     target = LAYOUTS[layout]
     if target.rules is None:
         return dict(state)
-    table, foreign, homeless = _Table(target.rules, native=True), {}, []
+    kept = {key: tensor for key, tensor in state.items() if not key.startswith(target.fresh or ("\0",))}
+    return split(kept, target.rules, f"the {layout} layout")
+
+
+def split(state: Mapping[str, Tensor], rules: tuple[Rule, ...], layout: str) -> dict[str, Tensor]:
+    """Renames tensors from the native side of a table to the foreign one, the inverse of `joined`.
+
+    Raises:
+        ValueError: the table has no place for a tensor, or it is misshapen.
+    """
+    table, foreign, homeless = _Table(rules, native=True), {}, []
     for key, tensor in state.items():
-        if key.startswith(target.fresh or ("\0",)):
-            continue
         if (found := table.match(key)) is None:
             homeless.append(key)
             continue
@@ -95,7 +116,7 @@ def from_native(state: Mapping[str, Tensor], layout: str) -> dict[str, Tensor]:
         else:
             foreign[rule.foreign.format(**names)] = _reshaped(tensor, rule, key, "state dict", native=False)
     if homeless:
-        raise ValueError(f"the {layout} layout has no place for {_listed('keys', homeless)}.")
+        raise ValueError(f"{layout} has no place for {_listed('keys', homeless)}.")
     return foreign
 
 

@@ -45,7 +45,8 @@ class Rule(NamedTuple):
     reshape: Reshape | None = None
 
 
-def _rename(pairs: Mapping[str, str], ours: str, theirs: str) -> tuple[Rule, ...]:
+def rename(pairs: Mapping[str, str], ours: str, theirs: str) -> tuple[Rule, ...]:
+    """Rules for all parameters of modules, by their names after a common beginning on each side."""
     return tuple(Rule(f"{ours}{a}.{{p}}", f"{theirs}{b}.{{p}}") for a, b in pairs.items())
 
 
@@ -55,10 +56,10 @@ def _clip(root: str) -> tuple[Rule, ...]:
     return (
         Rule("embedding.token.weight", f"{root}token_embedding.weight"),
         Rule("embedding.position", f"{root}positional_embedding"),
-        *_rename(block, "blocks.{n}.", f"{root}transformer.resblocks.{{n}}."),
-        *_rename({"fc1": "c_fc", "fc2": "c_proj"}, "blocks.{n}.mlp.", f"{root}transformer.resblocks.{{n}}.mlp."),
+        *rename(block, "blocks.{n}.", f"{root}transformer.resblocks.{{n}}."),
+        *rename({"fc1": "c_fc", "fc2": "c_proj"}, "blocks.{n}.mlp.", f"{root}transformer.resblocks.{{n}}.mlp."),
         Rule("blocks.{n}.attention.qkv.{p}", f"{root}transformer.resblocks.{{n}}.attn.in_proj_{{p}}"),
-        *_rename({"final_norm": "ln_final"}, "", root),
+        *rename({"final_norm": "ln_final"}, "", root),
         Rule("eot_projection", f"{root}text_projection"),
     )
 
@@ -85,7 +86,7 @@ def _mobileclip(root: str) -> tuple[Rule, ...]:
     return (
         Rule("embedding.token.weight", f"{root}embedding_layer.weight"),
         Rule("embedding.position", f"{root}positional_embedding.pos_embed.pos_embed", POSITIONS),
-        *_rename(transformer | repmixer, "blocks.{n}.", block),
+        *rename(transformer | repmixer, "blocks.{n}.", block),
         *(
             Rule(
                 f"blocks.{{n}}.conv_mlp.{fc}.{p}",
@@ -97,7 +98,7 @@ def _mobileclip(root: str) -> tuple[Rule, ...]:
         ),
         Rule("blocks.{n}.scale", f"{block}layer_scale", SCALE),
         Rule("blocks.{n}.mixer.scale", f"{block}token_mixer.layer_scale", SCALE),
-        *_rename({"final_norm": "final_layer_norm"}, "", root),
+        *rename({"final_norm": "final_layer_norm"}, "", root),
         Rule("eot_projection", f"{root}projection_layer"),
     )
 
@@ -105,7 +106,7 @@ def _mobileclip(root: str) -> tuple[Rule, ...]:
 def _transformers_block(layers: str) -> tuple[Rule, ...]:
     block = {"norm1": "layer_norm1", "norm2": "layer_norm2", "attention.out": "self_attn.out_proj"}
     return (
-        *_rename(block | {"mlp.fc1": "mlp.fc1", "mlp.fc2": "mlp.fc2"}, "blocks.{n}.", f"{layers}{{n}}."),
+        *rename(block | {"mlp.fc1": "mlp.fc1", "mlp.fc2": "mlp.fc2"}, "blocks.{n}.", f"{layers}{{n}}."),
         Rule("blocks.{n}.attention.qkv.{p}", f"{layers}{{n}}.self_attn.{{qkv}}_proj.{{p}}"),
     )
 
@@ -116,9 +117,9 @@ def _sam3() -> tuple[Rule, ...]:
         Rule("embedding.token.weight", f"{root}embeddings.token_embedding.weight"),
         Rule("embedding.position", f"{root}embeddings.position_embedding.weight"),
         *_transformers_block(f"{root}encoder.layers."),
-        *_rename({"final_norm": "final_layer_norm"}, "", root),
+        *rename({"final_norm": "final_layer_norm"}, "", root),
         Rule("eot_projection", "text_encoder.text_projection.weight", TRANSPOSE),
-        *_rename({"projector": "text_projection"}, "", ""),
+        *rename({"projector": "text_projection"}, "", ""),
     )
 
 
@@ -137,7 +138,7 @@ def _litetext() -> tuple[Rule, ...]:
         Rule("embedding.token.weight", f"{root}embeddings.token_embedding.weight"),
         Rule("embedding.position", f"{root}embeddings.position_embedding.position_embedding", POSITIONS),
         *_transformers_block(f"{root}layers."),
-        *_rename(repmixer, "blocks.{n}.", block),
+        *rename(repmixer, "blocks.{n}.", block),
         *(
             Rule(f"blocks.{{n}}.conv_mlp.{fc}.{p}", f"{mlp}{fc}.{p}", POINTWISE if p == "weight" else None)
             for fc in ("fc1", "fc2")
@@ -145,10 +146,10 @@ def _litetext() -> tuple[Rule, ...]:
         ),
         Rule("blocks.{n}.scale", f"{block}layer_scale", SCALE),
         Rule("blocks.{n}.mixer.scale", f"{block}token_mixer.layer_scale", SCALE),
-        *_rename({"final_norm": "final_layer_norm"}, "", root),
+        *rename({"final_norm": "final_layer_norm"}, "", root),
         # Apple multiplies by this matrix from the right, a Linear by its transpose.
         Rule("eot_projection", f"{root}projection.weight", TRANSPOSE),
-        *_rename({"projector": "text_projection"}, "", ""),
+        *rename({"projector": "text_projection"}, "", ""),
     )
 
 
@@ -171,8 +172,8 @@ class Layout:
     fresh: tuple[str, ...] = ()
 
 
-_RESIZER = _rename({"projector": "resizer"}, "", "")
-_PROJECTOR = _rename({"projector": "projector"}, "", "")
+_RESIZER = rename({"projector": "resizer"}, "", "")
+_PROJECTOR = rename({"projector": "projector"}, "", "")
 _OURS = ("embedding.", "blocks.", "final_norm.", "eot_projection", "projector.")
 LAYOUTS = {
     layout.name: layout

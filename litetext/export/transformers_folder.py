@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from litetext.checkpoints.reading import open_state
+from litetext.checkpoints.whole import read_without_text
 from litetext.checkpoints.writing import replace_text, to_layout, write_state
 from litetext.export.subject import Subject
 from litetext.models.hub import TEXT_FILES, find_model
@@ -34,7 +35,7 @@ _BATCH = 64
 
 
 def find_sam3(sam3: str) -> Path:
-    """The folder of a whole SAM3 in transformers' layout.
+    """The folder of a whole SAM3 in transformers' layout, or Meta's `sam3.pt`.
 
     Raises:
         FileNotFoundError: If there is no such model.
@@ -42,8 +43,8 @@ def find_sam3(sam3: str) -> Path:
     """
     files = (*TEXT_FILES, *_PROCESSOR_FILES)
     folder = find_model(shipped(sam3), "SAM3", files, "a local folder")
-    if not (folder / "config.json").is_file():
-        raise ValueError(f"--sam3 {sam3} is no SAM3 in transformers' layout: a folder with config.json is wanted")
+    if folder.is_dir() and not (folder / "config.json").is_file():
+        raise ValueError(f"--sam3 {sam3} is no SAM3: a transformers folder with config.json or sam3.pt is wanted")
     return folder
 
 
@@ -65,11 +66,8 @@ def write_transformers(subject: Subject, sam3: Path, folder: Path) -> None:
     config = _config(student, sam3)
     if (width := config.detr_encoder_config.hidden_size) != student.width:
         raise ValueError(f"{subject.source} gives {student.width} values a token, and the SAM3 {sam3} reads {width}")
-    file = open_state(sam3)
     text = to_layout(_stock_state(subject), "litetext")
-    rest = [k for k in file.keys if not k.startswith(("tracker_model.", "tracker_neck."))]
-    whole = {key.removeprefix("detector_model."): t.float() for key, t in file.fetch(_others(rest)).items()}
-    whole = replace_text(whole, text, ("text_encoder.", "text_projection."), str(sam3))
+    whole = replace_text(read_without_text(open_state(sam3)), text, ("text_encoder.", "text_projection."), str(sam3))
     require_model(config, whole, str(sam3))
     write_state(whole, folder / "model.safetensors")
     config.save_pretrained(folder)
@@ -96,10 +94,6 @@ def _check(student: MobileClipText, source: str) -> None:
         )
 
 
-def _others(keys: Sequence[str]) -> list[str]:
-    return [k for k in keys if not k.removeprefix("detector_model.").startswith(("text_encoder.", "text_projection."))]
-
-
 def _stock_state(subject: Subject) -> dict[str, Tensor]:
     """The weights with the position table and token rows that the exported folder needs."""
     state, student = subject.dense_state(), subject.student
@@ -114,10 +108,10 @@ def _stock_state(subject: Subject) -> dict[str, Tensor]:
 
 
 def _config(student: MobileClipText, sam3: Path) -> Any:
-    from transformers import AutoConfig, Sam3LiteTextConfig
+    from transformers import AutoConfig, Sam3Config, Sam3LiteTextConfig
 
-    try:
-        found: Any = AutoConfig.from_pretrained(sam3, local_files_only=True)
+    try:  # Meta's file has no config: the sizes of the published SAM3, which the weights are checked against
+        found: Any = Sam3Config() if sam3.is_file() else AutoConfig.from_pretrained(sam3, local_files_only=True)
     except (OSError, ValueError, KeyError) as error:
         raise ValueError(f"{sam3}/config.json: {str(error).splitlines()[0]}") from error
     found = getattr(found, "detector_config", None) or found
@@ -175,7 +169,7 @@ def _write_processor(student: MobileClipText, sam3: Path, config: Any, folder: P
 
     size = config.vision_config.backbone_config.image_size
     images = Sam3ImageProcessor(size={"height": size, "width": size})
-    if any((sam3 / file).is_file() for file in _PROCESSOR_FILES):
+    if sam3.is_dir() and any((sam3 / file).is_file() for file in _PROCESSOR_FILES):
         images = Sam3ImageProcessor.from_pretrained(sam3, local_files_only=True)
     vocabulary, merges = byte_pairs()
     names = {_START: vocabulary.pop("<start_of_text>"), _END: vocabulary.pop("<end_of_text>")}

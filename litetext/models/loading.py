@@ -4,6 +4,7 @@ from pathlib import Path
 
 import torch
 
+from litetext.checkpoints.layouts import TextState, require_match
 from litetext.models.mobileclip import MobileClipText
 
 
@@ -18,7 +19,7 @@ def load_student(path: str) -> MobileClipText:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is no checkpoint of a litetext student.
+        ValueError: If it is no checkpoint of a litetext student, or its weights are of another one.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"student checkpoint {path}: no such file; fit writes checkpoints/RUN/best.ckpt")
@@ -26,8 +27,12 @@ def load_student(path: str) -> MobileClipText:
     config = stored.get("litetext", {}).get("student")
     if config is None:
         raise ValueError(f"{path} holds no litetext student; give a .ckpt that `litetext fit` wrote with DistillModule")
-    student = MobileClipText(**config)
+    try:
+        student = MobileClipText(**config)
+    except TypeError as error:
+        raise ValueError(f"{path} describes a student that this version cannot build ({error})") from error
     weights = {k.removeprefix("student."): v for k, v in stored["state_dict"].items() if k.startswith("student.")}
+    require_match(student.state_dict(), weights, TextState(weights, "native", "student.", path))
     student.load_state_dict(weights)
     return student.eval()
 
