@@ -22,7 +22,7 @@ def test_configs_are_found_from_any_folder(name: str, tmp_path: Path, monkeypatc
     monkeypatch.chdir(tmp_path)
     for asked in (name, f"configs/{name}"):
         content = yaml.safe_load(config_path(asked).read_text())
-        assert "fit" in content or content["model"]["class_path"].startswith("litetext.")
+        assert {"fit", "prompts"} & content.keys() or content["model"]["class_path"].startswith("litetext.")
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_text("mine: 1")  # a file of the user's comes first
     assert config_path(name).read_text() == "mine: 1"
