@@ -1,5 +1,6 @@
 """Reading checkpoints and mapping names between public layouts."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -259,3 +260,19 @@ def test_a_whole_model_gets_another_text_encoder() -> None:
         replace_text({"a.text.x": torch.ones(1)}, {}, ("a.text.",), "f")
     with pytest.raises(ValueError, match="the name b is taken"):
         replace_text(whole, {"b": torch.zeros(1)}, ("a.text.",), "f")
+
+
+@pytest.mark.skipif(not os.access("/proc/self/clear_refs", os.W_OK), reason="needs Linux's /proc")
+@pytest.mark.parametrize("name", ["sam3.pt", "sam3.safetensors"])
+def test_a_file_does_not_count_twice_while_it_is_copied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    write_state({f"text.{n}": torch.zeros(2**20) for n in range(12)}, tmp_path / name)
+    monkeypatch.setattr(reading, "_AT_ONCE", 2**22)
+    file = reading.open_state(tmp_path / name)
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    before = resident()
+    taken = file.under(["text."])
+    status = Path("/proc/self/status").read_text().splitlines()
+    peak = next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) * 1024
+    assert peak - before < 1.5 * sum(tensor.nbytes for tensor in taken.values())

@@ -21,6 +21,8 @@ INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
 TORCH_SUFFIXES = (".pt", ".pth", ".ckpt", ".bin")
 WRAPPERS = ("model", "state_dict")
 """Where programs put the state dict: Meta and efficientsam3 under `model`, Lightning under `state_dict`."""
+_AT_ONCE = 64 * 2**20
+"""Bytes that are copied from one mapping of a file: what was read of it counts as memory until it is closed."""
 
 
 @dataclass(frozen=True)
@@ -64,12 +66,15 @@ def open_state(path: str | os.PathLike[str]) -> StateFile:
 
 def _open_safetensors(path: Path) -> StateFile:
     def fetch(keys: Sequence[str]) -> dict[str, Tensor]:
+        held: dict[str, Tensor] = {}
+        left = list(keys)
         try:
-            with safe_open(path, framework="pt") as file:
-                # The library hands out views of the mapped file: copy, so that the file may go away.
-                return {key: file.get_tensor(key).clone() for key in keys}
+            while left:
+                with safe_open(path, framework="pt") as file:
+                    _copy(left, file.get_tensor, held)
         except SafetensorError as error:
             raise _unreadable(path, "safetensors", error) from error
+        return held
 
     try:
         with safe_open(path, framework="pt") as file:
@@ -103,7 +108,35 @@ def _open_folder(folder: Path) -> StateFile:
     return StateFile(folder, tuple(shards), fetch)
 
 
+def _copy(left: list[str], read: Callable[[str], Tensor], into: dict[str, Tensor]) -> None:
+    """Copies tensors, the first of `left`, out of a mapped file; stops after `_AT_ONCE` bytes."""
+    taken = 0
+    while left and taken < _AT_ONCE:
+        key = left.pop(0)
+        into[key] = read(key).clone()  # the libraries hand out views of the file, which may go away
+        taken += into[key].nbytes
+
+
 def _open_torch(path: Path) -> StateFile:
+    tensors = _load_torch(path)
+    if not tensors:
+        raise ValueError(f"{path}: holds no state dict, neither at its top nor under {' or '.join(WRAPPERS)}.")
+    # A file that cannot be mapped is in memory by now, and stays there.
+    mapped, in_memory = zipfile.is_zipfile(path), tensors
+
+    def fetch(keys: Sequence[str]) -> dict[str, Tensor]:
+        held: dict[str, Tensor] = {}
+        left = list(keys)
+        while left:
+            _copy(left, (_load_torch(path) if mapped else in_memory).__getitem__, held)
+        return held
+
+    if mapped:
+        in_memory = {}
+    return StateFile(path, tuple(tensors), fetch)
+
+
+def _load_torch(path: Path) -> dict[str, Tensor]:
     try:
         # Only the zip format (torch 1.6 and later) can be mapped.
         held = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path) or None)
@@ -117,10 +150,7 @@ def _open_torch(path: Path) -> StateFile:
         IndexError,
     ) as error:
         raise _unreadable(path, "torch checkpoint of plain tensors", error) from error
-    tensors = _state_dict(held)
-    if not tensors:
-        raise ValueError(f"{path}: holds no state dict, neither at its top nor under {' or '.join(WRAPPERS)}.")
-    return StateFile(path, tuple(tensors), lambda keys: {key: tensors[key].clone() for key in keys})
+    return _state_dict(held)
 
 
 def _state_dict(held: Any) -> dict[str, Tensor]:
