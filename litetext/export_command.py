@@ -6,6 +6,8 @@ TARGETS = {
     "transformers": "a folder of Sam3LiteTextModel with its processor",
     "efficientsam3": "a .pt in efficientsam3's names",
     "text": "litetext's own small folder",
+    "onnx": "a file for ONNX Runtime and others, see --dtype and --batch",
+    "torch": "an ExportedProgram of PyTorch, see --batch",
 }
 """The names of `litetext.export.targets.TARGETS`, here for --help without their imports."""
 
@@ -60,7 +62,26 @@ def run(argv: Sequence[str]) -> int:
         metavar="PATH",
         help="Real prompts to compare on: any corpus that the data sources of fit take; shapes:N needs no file.",
     )
-    parser.add_argument("--tolerance", type=NonNegativeFloat, default=1e-4, help="Largest absolute error of a feature.")
+    parser.add_argument(
+        "--tolerance",
+        type=NonNegativeFloat,
+        default=None,
+        help="Largest absolute error of a feature; 1e-4 by default, and in fp16 and int8 a pooled cosine of 0.9999 and "
+        "0.99 instead.",
+    )
+    parser.add_argument(
+        "--dtype",
+        choices=["fp32", "fp16", "int8"],
+        default="fp32",
+        help="What an ONNX file stores weights in; int8: the matrices of linear layers only.",
+    )
+    parser.add_argument(
+        "--batch",
+        type=PositiveInt,
+        default=None,
+        metavar="N",
+        help="Prompts at once of onnx and torch; any number by default.",
+    )
     options = parser.parse_args(list(argv))
 
     from litetext.data.prompts import read_prompts  # slow to import, and --help needs none of it
@@ -75,6 +96,8 @@ def run(argv: Sequence[str]) -> int:
         options.context_length,
         options.positions,
         options.tolerance,
+        options.dtype,
+        options.batch,
     )
     for what, parity in made.parities.items():
         print(parity.line(what))

@@ -1,18 +1,22 @@
 """Students as ONNX and ExportedProgram: the same features as the student's, in every type and shape."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jaxtyping
 import pytest
 import torch
+from conftest import Answer
 from torch import Tensor
 
 from litetext.data.shapes import phrases
+from litetext.export import targets
 from litetext.export.graph import Run, features_of
 from litetext.export.onnx_target import export_onnx, open_onnx
 from litetext.export.parity import Parity, parity_of
+from litetext.export.subject import Subject
 from litetext.export.torch_target import export_torch, open_torch
 from litetext.models.mobileclip import MobileClipText
 from litetext.models.phrases import encode_phrases
@@ -110,3 +114,30 @@ def test_refusals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="pip install onnx onnxscript onnxruntime"):
         export_onnx(made, tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_the_command_writes_a_card_and_refuses_what_differs(
+    folder: Path, litetext: Callable[..., Answer], refused: Callable[..., str]
+) -> None:
+    save = {"litetext": {"student": student("masked").config}}
+    state = {f"student.{key}": value for key, value in student("masked").state_dict().items()}
+    torch.save({**save, "state_dict": state}, "student.ckpt")
+    order = ("export", "student.ckpt", "--prompts", "shapes:9", "--output", "out", "--to")
+    line = refused(*order, "torch", "--tolerance", "1e-12")
+    assert "the tolerance is 1e-12" in line
+    line = refused(*order, "torch", "--dtype", "fp16")
+    assert "--dtype is for onnx" in line
+    assert not Path("out").exists()
+    answer = litetext(*order, "torch", "--batch", "2")
+    assert answer.code == 0, answer
+    assert "on 9 prompts the largest difference is" in answer.out
+    card = Path("out/README.md").read_text()
+    assert '["white dog"] * 2' in card
+    assert 'torch.export.load("out/model.pt2")' in card
+
+
+def test_a_type_that_loses_too_much_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(targets._LEAST, "int8", 0.9999999)
+    order = targets.Order(Subject(student("masked"), "student", {}, ""), PROMPTS, float("inf"), None, "int8", 1)
+    with pytest.raises(ValueError, match=r"pooled cosine must be at least 0\.9999999"):
+        targets._onnx(order, tmp_path)

@@ -53,7 +53,7 @@ def parity_of(ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> Parity:
     return Parity(len(ours), gap, float(F.cosine_similarity(a, b, dim=1).min()), float(pooled.min()))
 
 
-def require_parity(what: str, found: Parity, tolerance: float, hint: str = "") -> None:
+def require_parity(what: str, found: Parity, tolerance: float, hint: str = "", least: float = -1.0) -> None:
     """Refuses an export that computes something else.
 
     Args:
@@ -61,10 +61,13 @@ def require_parity(what: str, found: Parity, tolerance: float, hint: str = "") -
         found: From `parity_of`.
         tolerance: Largest error that may be.
         hint: What the user can do; ends the line.
+        least: Smallest pooled cosine that may be.
 
     Raises:
-        ValueError: With the error, if it is larger.
+        ValueError: With the error, if it is larger, or the pooled cosine smaller.
     """
+    if not found.pooled >= least:
+        raise ValueError(f"nothing was written: {found.line(what)}; the pooled cosine must be at least {least}")
     if not found.largest <= tolerance:
         raise ValueError(
             f"nothing was written, since the export is not equal to the student: {found.line(what)}; the tolerance is "

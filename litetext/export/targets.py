@@ -10,8 +10,11 @@ from litetext.checkpoints.reading import open_state
 from litetext.checkpoints.writing import MODEL_PREFIX, replace_text, to_layout, write_state
 from litetext.export.card import write_card
 from litetext.export.draft import draft
+from litetext.export.graph import features_of
+from litetext.export.onnx_target import OnnxType, export_onnx, open_onnx
 from litetext.export.parity import Parity, parity_of, require_parity
 from litetext.export.subject import Positions, Subject, read_subject
+from litetext.export.torch_target import export_torch, open_torch
 from litetext.models.mobileclip import MobileClipText
 from litetext.models.phrases import TextEncoder, encode_phrases
 from litetext.models.text_encoders import load_text_encoder
@@ -28,12 +31,16 @@ class Order:
         prompts: Real prompts for the gate, distinct.
         tolerance: Largest error that the gate lets through.
         sam3: The whole SAM3 to put the student into, if one was named.
+        dtype: What an ONNX file stores weights in.
+        batch: Prompts at once of ONNX and ExportedProgram; None for any number.
     """
 
     subject: Subject
     prompts: Sequence[str]
     tolerance: float
     sam3: str | None
+    dtype: OnnxType = "fp32"
+    batch: int | None = None
 
 
 @dataclass(frozen=True)
@@ -186,10 +193,66 @@ def _stock_notes(student: MobileClipText, left_out: int) -> tuple[str, ...]:
     )
 
 
+_GRAPH = """
+Inputs `ids` {shape} and `lengths` ({prompts},), int64; outputs `features` and `mask` of the valid tokens.
+
+```python
+{load}
+from litetext.tokenizer import Tokenizer
+
+ids, lengths = Tokenizer({context})(["white dog"]{count}{full})
+features, mask = {call}
+```
+"""
+
+
+def _graph_opens(order: Order, load: str, call: str) -> str:
+    student, prompts = order.subject.student, str(order.batch or "B")
+    full = student.padding == "reference"
+    return _GRAPH.format(
+        shape=f"({prompts}, {student.context_length if full else f'2 to {student.context_length}'})",
+        prompts=prompts,
+        load=load.replace("FOLDER", "{folder}"),
+        context=student.context_length,
+        count=f" * {order.batch}" if order.batch and order.batch > 1 else "",
+        full=f", {student.context_length}" if full else "",
+        call=call,
+    )
+
+
+def _onnx(order: Order, folder: Path) -> Outcome:
+    student = order.subject.student
+    run = open_onnx(export_onnx(student, folder, order.dtype, order.batch))
+    what = f"ONNX Runtime, {order.dtype}"
+    theirs = features_of(run, student, order.prompts, order.batch)
+    found = parity_of(our_features(student, order.prompts), theirs)
+    require_parity(what, found, order.tolerance, least=_LEAST[order.dtype])
+    load = 'import onnxruntime\n\nsession = onnxruntime.InferenceSession("FOLDER/model.onnx")'
+    call = 'session.run(None, {"ids": ids.numpy(), "lengths": lengths.numpy()})'
+    return Outcome({what: found}, _graph_opens(order, load, call))
+
+
+_LEAST = {"fp32": 0.99999, "fp16": 0.9999, "int8": 0.99}
+"""Pooled cosine that a type must reach, the smallest of all prompts."""
+
+
+def _torch(order: Order, folder: Path) -> Outcome:
+    student = order.subject.student
+    run = open_torch(export_torch(student, folder, order.batch))
+    what = "torch.export.load, float32"
+    theirs = features_of(run, student, order.prompts, order.batch)
+    found = parity_of(our_features(student, order.prompts), theirs)
+    require_parity(what, found, order.tolerance)
+    load = 'import torch\n\nprogram = torch.export.load("FOLDER/model.pt2").module()'
+    return Outcome({what: found}, _graph_opens(order, load, "program(ids, lengths)"))
+
+
 TARGETS: dict[str, Callable[[Order, Path], Outcome]] = {
     "transformers": _transformers,
     "efficientsam3": _efficientsam3,
     "text": _text,
+    "onnx": _onnx,
+    "torch": _torch,
 }
 
 
@@ -201,7 +264,9 @@ def export(
     sam3: str | None = None,
     context_length: int | None = None,
     positions: Positions = "keep",
-    tolerance: float = 1e-4,
+    tolerance: float | None = None,
+    dtype: OnnxType = "fp32",
+    batch: int | None = None,
 ) -> Outcome:
     """Writes a student in another program's layout, compares it with ours, and adds a model card.
 
@@ -213,7 +278,10 @@ def export(
         sam3: The whole SAM3 that gives the rest of the model, for the targets that hold one.
         context_length: See `read_subject`.
         positions: See `read_subject`.
-        tolerance: Largest absolute error of a feature.
+        tolerance: Largest absolute error of a feature; None for 1e-4, and for no such bound in `fp16` and `int8`,
+            whose pooled cosines have to reach 0.9999 and 0.99.
+        dtype: What an ONNX file stores weights in.
+        batch: Prompts at once of ONNX and ExportedProgram; None for any number.
 
     Returns:
         What was made.
@@ -225,8 +293,12 @@ def export(
     """
     if target not in TARGETS:
         raise ValueError(f"--to {target} is unknown; choose from {', '.join(TARGETS)}")
+    if (dtype != "fp32" and target != "onnx") or (batch is not None and target not in ("onnx", "torch")):
+        raise ValueError(f"--to {target} is in fp32 and of any batch; --dtype is for onnx, --batch for onnx and torch")
+    if tolerance is None:
+        tolerance = 1e-4 if dtype == "fp32" else float("inf")
     subject = read_subject(checkpoint, context_length, positions)
-    order = Order(subject, list(dict.fromkeys(prompts)), tolerance, sam3)
+    order = Order(subject, list(dict.fromkeys(prompts)), tolerance, sam3, dtype, batch)
     with draft(output) as folder:
         made = TARGETS[target](order, folder)
         name = Path(output).name
