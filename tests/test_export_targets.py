@@ -229,3 +229,18 @@ def test_the_command(tmp_path: Path, litetext: Any, refused: Any) -> None:
         "export", STUDENT, "--to", "transformers", "--sam3", "nowhere", "--output", str(tmp_path / "x")
     )
     assert not (tmp_path / "x").exists()
+
+
+def test_the_card_of_a_student_that_sees_padding_opens_as_it_says(tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    export(checkpoint(tmp_path / "s0.ckpt", repmixer=True, padding="reference"), "transformers", str(folder), PROMPTS)
+    code = (folder / "README.md").read_text().split("```python\n")[1].split("```")[0]
+    image = torch.zeros(3, 60, 80, dtype=torch.uint8)
+    names: dict[str, Any] = {"image": image}
+    exec(code.replace('"out"', repr(str(folder))), names)
+    student = load_text_encoder(folder)
+    ids, lengths = Tokenizer(16)(["white dog"])
+    assert names["inputs"]["input_ids"].shape == (1, 16)
+    expected = student(ids, lengths)[0, : int(lengths[0])]
+    torch.testing.assert_close(names["text"].pooler_output[0, : int(lengths[0])], expected, rtol=0, atol=1e-5)
+    assert names["outputs"].pred_masks.shape[0] == 1

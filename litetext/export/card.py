@@ -38,7 +38,7 @@ def write_card(name: str, subject: Subject, opens: str, parities: Mapping[str, P
         "",
         f"- {len(student.blocks)} {kind} of width {size['embed_width']} and {size['heads']} heads; "
         f"{student.width} values a token",
-        f"- context of {student.context_length} tokens; positions: {subject.positions or 'the student’s own'}",
+        f"- context of {student.context_length} tokens; positions: {subject.positions or 'kept as trained'}",
         f"- padding: {student.padding}",
         "",
         "## Its numbers",
