@@ -234,6 +234,37 @@ def test_on_the_frame_of_a_removal_masks_stay_with_their_objects(
     assert {t for _, t in others} <= {t for t in range(1, FRAMES) if removed[t] - removed[t - 1]}
 
 
+def test_the_first_object_goes_and_the_others_keep_their_masks(
+    plain: Sam3Video, phrases: TextBatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model: Any = plain.model
+    judge, build = model._process_hotstart, model.build_outputs
+    known: list[int] = []
+    seen: list[tuple[list[int], Tensor, dict[int, Tensor]]] = []
+
+    def take_back(**options: Any) -> Any:
+        gone, about = judge(**options)
+        known[:] = options["inference_session"].obj_ids
+        if options["frame_idx"] == 2:
+            gone.add(known[0])
+            about["removed_obj_ids"].add(known[0])
+        return gone, about
+
+    def built(**options: Any) -> Any:
+        masks = build(**options)
+        seen.append((list(known), options["tracker_low_res_masks_global"].clone(), masks))
+        return masks
+
+    monkeypatch.setattr(model, "_process_hotstart", take_back, raising=False)
+    monkeypatch.setattr(model, "build_outputs", built, raising=False)
+    plain.track(clip(3), {"a": some(phrases, 0)})
+    numbers, tracked, masks = seen[2]
+    assert len(numbers) > 2
+    assert not torch.equal(tracked[0], tracked[1])
+    for number, one in zip(numbers[1:], tracked[1:], strict=True):
+        assert torch.equal(masks[number][0], one)
+
+
 def test_a_phrase_does_not_depend_on_the_others(plain: Sam3Video, phrases: TextBatch) -> None:
     frames = clip(5)
     together = plain.track(frames, {"a": phrases, "b": some(phrases, 2, 0, 1)})

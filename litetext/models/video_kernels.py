@@ -68,7 +68,8 @@ def cc_2d(
     labels = np.zeros(tuple(masks.shape), dtype=np.int32)
     areas = np.zeros_like(labels)
     for b, one in enumerate(masks[:, 0].cpu().numpy()):
-        labels[b, 0], _ = ndimage.label(one, _AROUND)
+        found: Any = ndimage.label(one, _AROUND)
+        labels[b, 0] = found[0]
         sizes = np.bincount(labels[b, 0].ravel())
         sizes[0] = 0
         areas[b, 0] = sizes[labels[b, 0]]
