@@ -14,6 +14,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from litetext.models.quantized import dynamic_int8
+
 Backend = Literal["eager", "compiled", "onnx", "int8"]
 Run = Callable[[Tensor, Tensor], Any]
 FIXED_SHAPE: frozenset[Backend] = frozenset({"compiled", "onnx"})
@@ -63,9 +65,7 @@ def prepare(encoder: nn.Module, backend: Backend, threads: int) -> Run:
     if backend == "onnx":
         return OnnxRun(encoder, threads)
     if backend == "int8":
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # it says that torchao will take over
-            return torch.ao.quantization.quantize_dynamic(encoder, {nn.Linear}, dtype=torch.qint8, inplace=True)
+        return dynamic_int8(encoder)
     return encoder
 
 
