@@ -105,6 +105,16 @@ def test_a_student_of_the_real_vocabulary_reads_phrases(tmp_path: Path) -> None:
     assert pooled_cosine(student(*tokens), loaded(*tokens)) > 0.999
 
 
+def test_parameters_are_counted(tmp_path: Path) -> None:
+    student = nano()
+    count = sum(p.numel() for p in quantize_weights(student).parameters())
+    own = sum(p.numel() for p in student.reparameterize().parameters()) - student.eot_projection.numel()
+    rows = sum(len(p.scale) for p in quantize_weights(student).modules() if isinstance(p, (Int8Linear, Int8Embedding)))
+    assert count == own + rows
+    kept = save_compact(student, tmp_path, range(20))
+    assert sum(p.numel() for p in kept.parameters()) == count - 180 * 7
+
+
 def test_damaged_folders_are_refused(tmp_path: Path) -> None:
     save_compact(nano(), tmp_path, [1, 2, 3])
     config, weights, others = (tmp_path / n for n in ("config.json", "model.safetensors", "other_tokens.safetensors"))

@@ -101,7 +101,7 @@ class PrunedEmbedding(nn.Module):
     def __init__(self, table: nn.Embedding | Int8Embedding, kept: Int64[Tensor, " k"], others: OtherRows) -> None:
         super().__init__()
         self.table, self.others = table, others
-        self.register_buffer("kept", kept)
+        self.register_buffer("kept", kept)  # not parameters: these say which rows there are
         self.kept: Tensor
         self.read_from_disk = 0
         """Prompt tokens so far whose row was read from the file."""

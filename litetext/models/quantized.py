@@ -34,6 +34,11 @@ def quantize_rows(
     return torch.round(weight / scale[:, None]).clamp_(-127, 127).to(torch.int8), scale
 
 
+def _fixed(values: Tensor) -> nn.Parameter:
+    """A parameter that does not learn; 8-bit numbers cannot."""
+    return nn.Parameter(values, requires_grad=False)
+
+
 class Int8Linear(nn.Module):
     """A linear layer whose weight is stored in 8 bits; it computes in the type of its input.
 
@@ -45,20 +50,17 @@ class Int8Linear(nn.Module):
 
     def __init__(self, in_features: int, out_features: int, bias: bool = True) -> None:
         super().__init__()
-        self.register_buffer("weight", torch.zeros(out_features, in_features, dtype=torch.int8))
-        self.register_buffer("scale", torch.ones(out_features))
-        self.register_buffer("bias", torch.zeros(out_features) if bias else None)
-        self.weight: Tensor
-        self.scale: Tensor
-        self.bias: Tensor | None
+        self.weight = _fixed(torch.zeros(out_features, in_features, dtype=torch.int8))
+        self.scale = _fixed(torch.ones(out_features))
+        self.bias = _fixed(torch.zeros(out_features)) if bias else None
 
     @classmethod
     def of(cls, linear: nn.Linear) -> "Int8Linear":
         """The 8-bit form of a linear layer."""
         made = cls(linear.in_features, linear.out_features, linear.bias is not None)
-        made.weight, made.scale = quantize_rows(linear.weight)
+        made.weight, made.scale = map(_fixed, quantize_rows(linear.weight))
         if linear.bias is not None:
-            made.bias = linear.bias.detach().float().clone()
+            made.bias = _fixed(linear.bias.detach().float().clone())
         return made
 
     def forward(self, rows: Float[Tensor, "*n i"]) -> Float[Tensor, "*n o"]:
@@ -84,16 +86,14 @@ class Int8Embedding(nn.Module):
 
     def __init__(self, tokens: int, width: int) -> None:
         super().__init__()
-        self.register_buffer("weight", torch.zeros(tokens, width, dtype=torch.int8))
-        self.register_buffer("scale", torch.ones(tokens))
-        self.weight: Tensor
-        self.scale: Tensor
+        self.weight = _fixed(torch.zeros(tokens, width, dtype=torch.int8))
+        self.scale = _fixed(torch.ones(tokens))
 
     @classmethod
     def of(cls, table: nn.Embedding) -> "Int8Embedding":
         """The 8-bit form of a token table."""
         made = cls(*table.weight.shape)
-        made.weight, made.scale = quantize_rows(table.weight)
+        made.weight, made.scale = map(_fixed, quantize_rows(table.weight))
         return made
 
     def forward(self, ids: Int64[Tensor, "*n"]) -> Float[Tensor, "*n d"]:
@@ -113,7 +113,7 @@ def quantize_weights(student: MobileClipText, tokens: bool = True, linears: bool
         linears: Quantise the linear layers.
 
     Returns:
-        A student with the same interface. Its numbers are buffers, so that `parameters()` counts what is left.
+        A student with the same interface.
     """
     small = student.reparameterize()
     small.eot_projection = nn.Parameter(small.eot_projection.new_zeros(0, 0), requires_grad=False)
