@@ -14,6 +14,7 @@ LIGHTNING_COMMANDS = {
 }
 PLAIN_COMMANDS = {
     "segment": ("litetext.segment_command", "segment your own images and videos for phrases of your own"),
+    "demo": ("litetext.demo_command", "a page on this machine: teacher and student side by side on your images"),
     "score": ("litetext.score", "score a predictions file of any system in the official SA-Co layout"),
     "shapes": ("litetext.shapes_command", "write the embedded benchmark: held-out shapes in the SA-Co Gold layout"),
     "ablate": ("litetext.ablation", "train variants of a fit over several seeds, score all in one pass, tabulate"),
