@@ -22,6 +22,7 @@ from litetext.models.quantized import (
     resident_bytes,
 )
 from litetext.models.text_encoders import load_text_encoder
+from litetext.models.text_towers import load_tower
 from litetext.tokenizer import Tokenizer, pad
 
 BATCH = pad([[1, 2, 3], [4, 5, 6, 7, 8], [9]])
@@ -113,6 +114,15 @@ def test_parameters_are_counted(tmp_path: Path) -> None:
     assert count == own + rows
     kept = save_compact(student, tmp_path, range(20))
     assert sum(p.numel() for p in kept.parameters()) == count - 180 * 7
+
+
+def test_the_audit_reads_the_whole_table(tmp_path: Path) -> None:
+    student = nano()
+    save_compact(student, tmp_path, [0, 5])
+    tower = load_tower(tmp_path)
+    exact = student.embedding.lift(student.embedding.token.weight)
+    assert tower.token_table.shape == exact.shape
+    assert F.cosine_similarity(tower.token_table, exact).min() > 0.999
 
 
 def test_damaged_folders_are_refused(tmp_path: Path) -> None:

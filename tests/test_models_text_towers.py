@@ -357,7 +357,7 @@ def test_what_cannot_be_loaded_is_said_in_one_line(clip: tuple[Path, Any], tmp_p
 
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "gpt2"}))
     assert "type 'gpt2'" in refusal(tmp_path)
-    assert "supported are sam3, sam3_video, sam3_lite_text, clip, " in refusal(tmp_path)
+    assert "supported are sam3, sam3_video, sam3_lite_text, litetext_student, clip, " in refusal(tmp_path)
     (tmp_path / "config.json").write_text("[]")
     assert "no JSON with a model_type" in refusal(tmp_path)
     folder = Path(shutil.copytree(clip[0], tmp_path / "clip"))

@@ -18,6 +18,7 @@ from torch import nn
 from litetext.models.mobileclip import MobileClipText, RepMixer, RepMixerBlock
 from litetext.models.pruned_vocabulary import OTHERS, OtherRows, PrunedEmbedding, prune
 from litetext.models.quantized import Int8Embedding, quantize_weights, swap_layers
+from litetext.models.text_folder import KIND
 
 _KEY = "quantized"
 
@@ -54,7 +55,7 @@ def save_compact(
         small.embedding.token, rows = pruned, len(pruned.kept)  # type: ignore[assignment]  # a table all the same
     stored = {"tokens": tokens, "linears": linears, "kept": rows}
     save_file({key: value.contiguous() for key, value in small.state_dict().items()}, folder / "model.safetensors")
-    config = json.dumps({"model_type": "litetext_student", "student": student.config, _KEY: stored}, indent=2)
+    config = json.dumps({"model_type": KIND, "student": student.config, _KEY: stored}, indent=2)
     (folder / "config.json").write_text(config + "\n", encoding="utf-8")
     return small
 

@@ -19,10 +19,11 @@ from litetext.models.mobileclip import MobileClipText
 from litetext.models.phrases import encode_phrases
 from litetext.models.sam3_text import Sam3TextEncoder
 from litetext.models.text_encoders import load_text_encoder
+from litetext.models.text_folder import KIND
 from litetext.shipped import shipped
 from litetext.tokenizer import END, START, UNLIMITED, Tokenizer, token_text
 
-_SAM3_TYPES = ("sam3", "sam3_video", "sam3_lite_text")
+_SAM3_TYPES = ("sam3", "sam3_video", "sam3_lite_text", KIND)
 _TOKENIZER_FILES = ("tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "added_tokens.json", "*.model")
 
 
@@ -79,10 +80,12 @@ class Sam3Tower:
         self.context_length, self.width = encoder.context_length, encoder.width
         self.parameters = sum(p.numel() for p in encoder.parameters())
         embedding = encoder.embedding
-        self.vocab_size: int = embedding.token.num_embeddings
+        self.vocab_size: int = encoder.config["vocab_size"]
         self.special: frozenset[int] = frozenset((START, END))
         with torch.no_grad():
-            self.token_table: Tensor = embedding.lift(embedding.token.weight).detach().float()
+            # By look-up: the table may be in 8 bits, or partly in a file.
+            rows = embedding.token(torch.arange(self.vocab_size))
+            self.token_table: Tensor = embedding.lift(rows).detach().float()
             self.position_table: Tensor | None = embedding.position.detach().float()
         self._tokenizer = Tokenizer(encoder.context_length)
 
