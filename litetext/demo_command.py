@@ -249,6 +249,7 @@ def run(argv: Sequence[str]) -> int:
     disable_progress_bar()
     comparison = Comparison(options.model, options.text_encoder, options.device)
     with tempfile.TemporaryDirectory(prefix="litetext-demo-") as folder:
+        os.environ["GRADIO_TEMP_DIR"] = folder  # uploads go when the page goes
         page = build(comparison.answer, examples(Path(folder)))
         print(f"teacher and student side by side: {serve(page, options.port)} (Ctrl-C ends it)", flush=True)
         page.block_thread()
