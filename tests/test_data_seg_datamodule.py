@@ -277,7 +277,7 @@ def run(root: Path, devices: int) -> Any:
     trainer = Trainer(
         accelerator="cpu",
         devices=devices,
-        strategy="ddp_fork" if devices > 1 else "auto",
+        strategy="ddp_spawn" if devices > 1 else "auto",
         logger=False,
         enable_progress_bar=False,
         enable_checkpointing=False,

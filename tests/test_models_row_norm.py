@@ -46,7 +46,7 @@ def test_two_ranks_with_unequal_rows_equal_one_process(share):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    context = mp.get_context("fork")
+    context = mp.get_context("spawn")  # threads do not survive a fork
     results = context.Queue()
     ranks = [context.Process(target=_rank, args=(r, port, share, results)) for r in range(2)]
     for process in ranks:

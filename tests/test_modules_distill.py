@@ -394,13 +394,14 @@ class Gradients(Callback):
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: Any, optimizer: torch.optim.Optimizer) -> None:
         if trainer.is_global_zero and trainer.global_step == 0:
             found = {n: p.grad for n, p in pl_module.student.named_parameters() if p.grad is not None}
-            torch.save(found, "gradients.pt")
+            torch.save(found, Path(trainer.default_root_dir) / "gradients.pt")
 
 
 @pytest.mark.parametrize("blocks", [False, True], ids=["transformer", "repmixer"])
 def test_two_processes_are_one_with_the_doubled_batch(blocks: bool, folder: Path, teacher_file: Path) -> None:
     def run(devices: int) -> dict[str, Any]:
         torch.manual_seed(0)
+        (folder / str(devices)).mkdir()
         student = MobileClipText("nano", layers=1, repmixer=blocks, kernel_size=3)
         data = PromptDataModule({"shapes": "shapes:120"}, batch_size=16 // devices, val_fraction=0.2, val_batch_size=5)
         module = DistillModule(student, str(teacher_file), lr=5e-3, warmup_epochs=1)
@@ -411,13 +412,13 @@ def test_two_processes_are_one_with_the_doubled_batch(blocks: bool, folder: Path
             callbacks=[Gradients()],
             enable_checkpointing=True,
             default_root_dir=folder / str(devices),
-            **({"devices": 2, "strategy": "ddp_fork"} if devices == 2 else {}),
+            **({"devices": 2, "strategy": "ddp_spawn"} if devices == 2 else {}),
         )
         trainer.fit(module, data)
         path = next((folder / str(devices)).rglob("*.ckpt"))
         stored = torch.load(path, weights_only=True)
         return {
-            "gradients": torch.load("gradients.pt", weights_only=True),
+            "gradients": torch.load(folder / str(devices) / "gradients.pt", weights_only=True),
             "weights": stored["state_dict"],
             "scores": stored["litetext"]["scores"],
             "steps": stored["global_step"],

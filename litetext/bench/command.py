@@ -110,8 +110,33 @@ def estimators(
     return bench_estimators(points, ambient, manifold)
 
 
+def student(
+    prompts: str | None = None,
+    student: str = "s0",
+    teacher: str = "teacher",
+    batch_size: int = 64,
+    kept: int = 10_000,
+    seconds: float = 120.0,
+    threads: int = 1,
+) -> dict[str, Any]:
+    """A student at full speed and in little memory, against teachers and transformers.
+
+    Args:
+        prompts: Corpus to draw from; by default phrases about drawn shapes.
+        student: A checkpoint, or s0, s1, l, nano with random weights.
+        teacher: A checkpoint, or teacher for one of SAM3's size with random weights.
+        batch_size: Prompts a batch.
+        kept: Token rows that the compact student keeps in memory, at most.
+        seconds: For all measurements.
+        threads: CPU threads.
+    """
+    from litetext.bench.student import bench_student
+
+    return bench_student(prompts, student, teacher, batch_size, kept, seconds, threads)
+
+
 _BENCHMARKS: dict[str, Callable[..., dict[str, Any]]] = {
-    f.__name__: f for f in (train, teacher, tokenize, metrics, segment, audit, estimators)
+    f.__name__: f for f in (train, teacher, tokenize, metrics, segment, audit, estimators, student)
 }
 
 

@@ -191,8 +191,9 @@ class PhraseCounts(Metric):
     def add_rows(self, ids: Sequence[int], rows: Int64[np.ndarray, "d 12"]) -> None:
         """Add datapoints that `assess` has matched already."""
         counts = tally(rows)
-        self.boxes += torch.from_numpy(counts.boxes).to(self.boxes.device)
-        self.images += torch.from_numpy(counts.images).to(self.images.device)
+        # Not in place: spawned processes begin with tensors in shared memory, and would count into one another's.
+        self.boxes = self.boxes + torch.from_numpy(counts.boxes).to(self.boxes.device)
+        self.images = self.images + torch.from_numpy(counts.images).to(self.images.device)
         if self.deduplicate and len(rows):
             named = np.concatenate([np.asarray(ids, dtype=np.int64)[:, None], rows], axis=1)
             self.ledger.append(torch.from_numpy(named).to(self.boxes.device))
