@@ -6,6 +6,7 @@ TARGETS = {
     "transformers": "a folder of Sam3LiteTextModel with its processor",
     "efficientsam3": "a .pt in efficientsam3's names",
     "text": "litetext's own small folder",
+    "compact": "the same in 8 bits, and with --keep few token rows in memory",
     "onnx": "a file for ONNX Runtime and others, see --dtype and --batch",
     "torch": "an ExportedProgram of PyTorch, see --batch",
 }
@@ -66,8 +67,8 @@ def run(argv: Sequence[str]) -> int:
         "--tolerance",
         type=NonNegativeFloat,
         default=None,
-        help="Largest absolute error of a feature; 1e-4 by default, and in fp16 and int8 a pooled cosine of 0.9999 and "
-        "0.99 instead.",
+        help="Largest absolute error of a feature; 1e-4 by default, and in fp16, int8 and compact a pooled cosine of "
+        "0.9999, 0.99 and 0.999 instead.",
     )
     parser.add_argument(
         "--dtype",
@@ -81,6 +82,13 @@ def run(argv: Sequence[str]) -> int:
         default=None,
         metavar="N",
         help="Prompts at once of onnx and torch; any number by default.",
+    )
+    parser.add_argument(
+        "--keep",
+        type=str,
+        default=None,
+        metavar="PATH",
+        help="With compact, a corpus whose tokens stay in memory; others are read from the folder when they are met.",
     )
     options = parser.parse_args(list(argv))
 
@@ -98,6 +106,7 @@ def run(argv: Sequence[str]) -> int:
         options.tolerance,
         options.dtype,
         options.batch,
+        None if options.keep is None else read_prompts("keep", options.keep).prompts,
     )
     for what, parity in made.parities.items():
         print(parity.line(what))

@@ -244,3 +244,31 @@ def test_the_card_of_a_student_that_sees_padding_opens_as_it_says(tmp_path: Path
     expected = student(ids, lengths)[0, : int(lengths[0])]
     torch.testing.assert_close(names["text"].pooler_output[0, : int(lengths[0])], expected, rtol=0, atol=1e-5)
     assert names["outputs"].pred_masks.shape[0] == 1
+
+
+def test_a_compact_student_keeps_the_tokens_of_a_corpus_and_answers_all(
+    tmp_path: Path, litetext: Any, refused: Any
+) -> None:
+    (tmp_path / "mine.txt").write_text("white dog\nred circle\n")
+    folder = tmp_path / "small"
+    command = (
+        "export",
+        STUDENT,
+        "--output",
+        str(folder),
+        "--prompts",
+        "shapes:40",
+        "--keep",
+        str(tmp_path / "mine.txt"),
+    )
+    assert "--keep is for compact" in refused(*command, "--to", "text")
+    answer = litetext(*command, "--to", "compact")
+    assert answer.code == 0, answer.err
+    config = json.loads((folder / "config.json").read_text())
+    assert config["quantized"]["kept"] == 7  # four words, start, end and padding
+    assert "7 token rows" in (folder / "README.md").read_text()
+    whole = tmp_path / "whole"
+    export(STUDENT, "compact", str(whole), ["red circle"])
+    few, all_rows = (load_text_encoder(path) for path in (folder, whole))
+    for one, two in zip(our_features(few, PROMPTS), our_features(all_rows, PROMPTS), strict=True):
+        torch.testing.assert_close(one, two, rtol=0, atol=0)

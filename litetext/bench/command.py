@@ -135,8 +135,27 @@ def student(
     return bench_student(prompts, student, teacher, batch_size, kept, seconds, threads)
 
 
+def video(
+    sam3: str = "checkpoints/sam3-tiny",
+    frames: tuple[int, ...] = (50, 100, 200),
+    phrases: tuple[int, ...] = (1, 8, 32),
+    chunk: int = 8,
+) -> dict[str, Any]:
+    """Memory of tracking over numbers of frames and phrases.
+
+    Args:
+        sam3: The segmenter: its own tracker where it has one, linked detections elsewhere.
+        frames: Frames of the video.
+        phrases: Phrases asked of it.
+        chunk: Phrases at once.
+    """
+    from litetext.bench.video import bench_video
+
+    return bench_video(sam3, frames, phrases, chunk)
+
+
 _BENCHMARKS: dict[str, Callable[..., dict[str, Any]]] = {
-    f.__name__: f for f in (train, teacher, tokenize, metrics, segment, audit, estimators, student)
+    f.__name__: f for f in (train, teacher, tokenize, metrics, segment, audit, estimators, student, video)
 }
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from torch import Tensor
 
 from litetext.checkpoints.reading import open_state
@@ -15,11 +16,13 @@ from litetext.export.onnx_target import OnnxType, export_onnx, open_onnx
 from litetext.export.parity import Parity, parity_of, require_parity
 from litetext.export.subject import Positions, Subject, read_subject
 from litetext.export.torch_target import export_torch, open_torch
+from litetext.models.compact_student import save_compact
 from litetext.models.mobileclip import MobileClipText
 from litetext.models.phrases import TextEncoder, encode_phrases
+from litetext.models.pruned_vocabulary import OTHERS, kept_ids
 from litetext.models.text_encoders import load_text_encoder
 from litetext.models.text_folder import write_text_folder
-from litetext.tokenizer import Tokenizer
+from litetext.tokenizer import UNLIMITED, Tokenizer
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,7 @@ class Order:
         sam3: The whole SAM3 to put the student into, if one was named.
         dtype: What an ONNX file stores weights in.
         batch: Prompts at once of ONNX and ExportedProgram; None for any number.
+        keep: Prompts whose tokens stay in memory in a compact student; None for all tokens.
     """
 
     subject: Subject
@@ -41,6 +45,7 @@ class Order:
     sam3: str | None
     dtype: OnnxType = "fp32"
     batch: int | None = None
+    keep: Sequence[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,18 @@ def our_features(encoder: TextEncoder, prompts: Sequence[str]) -> list[Tensor]:
     return [encoded.rows[encoded.number[prompt]] for prompt in prompts]
 
 
+_OPENS_TEXT = """
+```python
+from litetext.models.text_encoders import load_text_encoder
+from litetext.tokenizer import Tokenizer
+
+encoder = load_text_encoder("{{folder}}")
+tokens = Tokenizer(encoder.context_length)(["white dog"])
+features = encoder(*tokens)  # (1, L, {width})
+```
+"""
+
+
 def _text(order: Order, folder: Path) -> Outcome:
     subject = order.subject
     write_text_folder(subject.student, folder, litetext=subject.about, positions=subject.positions or "kept")
@@ -71,17 +88,21 @@ def _text(order: Order, folder: Path) -> Outcome:
     what = "load_text_encoder, float32"
     found = parity_of(our_features(subject.student, order.prompts), our_features(again, order.prompts))
     require_parity(what, found, order.tolerance)
-    opens = f"""
-```python
-from litetext.models.text_encoders import load_text_encoder
-from litetext.tokenizer import Tokenizer
+    return Outcome({what: found}, _OPENS_TEXT.format(width=subject.student.width))
 
-encoder = load_text_encoder("{{folder}}")
-tokens = Tokenizer(encoder.context_length)(["white dog"])
-features = encoder(*tokens)  # (1, L, {subject.student.width})
-```
-"""
-    return Outcome({what: found}, opens)
+
+def _compact(order: Order, folder: Path) -> Outcome:
+    student, kept = order.subject.student, None
+    if order.keep is not None:
+        ids = [i for row in Tokenizer(UNLIMITED).encode(order.keep) for i in row]
+        kept = kept_ids(np.bincount(ids, minlength=student.config["vocab_size"]), student.config["vocab_size"])
+    save_compact(student, folder, kept)
+    again = load_text_encoder(folder)
+    what = "load_text_encoder, 8-bit weights"
+    found = parity_of(our_features(student, order.prompts), our_features(again, order.prompts))
+    require_parity(what, found, order.tolerance, least=_LEAST["compact"])
+    rows = "all token rows" if kept is None else f"{len(kept):,} token rows, the others in {OTHERS}"
+    return Outcome({what: found}, _OPENS_TEXT.format(width=student.width), (f"In memory: 8-bit weights, {rows}.",))
 
 
 def _efficientsam3(order: Order, folder: Path) -> Outcome:
@@ -232,7 +253,7 @@ def _onnx(order: Order, folder: Path) -> Outcome:
     return Outcome({what: found}, _graph_opens(order, load, call))
 
 
-_LEAST = {"fp32": 0.99999, "fp16": 0.9999, "int8": 0.99}
+_LEAST = {"fp32": 0.99999, "fp16": 0.9999, "int8": 0.99, "compact": 0.999}
 """Pooled cosine that a type must reach, the smallest of all prompts."""
 
 
@@ -251,6 +272,7 @@ TARGETS: dict[str, Callable[[Order, Path], Outcome]] = {
     "transformers": _transformers,
     "efficientsam3": _efficientsam3,
     "text": _text,
+    "compact": _compact,
     "onnx": _onnx,
     "torch": _torch,
 }
@@ -267,6 +289,7 @@ def export(
     tolerance: float | None = None,
     dtype: OnnxType = "fp32",
     batch: int | None = None,
+    keep: Sequence[str] | None = None,
 ) -> Outcome:
     """Writes a student in another program's layout, compares it with ours, and adds a model card.
 
@@ -278,10 +301,11 @@ def export(
         sam3: The whole SAM3 that gives the rest of the model, for the targets that hold one.
         context_length: See `read_subject`.
         positions: See `read_subject`.
-        tolerance: Largest absolute error of a feature; None for 1e-4, and for no such bound in `fp16` and `int8`,
-            whose pooled cosines have to reach 0.9999 and 0.99.
+        tolerance: Largest absolute error of a feature; None for 1e-4, and for no such bound in `fp16`, `int8` and
+            `compact`, whose pooled cosines have to reach 0.9999, 0.99 and 0.999.
         dtype: What an ONNX file stores weights in.
         batch: Prompts at once of ONNX and ExportedProgram; None for any number.
+        keep: Prompts whose tokens stay in memory in a compact student; None for all tokens.
 
     Returns:
         What was made.
@@ -295,10 +319,12 @@ def export(
         raise ValueError(f"--to {target} is unknown; choose from {', '.join(TARGETS)}")
     if (dtype != "fp32" and target != "onnx") or (batch is not None and target not in ("onnx", "torch")):
         raise ValueError(f"--to {target} is in fp32 and of any batch; --dtype is for onnx, --batch for onnx and torch")
+    if keep is not None and target != "compact":
+        raise ValueError(f"--to {target} keeps every token; --keep is for compact")
     if tolerance is None:
-        tolerance = 1e-4 if dtype == "fp32" else float("inf")
+        tolerance = 1e-4 if dtype == "fp32" and target != "compact" else float("inf")
     subject = read_subject(checkpoint, context_length, positions)
-    order = Order(subject, list(dict.fromkeys(prompts)), tolerance, sam3, dtype, batch)
+    order = Order(subject, list(dict.fromkeys(prompts)), tolerance, sam3, dtype, batch, keep)
     with draft(output) as folder:
         made = TARGETS[target](order, folder)
         name = Path(output).name

@@ -192,7 +192,7 @@ class VideoEvalModule(LightningModule):
         data, device = self.data, self.trainer.strategy.root_device
         settings = [self.geometry_token, self.dtype_name, self.least, self.links]
         identity = hashlib.blake2b(json.dumps(settings).encode())
-        tracker: Any = self._load()
+        tracker: Any = self.load_tracker()
         digest(identity, tracker, tracker.about)
         asked = list(dict.fromkeys(phrase for item in data.videos for phrase in item.phrases))
         self.phrases, self.text_parameters = hear(self.names, asked, tracker.sam3.check_width, device, identity)
@@ -209,7 +209,13 @@ class VideoEvalModule(LightningModule):
         if done:
             rank_zero_info(f"{done:,} of {len(data.videos):,} videos were done before: {self.journal.folder}")
 
-    def _load(self) -> Any:
+    def load_tracker(self) -> Any:
+        """The tracker that the options name, with the segmenter in it.
+
+        Raises:
+            FileNotFoundError: There is no such SAM3.
+            ValueError: It cannot be read, or has no tracker of its own where one is asked for.
+        """
         own = self.tracker_name != "links" and has_tracker(self.sam3_path)
         if self.tracker_name == "sam3" and not own:
             raise ValueError(
