@@ -5,15 +5,18 @@ Scoring a predictions file and running a model read the same files, so that the 
 
 import gzip
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
+from pycocotools import mask
 
 from litetext.annotations import Rle, read_json, read_segmentation
+
+_rle: Any = mask  # its type stubs know fewer inputs than it accepts
 
 VideoId = int | str
 Pair = tuple[VideoId, int]
@@ -188,6 +191,26 @@ def masklets(items: Sequence[dict[str, Any]], video: Video, where: str) -> Maskl
         scores=np.asarray([item.get("score", 1.0) for item in items], dtype=np.float64),
         crowd=np.asarray([bool(item.get("iscrowd", 0)) for item in items], dtype=bool),
     )
+
+
+def masklet_entry(score: float, masks: Mapping[int, Rle], frames: int) -> dict[str, Any]:
+    """A masklet in the layout of official predictions, without video and category.
+
+    Args:
+        score: Its one score.
+        masks: Compressed run-length masks by frame.
+        frames: Frames of the video; where the object is absent there is no mask, an empty box and area 0.
+    """
+    seen, absent = [masks.get(t) for t in range(frames)], [0.0] * 4
+    return {
+        "score": score,
+        "bboxes": [absent if one is None else [float(x) for x in _rle.toBbox(one)] for one in seen],
+        "segmentations": [
+            None if one is None else {"size": list(one["size"]), "counts": one["counts"].decode("ascii")}
+            for one in seen
+        ],
+        "areas": [0 if one is None else int(_rle.area(one)) for one in seen],
+    }
 
 
 def by_video(

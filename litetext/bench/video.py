@@ -41,7 +41,7 @@ def _peak_mb() -> float:
 def _track(sam3: str, chunk: int, frames: int, phrases: int) -> tuple[float, float, int]:
     """Growth of memory over that after two frames and one phrase, seconds a frame, and masklets; in a fresh process."""
     torch.set_num_threads(1)
-    tracker = VideoEvalModule(sam3=sam3, chunk=chunk, min_hits=1).load_tracker()
+    tracker = VideoEvalModule(sam3=sam3, chunk=chunk).load_tracker()
     draw = torch.Generator().manual_seed(0)
     features = torch.randn(phrases, 5, tracker.sam3.width, generator=draw)
 

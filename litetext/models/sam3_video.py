@@ -30,6 +30,7 @@ from litetext.models.sam3_forward import geometry_token
 from litetext.models.video_kernels import own_kernels
 from litetext.models.video_memory import forget
 from litetext.shipped import shipped
+from litetext.video_annotations import masklet_entry
 
 _PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
 _TEXT = ("detector_model.text_encoder.", "detector_model.text_projection.")
@@ -180,7 +181,7 @@ class _Pair:
 
     def entries(self, frames: int) -> list[dict[str, Any]]:
         """The masklets, in the order in which they began."""
-        return [_entry(self.scores[number], self.masks[number], frames) for number in sorted(self.masks)]
+        return [masklet_entry(self.scores[number], self.masks[number], frames) for number in sorted(self.masks)]
 
 
 class Sam3Video(nn.Module):
@@ -389,17 +390,3 @@ def has_tracker(name: str | os.PathLike[str]) -> bool:
 
 def _find(name: str | os.PathLike[str]) -> Any:
     return find_model(shipped(os.fspath(name)), "SAM3", (*TEXT_FILES, *_PROCESSOR_FILES), "a local folder")
-
-
-def _entry(score: float, masks: Mapping[int, Any], frames: int) -> dict[str, Any]:
-    """A masklet in the official predictions layout, without video and category."""
-    seen = [masks.get(t) for t in range(frames)]
-    return {
-        "score": score,
-        "bboxes": [[0.0] * 4 if one is None else [float(x) for x in _rle.toBbox(one)] for one in seen],
-        "segmentations": [
-            None if one is None else {"size": list(one["size"]), "counts": one["counts"].decode("ascii")}
-            for one in seen
-        ],
-        "areas": [0 if one is None else int(_rle.area(one)) for one in seen],
-    }

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from litetext.metrics.matching import rle, rle_ious, rle_text, to_rle
+from litetext.metrics.matching import rle, rle_ious, to_rle
 from litetext.models.postprocess import Found
+from litetext.video_annotations import masklet_entry
 
 
 @dataclass
@@ -29,20 +30,6 @@ class Masklet:
     scores: list[float] = field(default_factory=list)
     masks: dict[int, dict[str, Any]] = field(default_factory=dict)
     last: int = -1
-
-    def entry(self, frames: int) -> dict[str, Any]:
-        """Its entry in the official predictions layout, without video and category.
-
-        Args:
-            frames: Frames of the video; where the object is absent there is no mask, an empty box and area 0.
-        """
-        masks = [self.masks.get(t) for t in range(frames)]
-        return {
-            "score": max(self.scores),
-            "bboxes": [[0.0] * 4 if mask is None else [float(x) for x in rle.toBbox(mask)] for mask in masks],
-            "segmentations": [None if mask is None else rle_text(mask) for mask in masks],
-            "areas": [0 if mask is None else int(rle.area(mask)) for mask in masks],
-        }
 
 
 @dataclass
@@ -108,8 +95,12 @@ class Linker:
         Args:
             frames: Frames of the video.
         """
-        return [masklet.entry(frames) for masklet in self.masklets if len(masklet.masks) >= min(self.min_hits, frames)]
+        return [
+            masklet_entry(max(masklet.scores), masklet.masks, frames)
+            for masklet in self.masklets
+            if len(masklet.masks) >= min(self.min_hits, frames)
+        ]
 
 
 Tracks = Sequence[dict[str, Any]]
-"""Entries of `Masklet.entry`, of one phrase."""
+"""Entries of `masklet_entry`, of one phrase."""
