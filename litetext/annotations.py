@@ -12,13 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from pycocotools import mask
+from litetext.saco.masks import Rle, check_rle, read_mask
 
-Rle = dict[str, Any]
-"""One compressed mask as in COCO files: {"size": [height, width], "counts": str or bytes}."""
-
-_rle: Any = mask  # its type stubs know fewer inputs than it accepts
+__all__ = ["Annotator", "Rle", "check_rle", "evaluated", "read_annotator", "read_json", "read_segmentation"]
 
 
 @dataclass
@@ -89,72 +85,5 @@ def evaluated(annotators: Sequence[Annotator]) -> list[int]:
 
 
 def read_segmentation(segmentation: Any, height: int, width: int) -> Rle:
-    """The `segmentation` of a COCO annotation as one compressed mask.
-
-    Args:
-        segmentation: Compressed run-length mask (kept, with its own size), uncompressed one, or polygons.
-        height: Rows of the image, which polygons are drawn on.
-        width: Columns of the image.
-
-    Raises:
-        ValueError: It is none of the three.
-    """
-    if isinstance(segmentation, dict) and isinstance(segmentation.get("counts"), (str, bytes)):
-        return segmentation
-    if isinstance(segmentation, dict) and isinstance(segmentation.get("counts"), list):
-        return _rle.frPyObjects(segmentation, height, width)
-    if isinstance(segmentation, list) and segmentation:
-        return _rle.merge(_rle.frPyObjects(segmentation, height, width))
-    raise ValueError(f"segmentation must be a run-length mask or polygons, got {str(segmentation)[:80]!r}")
-
-
-def check_rle(segmentation: Rle, height: int, width: int) -> None:
-    """Refuse a compressed mask that is not one of this image.
-
-    `pycocotools` reads past the end of damaged runs without a word, so their sum is checked here.
-
-    Args:
-        segmentation: A compressed mask.
-        height: Rows of the image.
-        width: Columns of the image.
-
-    Raises:
-        ValueError: The mask has another size than the image, or its runs do not add up to that size.
-    """
-    size = segmentation.get("size")
-    if not isinstance(size, (list, tuple)) or list(size) != [height, width]:
-        raise ValueError(f"a mask's size (height, width) is {size}, the image's is [{height}, {width}]")
-    counts = segmentation["counts"]
-    try:
-        runs = _runs(counts.encode("ascii") if isinstance(counts, str) else counts)
-    except ValueError as error:
-        raise ValueError(f"a mask's runs are damaged ({error})") from error
-    if len(runs) and int(runs.min()) < 0:
-        raise ValueError("a mask's runs are damaged (one is negative)")
-    if int(runs.sum()) != height * width:
-        raise ValueError(f"a mask's runs cover {int(runs.sum())} pixels, the image has {height * width}")
-
-
-def _runs(counts: bytes) -> np.ndarray:
-    # Five bits a byte, lowest first; bit 5 says that more follow, bit 4 of the last byte is the sign; from the
-    # fourth number on, the difference to the number two places before (COCO API, maskApi.c).
-    codes = np.frombuffer(counts, dtype=np.uint8).astype(np.int64) - 48
-    if not len(codes):
-        return codes
-    if codes.min() < 0 or codes.max() > 63:
-        raise ValueError("a byte is no run-length code")
-    last = (codes & 32) == 0
-    if not last[-1]:
-        raise ValueError("the text ends within a number")
-    ends = np.flatnonzero(last)
-    starts = np.concatenate([[0], ends[:-1] + 1])
-    if int((ends - starts).max()) > 6:
-        raise ValueError("a number has more than 32 bits")
-    place = np.arange(len(codes)) - np.repeat(starts, ends - starts + 1)
-    numbers = np.add.reduceat((codes & 31) << (5 * place), starts)
-    numbers -= np.where(codes[ends] & 16, np.int64(1) << (5 * (ends - starts + 1)), 0)
-    # The second number is absolute, and so is the third; differences begin with the fourth.
-    numbers[1::2] = np.cumsum(numbers[1::2])
-    if len(numbers) > 2:
-        numbers[2::2] = np.cumsum(numbers[2::2])
-    return numbers
+    """`litetext.saco.masks.read_mask` of a mask of any size."""
+    return read_mask(segmentation, height, width, any_size=True)

@@ -1,0 +1,1 @@
+"""What annotation and predictions files of SA-Co, COCO and VEval hold, checked before anything is counted with it."""

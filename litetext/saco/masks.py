@@ -1,0 +1,241 @@
+"""Segmentations from files, checked before `pycocotools` sees them.
+
+`pycocotools` trusts its input: runs that do not add up to the size of the image make it read and write past its own
+memory, and a polygon's coordinate of NaN or 1e9 ends the process. Every mask that comes from a file, of ground truth or
+predictions, of images or videos, goes through `read_mask`; what comes out is safe for all of its functions.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from pycocotools import mask
+
+from litetext.saco.fields import LARGEST_IMAGE, LARGEST_SIDE, read_number_id, shown
+
+Rle = dict[str, Any]
+"""One compressed mask as in COCO files: {"size": [height, width], "counts": str or bytes}."""
+
+_rle: Any = mask  # its type stubs know fewer inputs than it accepts
+_LONGEST_OUTLINE = 1 << 22
+"""Pixels along all polygons of one mask; what they are drawn with grows with it."""
+
+
+def read_mask(segmentation: Any, height: int, width: int, any_size: bool = False) -> Rle:
+    """The `segmentation` of an annotation or a prediction as one compressed mask.
+
+    Args:
+        segmentation: Compressed run-length mask (given back as it is), uncompressed one, or polygons: lists of
+            x1, y1, x2, y2, ... in pixels, at most one image's extent outside the image. Polygons of fewer than three
+            points are passed over where others remain.
+        height: Rows of the image.
+        width: Columns of the image.
+        any_size: Let run-length masks have another size than the image, as the official evaluators do; they match
+            nothing.
+
+    Returns:
+        A mask whose runs add up to its size.
+
+    Raises:
+        ValueError: It is none of the three, damaged, of another size, or polygons that cover no pixel.
+    """
+    if isinstance(segmentation, dict) and "counts" in segmentation:
+        return _read_runs(segmentation, height, width, any_size)
+    if isinstance(segmentation, list) and segmentation:
+        polygons = check_polygons(segmentation, height, width)
+        found = _rle.merge(_rle.frPyObjects(polygons, height, width))
+        if not int(_rle.area(found)):
+            raise ValueError("the polygons cover no pixel")
+        return found
+    raise ValueError(f"segmentation must be a run-length mask or polygons, got {shown(segmentation, 80)}")
+
+
+def check_rle(segmentation: Rle, height: int, width: int) -> None:
+    """Refuse a compressed mask that is not one of this image.
+
+    Args:
+        segmentation: A compressed mask.
+        height: Rows of the image.
+        width: Columns of the image.
+
+    Raises:
+        ValueError: The mask has another size than the image, or its runs do not add up to that size.
+    """
+    if _size(segmentation) != (height, width):
+        raise ValueError(_other_size(segmentation, height, width))
+    _decoded(segmentation.get("counts"), height, width)
+
+
+def check_polygons(polygons: Sequence[Any], height: int, width: int) -> list[list[float]]:
+    """Polygons that may be drawn: those of at least three points, if all of them are sound.
+
+    Args:
+        polygons: Lists of x1, y1, x2, y2, ...; or one such list.
+        height: Rows of the image.
+        width: Columns of the image.
+
+    Raises:
+        ValueError: One is no list of finite numbers, ends within a point, lies far outside the image, or is too long
+            to be an outline; or none has three points.
+    """
+    if polygons and all(isinstance(x, (int, float)) for x in polygons):
+        polygons = [polygons]
+    kept: list[list[float]] = []
+    outline = 0.0
+    for number, polygon in enumerate(polygons):
+        where = f"polygon {number + 1} of {len(polygons)}"
+        flat = isinstance(polygon, (list, tuple))
+        if not (flat and all(isinstance(x, (int, float)) and not isinstance(x, bool) for x in polygon)):
+            raise ValueError(f"{where} is {shown(polygon)}, not a list of numbers x1, y1, x2, y2, ...")
+        if len(polygon) % 2:
+            raise ValueError(f"{where} has {len(polygon)} numbers, an odd count: it ends within a point")
+        try:
+            points = np.asarray(polygon, dtype=np.float64).reshape(-1, 2)
+        except OverflowError as error:
+            raise ValueError(f"{where} has a coordinate that is not finite") from error
+        if not np.isfinite(points).all():
+            raise ValueError(f"{where} has a coordinate that is not finite")
+        sides = np.array([width, height])
+        if len(points) and ((points < -sides) | (points > 2 * sides)).any():
+            far = points[((points < -sides) | (points > 2 * sides)).any(axis=1)][0]
+            raise ValueError(
+                f"{where} lies far outside the image of {height} x {width} pixels: x {far[0]:g}, y {far[1]:g}"
+            )
+        outline += float(np.abs(points - np.roll(points, 1, axis=0)).max(axis=1).sum()) + len(points)
+        # Two points are four numbers, which pycocotools would take for a box.
+        if len(points) >= 3:
+            kept.append(points.ravel().tolist())
+    if outline > _LONGEST_OUTLINE:
+        raise ValueError(f"the polygons are {outline:,.0f} pixels long, more than {_LONGEST_OUTLINE:,}")
+    if not kept:
+        raise ValueError("no polygon has three points")
+    return kept
+
+
+def mask_box(segmentation: Rle) -> list[float]:
+    """The box [x, y, width, height] around a checked mask, in pixels; zeros around an empty one."""
+    return [float(x) for x in _rle.toBbox(segmentation)]
+
+
+def mask_area(segmentation: Rle) -> int:
+    """The pixels of a checked mask."""
+    return int(_rle.area(segmentation))
+
+
+def empty_mask(height: int, width: int) -> Rle:
+    """A mask without pixels."""
+    return _rle.frPyObjects({"size": [height, width], "counts": [height * width]}, height, width)
+
+
+def box_masks(boxes: Any, height: int, width: int) -> list[Rle]:
+    """Boxes as masks, as far as they lie in the image.
+
+    Args:
+        boxes: n finite boxes [x, y, width, height] in pixels.
+        height: Rows of the image.
+        width: Columns of the image.
+    """
+    array = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
+    if not len(array):
+        return []
+    far = np.array([width, height])
+    low = np.clip(np.nan_to_num(array[:, :2]), 0, far)
+    high = np.clip(np.nan_to_num(array[:, :2] + array[:, 2:]), low, far)
+    return _rle.frPyObjects(np.concatenate([low, high - low], axis=1), height, width)
+
+
+def _read_runs(segmentation: dict[str, Any], height: int, width: int, any_size: bool) -> Rle:
+    size, counts = _size(segmentation), segmentation["counts"]
+    if size is None or (size != (height, width) and not any_size):
+        raise ValueError(_other_size(segmentation, height, width))
+    if isinstance(counts, (str, bytes)):
+        runs = _decoded(counts, *size)
+        if runs[1:].all():
+            exact = all(type(side) is int for side in segmentation["size"])
+            return segmentation if exact else {**segmentation, "size": list(size)}
+        return _rle.frPyObjects({"size": list(size), "counts": _folded(runs)}, *size)
+    if not isinstance(counts, list):
+        raise ValueError(f"a mask's counts are {shown(counts)}, neither text nor a list of runs")
+    try:
+        runs = np.asarray([read_number_id(run) for run in counts], dtype=np.int64)
+    except (ValueError, OverflowError) as error:
+        raise ValueError(f"a mask's runs are damaged ({error})") from error
+    _check_runs(runs, *size)
+    return _rle.frPyObjects({"size": list(size), "counts": _folded(runs)}, *size)
+
+
+def _decoded(counts: Any, height: int, width: int) -> np.ndarray:
+    """The runs of compressed counts, which add up to the size."""
+    try:
+        if not isinstance(counts, (str, bytes)):
+            raise ValueError(f"counts are {shown(counts)}")
+        runs = _runs(counts.encode("ascii") if isinstance(counts, str) else counts)
+    except ValueError as error:
+        raise ValueError(f"a mask's runs are damaged ({error})") from error
+    _check_runs(runs, height, width)
+    return runs
+
+
+def _check_runs(runs: np.ndarray, height: int, width: int) -> None:
+    if len(runs) and int(runs.min()) < 0:
+        raise ValueError("a mask's runs are damaged (one is negative)")
+    # As float64 beside: a sum of 64-bit integers could wrap to the right one.
+    total = float(runs.sum(dtype=np.float64))
+    if total != height * width:
+        raise ValueError(f"a mask's runs cover {total:.0f} pixels, the image has {height * width}")
+
+
+def _folded(runs: np.ndarray) -> list[int]:
+    """Runs without empty ones behind the first: where two masks have one at the same place, IoU ends too early."""
+    folded = [int(runs[0])] if len(runs) else []
+    pixel = 1
+    for run in runs[1:].tolist():
+        if run and len(folded) % 2 == pixel:
+            folded.append(run)
+        elif run:
+            folded[-1] += run
+        pixel = 1 - pixel
+    return folded
+
+
+def _size(segmentation: dict[str, Any]) -> tuple[int, int] | None:
+    """Height and width as a mask states them, if they can be ones."""
+    size = segmentation.get("size")
+    if not isinstance(size, (list, tuple)) or len(size) != 2:
+        return None
+    if not all(isinstance(x, (int, float)) and not isinstance(x, bool) and math.isfinite(x) for x in size):
+        return None
+    height, width = int(size[0]), int(size[1])
+    if (height, width) != tuple(size) or not (0 < height <= LARGEST_SIDE and 0 < width <= LARGEST_SIDE):
+        return None
+    return (height, width) if height * width <= LARGEST_IMAGE else None
+
+
+def _other_size(segmentation: dict[str, Any], height: int, width: int) -> str:
+    return f"a mask's size (height, width) is {shown(segmentation.get('size'))}, the image's is [{height}, {width}]"
+
+
+def _runs(counts: bytes) -> np.ndarray:
+    # Five bits a byte, lowest first; bit 5 says that more follow, bit 4 of the last byte is the sign; from the
+    # fourth number on, the difference to the number two places before (COCO API, maskApi.c).
+    codes = np.frombuffer(counts, dtype=np.uint8).astype(np.int64) - 48
+    if not len(codes):
+        return codes
+    if codes.min() < 0 or codes.max() > 63:
+        raise ValueError("a byte is no run-length code")
+    last = (codes & 32) == 0
+    if not last[-1]:
+        raise ValueError("the text ends within a number")
+    ends = np.flatnonzero(last)
+    starts = np.concatenate([[0], ends[:-1] + 1])
+    if int((ends - starts).max()) > 6:
+        raise ValueError("a number has more than 32 bits")
+    place = np.arange(len(codes)) - np.repeat(starts, ends - starts + 1)
+    numbers = np.add.reduceat((codes & 31) << (5 * place), starts)
+    numbers -= np.where(codes[ends] & 16, np.int64(1) << (5 * (ends - starts + 1)), 0)
+    # The second number is absolute, and so is the third; differences begin with the fourth.
+    numbers[1::2] = np.cumsum(numbers[1::2])
+    if len(numbers) > 2:
+        numbers[2::2] = np.cumsum(numbers[2::2])
+    return numbers
