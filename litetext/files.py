@@ -1,0 +1,144 @@
+"""Files and folders that are there whole or not at all, also after a kill, on a full disk and after a power failure.
+
+What is written goes into a draft beside its place, on the same file system; once it has reached the disk, the draft
+takes the name by a rename. Until then what stood there stays.
+"""
+
+import errno
+import io
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@contextmanager
+def whole_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """Opens a binary file for writing that takes its name when all went well.
+
+    Args:
+        path: The name in the end; a file there is replaced, a missing folder is made.
+
+    Yields:
+        The draft, open for writing.
+
+    Raises:
+        OSError: The file could not be written, say because the disk is full; what stood there is as it was.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = _draft(path)
+    # Not tempfile's: what that makes is readable by its owner alone.
+    raw = _Watched(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), "wb")
+    try:
+        with io.BufferedWriter(raw) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(draft, path)
+    except BaseException as error:
+        draft.unlink(missing_ok=True)
+        # Libraries that write through a file object hide the reason (torch: "failed writing file").
+        fault = raw.fault or (error if isinstance(error, OSError) else None)
+        if fault is not None and fault.errno in _FULL:
+            raise OSError(fault.errno, "the disk is full; what stood there is as it was", str(path)) from error
+        raise
+    sync_folder(path.parent)
+
+
+def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
+    """Writes a file whole or not at all; raises as `whole_file`."""
+    with whole_file(path) as file:
+        file.write(data)
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Writes a UTF-8 file whole or not at all; raises as `whole_file`."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: str | os.PathLike[str], content: Any, indent: int | None = 1) -> None:
+    """Writes JSON and a newline, whole or not at all; raises as `whole_file`."""
+    write_text(path, json.dumps(content, indent=indent) + "\n")
+
+
+@contextmanager
+def whole_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """A folder to write into that takes its name when all went well, and is removed when not.
+
+    Args:
+        path: The name in the end; nothing may be there but an empty folder.
+
+    Yields:
+        The draft, an empty folder.
+
+    Raises:
+        ValueError: Something is there already.
+        OSError: The folder could not be written.
+    """
+    path = Path(path)
+    if not _free(path):
+        raise ValueError(f"{path} is there already; name another folder, or remove it first")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = _draft(path)
+    draft.mkdir()
+    try:
+        yield draft
+        for file in (entry for entry in draft.rglob("*") if entry.is_file()):
+            with open(file, "rb") as opened:
+                os.fsync(opened.fileno())
+        if path.is_dir():
+            path.rmdir()
+        draft.rename(path)
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
+    sync_folder(path.parent)
+
+
+def drafts(folder: str | os.PathLike[str]) -> list[Path]:
+    """What killed processes left unfinished in a folder; to be removed only by who may write there alone."""
+    return sorted(Path(folder).glob(".*.draft"))
+
+
+def sync_folder(path: str | os.PathLike[str]) -> None:
+    """Makes the names in a folder durable, where the system can."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except OSError:  # folders cannot be opened everywhere
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def _draft(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.draft")
+
+
+def _free(path: Path) -> bool:
+    return not path.exists() or (path.is_dir() and not any(path.iterdir()))
+
+
+class _Watched(io.FileIO):
+    """A file that remembers why a write failed."""
+
+    fault: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        """Writes, or remembers why not."""
+        try:
+            return super().write(data)
+        except OSError as error:
+            self.fault = error
+            raise
