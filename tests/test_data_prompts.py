@@ -1,238 +1,22 @@
-"""Prompt corpora in their own layouts: what is read, what is counted, what is refused and how."""
+"""Prompt files of any kind: odd prompts, bad files, counts and the split."""
 
-import os
-import pickle
-import sys
+import gzip
 from itertools import islice
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from layouts import (
-    refer_entries,
-    write_coco,
     write_json,
-    write_lvis,
-    write_refer,
-    write_rf100vl,
-    write_saco_gold,
-    write_saco_image,
-    write_saco_silver,
-    write_saco_veval,
 )
 
 from litetext.data.prompts import counts_table, counts_text, read_prompts, read_sources, split_prompts
-
-LVIS = ["aerosol_can", "bow_(weapon)", "bow_(decorative_ribbons)", "bow", "Ferris_wheel", "(x)"]
 
 
 def text(path: Path, content: str | bytes) -> str:
     path.write_bytes(content.encode() if isinstance(content, str) else content)
     return str(path)
-
-
-# ---------------------------------------------------------------- layouts
-
-
-@pytest.mark.parametrize(
-    ("field", "expected"),
-    [
-        ("", ["aerosol can", "bow ", "bow", "Ferris wheel"]),
-        ("#strip", ["aerosol can", "bow", "Ferris wheel"]),
-        ("#raw", LVIS),
-    ],
-)
-@pytest.mark.parametrize("where", ["file", "folder", "list"])
-def test_lvis_names_are_cleaned_as_the_paper_counts_them(tmp_path, field, expected, where):
-    file = write_lvis(tmp_path, LVIS)
-    if where == "list":
-        file = Path(text(tmp_path / "names.txt", "\n".join(LVIS) + "\n"))
-    source = read_prompts("lvis", f"{tmp_path if where == 'folder' else file}{field}")
-    assert source.kind == "lvis"
-    assert source.prompts == expected
-    assert (source.total, source.empty) == (6, 0 if field == "#raw" else 1)
-
-
-def test_lvis_synonyms_and_both_splits(tmp_path):
-    write_lvis(tmp_path, ["a_b", "c"], "train")
-    write_lvis(tmp_path, ["c", "d"], "val")
-    source = read_prompts("names", str(tmp_path))
-    assert (source.prompts, source.total, source.files) == (["a b", "c", "d"], 4, 2)
-    assert read_prompts("x", f"{tmp_path}#synonyms").prompts == [
-        "a b",
-        "a b thing",
-        "c",
-        "c thing",
-        "d",
-        "d thing",
-    ]
-
-
-@pytest.mark.parametrize("protocol", [0, 2, 4])
-def test_refcoco_family_is_one_source(tmp_path, protocol):
-    write_refer(tmp_path, "refcoco", [["left man", "man"], ["red bus"]], protocol=protocol)
-    write_refer(tmp_path, "refcoco", [["not counted"]], "google", protocol)
-    write_refer(tmp_path, "refcoco+", [["man", "tall man"]], protocol=protocol)
-    file = write_refer(tmp_path, "refcocog", [["the man who sits"]], "umd", protocol)
-    write_refer(tmp_path, "refcocog", [["not counted"]], "google", protocol)
-    source = read_prompts("expressions", str(tmp_path))
-    assert source.prompts == ["left man", "man", "red bus", "tall man", "the man who sits"]
-    assert (source.kind, source.total, source.files) == ("refcoco", 6, 3)
-    assert read_prompts("x", str(tmp_path / "refcocog")).prompts == ["the man who sits"]
-    assert read_prompts("x", f"{file}#raw").prompts == ["THE MAN WHO SITS"]
-
-
-def test_python_2_byte_strings_are_read(tmp_path):
-    # what Python 2 wrote for [{'sentences': [{'sent': 'caf\xc3\xa9'}]}] and, in Latin-1, for 'caf\xe9'
-    for body in (rb"S'caf\xc3\xa9'", rb"S'caf\xe9'"):
-        path = text(
-            tmp_path / "refs.p",
-            b"(lp0\n(dp1\nS'sentences'\np2\n(lp3\n(dp4\nS'sent'\np5\n" + body + b"\nsasa.",
-        )
-        assert read_prompts("x", path).prompts == ["café"]
-
-
-class Calls:
-    def __init__(self, marker: Path):
-        self.marker = marker
-
-    def __reduce__(self):
-        return (os.mkdir, (str(self.marker),))
-
-
-@pytest.mark.parametrize("protocol", [0, 2, 4])
-def test_a_pickle_that_calls_a_function_is_refused_unrun(tmp_path, protocol):
-    marker = tmp_path / "ran"
-    folder = tmp_path / "refcoco"
-    folder.mkdir()
-    content = pickle.dumps([*refer_entries([["man"]]), Calls(marker)], protocol=protocol)
-    text(folder / "refs(unc).p", content)
-    with pytest.raises(ValueError, match=r"refs\(unc\)\.p is not read: it asks for \w+\.mkdir\. Only pickles of plain"):
-        read_prompts("refcoco", str(tmp_path))
-    assert not marker.exists()
-    with pytest.raises(ValueError, match=r"asks for posix\.system"):
-        read_prompts("x", text(tmp_path / "evil.p", b"cposix\nsystem\n(S'touch " + bytes(marker) + b"'\ntR."))
-    assert not marker.exists()
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"", "is not read"),
-        (b"not a pickle", "is not read"),
-        (pickle.dumps(refer_entries([["a"]]))[:-20], "is not read"),
-        (pickle.dumps([1, 2]), r"is no list of references with sentences\[\]\.sent"),
-        (pickle.dumps({"a": 1}), "is no list of references"),
-        (pickle.dumps([{"sentences": [{"raw": "x"}]}]), "is no list of references"),
-        (pickle.dumps([{"sentences": [{"sent": 3}]}]), "entry 1 of .* is int, not text"),
-    ],
-)
-def test_damaged_pickles_are_one_clear_error(tmp_path, content, message):
-    with pytest.raises(ValueError, match=message):
-        read_prompts("x", text(tmp_path / "refs.p", content))
-
-
-def test_rf100vl_skips_the_parent_that_no_annotation_uses(tmp_path):
-    write_rf100vl(
-        tmp_path / "rf",
-        {"balls": (["balls", "red ball", "ball"], [1, 2]), "cells": (["cell", "red ball"], [0, 1])},
-    )
-    source = read_prompts("rf", str(tmp_path / "rf"))
-    assert (source.kind, source.prompts) == ("rf100vl", ["red ball", "ball", "cell"])
-    assert (source.total, source.files) == (4, 6)
-    assert read_prompts("x", str(tmp_path / "rf" / "balls")).prompts == ["red ball", "ball"]
-    one = write_coco(tmp_path / "one.json", ["parent", "x"], [1])
-    assert read_prompts("rf100vl", str(one)).prompts == ["x"]
-
-
-def test_saco_gold_reads_one_annotator(tmp_path):
-    write_saco_gold(tmp_path, {"metaclip": ["a dog", "a cat", "a dog"], "sa1b": ["a cat", "door"]})
-    source = read_prompts("gold", str(tmp_path))
-    assert (source.kind, source.prompts) == ("saco_gold", ["a dog", "a cat", "door"])
-    assert (source.total, source.files) == (5, 2)
-    assert read_prompts("x", str(tmp_path / "gold_sa1b_merged_b_release_test.json")).prompts == [
-        "a cat",
-        "door",
-    ]
-
-
-def test_saco_silver_reads_fathomnet_too(tmp_path):
-    write_saco_silver(tmp_path / "gt", {"droid": ["cup"], "fathomnet": ["fish", "cup"]})
-    source = read_prompts("silver", str(tmp_path))  # one folder above the files
-    assert (source.kind, source.prompts, source.files) == ("saco_silver", ["cup", "fish"], 2)
-    single = read_prompts("x", str(tmp_path / "gt" / "silver_fathomnet_test.json"))
-    assert (single.kind, single.prompts) == ("saco_silver", ["fish", "cup"])
-    renamed = write_saco_image(tmp_path / "mine.json", ["own"])
-    assert read_prompts("saco_silver", str(renamed)).kind == "saco_silver"
-    assert read_prompts("mine", str(renamed)).kind == "saco_gold"
-
-
-def test_saco_veval_reads_the_map_once_or_only_the_pairs(tmp_path):
-    write_saco_veval(tmp_path, ["dog", "cat", "cow", "dog"], [1, 1])
-    source = read_prompts("veval", str(tmp_path))
-    assert (source.kind, source.prompts, source.total, source.files) == (
-        "saco_veval",
-        ["dog", "cat", "cow"],
-        4,
-        2,
-    )
-    assert read_prompts("veval", f"{tmp_path}#pairs").prompts == ["cat"]
-    renamed = (tmp_path / "saco_veval_sav_val.json").rename(tmp_path / "toy.json")
-    assert read_prompts("x", str(renamed)).prompts == ["dog", "cat", "cow"]
-
-
-def test_a_folder_of_two_layouts_asks_for_a_name(tmp_path):
-    write_saco_gold(tmp_path, {"sa1b": ["door"]})
-    write_saco_silver(tmp_path, {"droid": ["cup"]})
-    assert read_prompts("saco_silver", str(tmp_path)).prompts == ["cup"]
-    with pytest.raises(ValueError, match=r"holds several layouts; name the source one of: saco_gold, saco_silver"):
-        read_prompts("mine", str(tmp_path))
-
-
-@pytest.mark.parametrize(
-    ("file", "content", "field"),
-    [
-        ("p.txt", "A dog\r\ncat \n\nA dog\n", ""),
-        ("p.txt", "\ufeffA dog\ncat \n \t\nA dog", ""),
-        ("p.json", '["A dog", "cat ", "", "A dog"]', ""),
-        ("p.json", '{"text_annotations": ["A dog", "cat ", " ", "A dog"]}', ""),
-        ("p.json", '{"a": {"b": [{"c": "A dog"}, {"c": "cat "}, {"c": ""}, {"c": "A dog"}]}}', "#a.b.c"),
-        (
-            "p.json",
-            '{"categories": [{"name": "A dog"}, {"name": "cat "}, {"name": ""}, {"name": "A dog"}]}',
-            "#categories.name",
-        ),
-        ("p.jsonl", '"A dog"\n"cat "\n\n""\n"A dog"', ""),
-        ("p.jsonl", '{"q": "A dog"}\r\n{"q": "cat "}\n{"q": "\\n"}\n{"q": ["A dog"]}\n', "#q"),
-        ("p.jsonl", '{"text_annotations": ["A dog", "cat "]}\n{"text_annotations": ["", "A dog"]}', ""),
-        ("p.csv", 'id,name\n1,A dog\n2,"cat "\n3,\n4,A dog\n', "#name"),
-        ("p.tsv", "id\tname\n1\tA dog\n2\tcat \n3\n4\tA dog\n", "#name"),
-    ],
-)
-def test_plain_files(tmp_path, file, content, field):
-    source = read_prompts("mine", text(tmp_path / file, content) + field)
-    assert source.prompts == ["A dog", "cat "]
-    assert (source.total, source.empty) == (4, 1)
-
-
-def test_a_hash_in_a_file_name_is_no_field(tmp_path):
-    assert read_prompts("x", text(tmp_path / "a#b.txt", "dog")).prompts == ["dog"]
-    assert read_prompts("x", text(tmp_path / "a#b.csv", "n\ndog") + "#n").prompts == ["dog"]
-
-
-def test_shapes_need_no_file(monkeypatch):
-    def phrases(n, seed, held_out=False):
-        return [f"{'odd' if held_out else 'red'} circle {seed} {i}" for i in range(n)]
-
-    monkeypatch.setitem(sys.modules, "litetext.data.shapes", SimpleNamespace(phrases=phrases))
-    source = read_prompts("s", "shapes:2")
-    assert (source.kind, source.prompts) == ("shapes", ["red circle 0 0", "red circle 0 1"])
-    assert read_prompts("s", "shapes:1:held_out").prompts == ["odd circle 0 0"]
-    for path in ("shapes:", "shapes:0", "shapes:-1", "shapes:x", "shapes:3:odd"):
-        with pytest.raises(ValueError, match=r"write shapes:N or shapes:N:held_out"):
-            read_prompts("s", path)
 
 
 # ---------------------------------------------------------------- odd prompts and bad files
@@ -275,6 +59,15 @@ BAD = [
     ("p.json", b"[1]", r"holds int where a prompt should be \(1\); name the field"),
     ("p.json", b'[{"a": "dog"}]', r"holds dict where a prompt should be .*PATH#FIELD"),
     ("p.jsonl", b'"a"\n{"b"', r"p\.jsonl is not JSON at line 2"),
+    ("p.jsonl", b'"dog"\n{"p": "cat"}\n3', r"p\.jsonl line 2 holds dict where a prompt should be .*PATH#FIELD"),
+    ("p.jsonl#p", b'{"p": "cat"}\n"dog"', r"p\.jsonl line 2 has no field 'p'; there is: a str \(dog\)"),
+    ("p.jsonl#p", b'{"p": "cat"}\n{"p": null}', r"p\.jsonl line 2 holds NoneType where a prompt"),
+    ("p.txt", "dog\ncat\n".encode("utf-16-le"), r"every other byte at its beginning is NUL, as in UTF-16-LE without"),
+    ("p.txt", b"\xff\xfed\x00o", r"is not UTF-16-LE: byte 0x6f at offset 4, line 1"),
+    ("p.json.gz", b"[]", r"p\.json\.gz cannot be unpacked \(.*\): is it gzip"),
+    ("p.json.gz", gzip.compress(b'["a"]')[:-9], r"p\.json\.gz cannot be unpacked \(.*\): is it gzip, and complete"),
+    ("p.csv#a", b'a,b\n"dog,1\ncat,2\n', r"p\.csv is not CSV at line 3: unexpected end of data"),
+    ("p.csv", b"a;b\n1;2", r"has columns, and none is named; write PATH#COLUMN with one of: a, b"),
     ("p.csv", b"a,b\n1,2", r"has columns, and none is named; write PATH#COLUMN with one of: a, b"),
     ("p.csv#c", b"a,b\n1,2", r"has no column 'c'; write PATH#COLUMN with one of: a, b"),
     ("p.txt#c", b"a", r"a text file has no fields, so #c means nothing"),
@@ -290,17 +83,6 @@ def test_bad_files_say_what_is_wrong(tmp_path, file, content, message):
     with pytest.raises(ValueError, match=message) as caught:
         read_prompts("x", str(tmp_path / file))
     assert "\n" not in str(caught.value)
-
-
-def test_wrong_fields_of_known_corpora_list_the_right_ones(tmp_path):
-    for folder, fields in [
-        (write_lvis(tmp_path / "l", ["a"]).parent, "paper, strip, raw, synonyms"),
-        (write_saco_veval(tmp_path / "v", ["a"], [0]), "categories, pairs"),
-        (write_refer(tmp_path / "r", "refcoco", [["a"]]).parent.parent, "sent, raw"),
-        (write_saco_gold(tmp_path / "g", {"sa1b": ["a"]}), "text_input"),
-    ]:
-        with pytest.raises(ValueError, match=rf"field 'zzz' means nothing .* choose one of: {fields}$"):
-            read_prompts("x", f"{folder}#zzz")
 
 
 @pytest.mark.parametrize("path", ["nowhere/lvis.json", "nowhere.csv#name", "", "#name"])

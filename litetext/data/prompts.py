@@ -94,16 +94,18 @@ def read_prompts(name: str, path: str) -> PromptSource:
     """Reads one corpus in its own layout.
 
     What lies at the path chooses the reader: an LVIS annotation file, a REFER folder (refcoco, refcoco+,
-    refcocog) or one of its pickles, a folder of RF100-VL data sets, SA-Co Gold, Silver or VEval files, text
-    (one prompt a line), JSON lines, JSON or CSV. Case and inner text are kept; only line ends are taken off.
-    A NUL or another control character inside a prompt is text; the tokenizer drops it.
+    refcocog) or one of its pickles, gRefCOCO's folder or its grefs(unc).json, a folder of RF100-VL data sets or any
+    COCO-style file, SA-Co Gold, Silver or VEval files, text (one prompt a line), JSON lines, JSON or CSV; all but
+    pickles also gzipped. Case and inner text are kept; only line ends are taken off. A NUL or another control
+    character inside a prompt is text; the tokenizer drops it.
 
     Args:
-        name: The source's name. One that is a reader's name (lvis, refcoco, rf100vl, saco_gold, saco_silver,
-            saco_veval) asks for that reader where a path could be read in several ways.
+        name: The source's name. One that is a reader's name (lvis, refcoco, grefcoco, rf100vl, saco_gold,
+            saco_silver, saco_veval) asks for that reader where a path could be read in several ways.
         path: A file or folder; ``PATH#FIELD`` names a column of a CSV or a field of JSON (``categories.name``
             goes deeper). Fields of the known corpora: lvis ``paper`` (default: as the paper counts, 1,199),
-            ``strip`` (1,198), ``raw`` (1,203), ``synonyms``; refcoco ``sent`` (default), ``raw``; saco_veval
+            ``strip`` (1,198), ``raw`` (1,203), ``synonyms``; refcoco and grefcoco ``sent`` (default), ``raw``;
+            rf100vl and other COCO-style files ``name`` (default, read as a data set's phrases are), ``raw``; saco_veval
             ``categories`` (default: all 51,248), ``pairs`` (only those asked of a released video).
             ``shapes:N`` and ``shapes:N:held_out`` are N phrases about drawn shapes and need no file.
 

@@ -86,9 +86,24 @@ def read_sentences(path: Path, field: str = "sent") -> Iterator[str]:
     Raises:
         ValueError: The file is no plain pickle, or not of this layout.
     """
-    references = load_plain(path)
+    yield from sentences_of(load_plain(path), path, field)
+
+
+def sentences_of(references: Any, path: Path, field: str = "sent") -> list[str]:
+    """The referring expressions of references that are read already (gRefCOCO's are JSON).
+
+    Args:
+        references: A list of references, each with ``sentences``.
+        path: Their file, for the message.
+        field: ``sent`` or ``raw``.
+
+    Returns:
+        The expressions in file order, repeats included.
+
+    Raises:
+        ValueError: They are not of this layout.
+    """
     try:
-        found = [sentence[field] for reference in references for sentence in reference["sentences"]]
+        return [sentence[field] for reference in references for sentence in reference["sentences"]]
     except (TypeError, KeyError) as error:
         raise ValueError(f"{path} is no list of references with sentences[].{field}, the layout of REFER") from error
-    yield from found
