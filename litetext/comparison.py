@@ -3,14 +3,13 @@
 import os
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
 
 from litetext.annotations import Rle
-from litetext.data.clips import read_image
+from litetext.data.pixels import to_rgb
 from litetext.data.prompts import is_empty
 from litetext.metrics.matching import rle, to_rle
 from litetext.models.phrases import PhraseFeatures, encode_phrases
@@ -93,7 +92,7 @@ class Comparison:
         asked = list(dict.fromkeys(phrase.strip() for phrase in phrases if not is_empty(phrase)))
         if not asked:
             raise ValueError("there are no phrases; write at least one, such as: white ring")
-        pixels = read_image(Path(image))
+        pixels = to_rgb(image)
         vision = self.sam3.encode_images(self.sam3.preprocess([pixels]))
         heard, seconds = _hear(self.encoders, asked)
         size = (int(pixels.shape[1]), int(pixels.shape[2]))

@@ -145,12 +145,12 @@ class _Results:
 
     def image(self, item: Input) -> str | None:
         """Segments an image; gives the reason if it cannot be read."""
-        from litetext.data.clips import read_image
+        from litetext.data.pixels import to_rgb
         from litetext.metrics.matching import rle, rle_text, to_rle
         from litetext.modules.overlays import overlay
 
         try:
-            pixels = read_image(item.path)
+            pixels = to_rgb(item.path)
         except ValueError as error:
             return str(error)
         number = len(self.images) + 1
@@ -191,8 +191,9 @@ class _Results:
         ]
         for n, entry in enumerate(masklets):
             entry["id"] = n + 1
-        file = write_clip(self.folder / item.name, self._painted(clip, masklets), clip.rate)
+        file = write_clip(self.folder / item.name, self._painted(clip, masklets), clip.times)
         about = {"video": str(item.path), "overlay": file.name, "frames": len(clip), "fps": clip.rate}
+        about["times"] = clip.times
         about |= {"height": clip.height, "width": clip.width, "info": self._info(), "categories": self.categories}
         replace_json(self.folder / f"{item.name}.json", {**about, "masklets": masklets})
         told = []
@@ -230,7 +231,8 @@ def _inputs(images: Sequence[str], videos: Sequence[str]) -> tuple[list[Input], 
     """What there is to segment, each once, with names that differ; and a line for what is not there."""
     import glob
 
-    from litetext.data.clips import IMAGE_FILES, is_clip
+    from litetext.data.clips import is_clip
+    from litetext.data.pixels import IMAGE_FILES
     from litetext.data.video_frames import VIDEO_FILES
 
     known = (*IMAGE_FILES, *VIDEO_FILES)

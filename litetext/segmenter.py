@@ -10,13 +10,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Float64
-from PIL import Image
 from torch import Tensor
 
-from litetext.data.clips import Clip, read_image
+from litetext.data.clips import Clip
+from litetext.data.pixels import to_rgb
 from litetext.data.prompts import is_empty
 from litetext.models.phrase_bank import PhraseBank, load_bank
 from litetext.models.phrases import PhraseFeatures, encode_phrases
@@ -129,7 +128,7 @@ class Segmenter:
         """Segments one image for several phrases on one pass of the vision tower.
 
         Args:
-            image: A path, a PIL image, or RGB values as uint8, an array (H, W, 3) or a tensor (3, H, W).
+            image: A path, a PIL image, or an array or tensor of any kind that `litetext.data.pixels.to_rgb` takes.
             phrases: N noun phrases.
 
         Returns:
@@ -142,7 +141,7 @@ class Segmenter:
 
     def stream(self, image: str | os.PathLike[str] | Any, phrases: Sequence[str]) -> Iterator[Segments]:
         """As `__call__`, phrase by phrase: memory holds the masks of one."""
-        heard, pixels = self.hear(phrases), _tensor(image)
+        heard, pixels = self.hear(phrases), to_rgb(image)
         height, width = pixels.shape[1:]
         scale = torch.tensor([width, height, width, height], dtype=torch.float64)
         for phrase, found in zip(phrases, self._find(pixels, heard, phrases, self.threshold), strict=True):
@@ -169,7 +168,7 @@ class Segmenter:
         linkers = [Linker(new=self.threshold) for _ in phrases]
         count = 0
         for frame in Clip(Path(clip)) if isinstance(clip, str | os.PathLike) else clip:
-            found = self._find(_tensor(frame), heard, phrases, _CONTINUES * self.threshold)
+            found = self._find(to_rgb(frame), heard, phrases, _CONTINUES * self.threshold)
             for linker, part in zip(linkers, found, strict=True):
                 linker.add(count, part)
             count += 1
@@ -181,19 +180,3 @@ class Segmenter:
         size = (int(pixels.shape[1]), int(pixels.shape[2]))
         where = self.device
         return self.sam3.segment(vision, features.to(where), lengths.to(where), size, threshold, self.chunk)
-
-
-def _tensor(image: Any) -> Tensor:
-    if isinstance(image, str | os.PathLike):
-        return read_image(Path(image))
-    if isinstance(image, Image.Image):
-        image = np.array(image.convert("RGB"))
-    if isinstance(image, np.ndarray):
-        if image.ndim == 3 and image.shape[2] == 3 and image.dtype == np.uint8:
-            return torch.from_numpy(image.copy()).permute(2, 0, 1).contiguous()
-    elif isinstance(image, Tensor) and image.ndim == 3 and image.shape[0] == 3 and image.dtype == torch.uint8:
-        return image
-    told = f"{getattr(image, 'dtype', type(image).__name__)} {tuple(getattr(image, 'shape', ()))}"
-    raise ValueError(
-        f"image is {told}; give a path, a PIL image, or RGB as uint8: an array (H, W, 3), a tensor (3, H, W)"
-    )

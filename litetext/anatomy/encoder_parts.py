@@ -12,6 +12,7 @@ from torch import Tensor
 
 from litetext.anatomy.dimension import feature_matrices, intrinsic_dimension
 from litetext.anatomy.spectra import embedding_spectrum, position_spectrum
+from litetext.data.pixels import IMAGE_FILES, to_rgb
 from litetext.models.hub import find_model
 from litetext.models.text_towers import TextTower
 from litetext.shipped import shipped
@@ -167,12 +168,7 @@ def _robustness(sam3: str, prompts: Sequence[str], options: "AuditOptions") -> d
 
 
 def _read_images(folder: str) -> list[Tensor]:
-    from PIL import Image
-
-    files = sorted(f for f in Path(folder).rglob("*") if f.suffix.lower() in (".jpg", ".jpeg", ".png", ".webp"))
+    files = sorted(f for f in Path(folder).rglob("*") if f.suffix.lower() in IMAGE_FILES and f.name[0] != ".")
     if not files:
-        raise ValueError(f"--images {folder} holds no .jpg, .png or .webp file")
-    return [
-        torch.from_numpy(np.array(Image.open(file).convert("RGB"))).permute(2, 0, 1).contiguous()
-        for file in files[:_IMAGES]
-    ]
+        raise ValueError(f"--images {folder} holds no images ({', '.join(IMAGE_FILES)})")
+    return [to_rgb(file) for file in files[:_IMAGES]]

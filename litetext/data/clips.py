@@ -1,75 +1,72 @@
-"""Pictures and clips of a user's own: images of any kind, video files, animated GIFs, folders of frames; and writing.
-
-Unlike annotated data, which is taken as stored, a photograph is turned as its EXIF orientation says.
-"""
+"""Clips of a user's own: video files, images that move, folders of frames; and writing them with their times."""
 
 import importlib
 import importlib.util
 import os
 import re
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, ImageSequence, UnidentifiedImageError
+from PIL import Image, ImageSequence
 from torch import Tensor
 
-from litetext.data.video_frames import VIDEO_FILES, read_video
+from litetext.data.pixels import IMAGE_FILES, opened, to_rgb
+from litetext.data.video_frames import VIDEO_FILES, Frame, read_video
 
-IMAGE_FILES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 _CODECS = ("libx264", "libopenh264", "mpeg4")
 _USUAL_RATE = 10.0
-
-
-def read_image(path: Path) -> Tensor:
-    """Reads an image as people see it, RGB uint8 (3, H, W).
-
-    Args:
-        path: Any format that Pillow reads; of several frames, the first.
-
-    Raises:
-        ValueError: There is no such file, or it does not decode.
-    """
-    with _opened(path) as image:
-        return _pixels(image)
+_TICKS = 90_000
+"""A second in MP4 files whose frames have times of their own."""
 
 
 class Clip:
     """The frames of a clip; iterate over it to read them, any number of times; only one is in memory.
 
     Args:
-        path: A video file, an animated GIF, or a folder of images, which are taken in the order of the numbers in
-            their names.
+        path: A video file, an image that moves (GIF, WebP, PNG, AVIF), or a folder of images, which are taken in the
+            order of the numbers in their names; files there that are hidden (`._1.png`) or no images are passed over.
         rate: Frames a second; None takes what the file says, and 10 for a folder.
 
     Attributes:
-        rate: Frames a second.
+        given: The rate that was asked for.
         height: Rows of a frame in pixels, after the first iteration.
         width: Columns of a frame in pixels, after the first iteration.
+        times: Seconds at which each frame is shown, after the first iteration.
+        passed_over: Names of the files in the folder that were not taken.
 
     Raises:
         ValueError: There is no such file, or it holds no frames.
     """
 
     def __init__(self, path: Path, rate: float | None = None) -> None:
-        self.path, self.height, self.width = path, 0, 0
-        self._seen = 0
+        self.path, self.given, self.height, self.width = path, rate, 0, 0
+        self.times: list[float] = []
+        self.passed_over: list[str] = []
         self._images: list[Path] = []
+        self._end = 0.0
         if path.is_dir():
-            found = [file for file in path.iterdir() if file.suffix.lower() in IMAGE_FILES and file.is_file()]
+            files = [file for file in path.iterdir() if file.is_file()]
+            found = [file for file in files if file.suffix.lower() in IMAGE_FILES and file.name[0] != "."]
             self._images = sorted(found, key=_by_number)
+            self.passed_over = sorted({file.name for file in files} - {file.name for file in found})
             if not found:
                 raise ValueError(f"{path}: the folder holds no frames ({', '.join(IMAGE_FILES)})")
         elif not path.is_file():
             raise ValueError(f"{path}: no such file")
-        self.rate = rate or self._rate() or _USUAL_RATE
 
     def __len__(self) -> int:
         """Frames, after the first iteration."""
-        return self._seen
+        return len(self.times)
+
+    @property
+    def rate(self) -> float:
+        """Frames a second, on average, after the first iteration."""
+        span = self._end - self.times[0] if self.times else 0.0
+        return self.given or (round(len(self.times) / span, 3) if span > 0 else _USUAL_RATE)
 
     def __iter__(self) -> Iterator[Tensor]:
         """Yields RGB frames, uint8 (3, H, W).
@@ -78,68 +75,86 @@ class Clip:
             ValueError: A frame does not decode, or has another size than the first.
         """
         size: torch.Size | None = None
-        count = 0
-        for frame in self._read():
+        times: list[float] = []
+        self._end = 0.0
+        for frame, time in self._read():
             size = size or frame.shape
             if frame.shape != size:
                 raise ValueError(
-                    f"{self.path}: frame {count + 1} has {frame.shape[1]} x {frame.shape[2]} pixels (height x width), "
-                    f"those before it {size[1]} x {size[2]}"
+                    f"{self.path}: frame {len(times) + 1} has {frame.shape[1]} x {frame.shape[2]} pixels (height x "
+                    f"width), those before it {size[1]} x {size[2]}"
                 )
-            count += 1
+            pace = 1 / (self.given or _USUAL_RATE)
+            if time is None or self.given:
+                time = times[-1] + pace if times else 0.0
+            times.append(time)
             yield frame
-        if not count:
+        if not times:
             raise ValueError(f"{self.path}: it holds no frames")
-        self._seen, (self.height, self.width) = count, size[1:] if size else (0, 0)
+        if not self._end:  # the last frame is shown as long as the others, on average
+            self._end = times[-1] + ((times[-1] - times[0]) / (len(times) - 1) if len(times) > 1 else 1 / _USUAL_RATE)
+        self.times = [round(time, 6) for time in times]
+        self.height, self.width = size[1:] if size else (0, 0)
 
-    def _read(self) -> Iterator[Tensor]:
+    def _read(self) -> Iterator[Frame]:
         if self._images:
             for path in self._images:
-                yield read_image(path)
-        elif self.path.suffix.lower() in VIDEO_FILES:
-            yield from read_video(self.path)
-        else:
-            with _opened(self.path) as image:
+                yield Frame(to_rgb(path), None)
+        elif is_moving_image(self.path):
+            with opened(self.path) as image:
+                time = 0.0
                 for frame in ImageSequence.Iterator(image):
-                    yield _pixels(frame)
-
-    def _rate(self) -> float | None:
-        if self.path.is_dir():
-            return None
-        if self.path.suffix.lower() not in VIDEO_FILES:
-            with _opened(self.path) as image:
-                pause = image.info.get("duration", 0)  # in ms, of the first frame
-            return 1000 / pause if pause else None
-        if importlib.util.find_spec("av"):
-            av: Any = importlib.import_module("av")
-            try:
-                with av.open(str(self.path)) as container:
-                    rate = container.streams.video[0].average_rate
-            except (av.error.FFmpegError, IndexError) as error:
-                raise ValueError(f"{self.path}: it cannot be read as a video: {error}") from error
-            return float(rate) if rate else None
-        return None
+                    pixels = to_rgb(frame)  # decodes it; some formats say only then how long it is shown
+                    yield Frame(pixels, time)
+                    time += (frame.info.get("duration") or 1000 / _USUAL_RATE) / 1000
+                self._end = time
+        else:
+            yield from read_video(self.path)
 
 
-def is_clip(path: Path) -> bool:
-    """Whether a file holds several frames: a video file by its name, an image that moves by its content."""
-    if path.suffix.lower() in VIDEO_FILES:
-        return True
+def is_moving_image(path: Path) -> bool:
+    """Whether an image file holds several frames that follow each other, by its content."""
     try:
-        with Image.open(path) as image:
+        with opened(path) as image:
             # A photograph may hold further pictures (MPO, TIFF pages); only these formats move.
-            return image.format in ("GIF", "WEBP", "PNG") and getattr(image, "n_frames", 1) > 1
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+            return image.format in ("GIF", "WEBP", "PNG", "AVIF") and getattr(image, "n_frames", 1) > 1
+    except ValueError:
         return False
 
 
-def write_clip(path: Path, frames: Iterable[np.ndarray], rate: float) -> Path:
+def is_clip(path: Path) -> bool:
+    """Whether a file holds several frames: a video file by its name, other files by their content."""
+    suffix = path.suffix.lower()
+    if suffix in VIDEO_FILES or is_moving_image(path):
+        return True
+    return suffix not in IMAGE_FILES and _is_video(path)
+
+
+def _is_video(path: Path) -> bool:
+    """Whether a file whose name does not tell is a video that PyAV opens, and no image that Pillow opens."""
+    try:
+        with opened(path):
+            return False
+    except ValueError:
+        pass
+    if not importlib.util.find_spec("av"):
+        return False
+    av: Any = importlib.import_module("av")
+    try:
+        with av.open(str(path)) as container:
+            kind = container.format.name
+            return bool(container.streams.video) and kind not in ("tty", "image2") and not kind.endswith("_pipe")
+    except (av.error.FFmpegError, OSError, ValueError):
+        return False
+
+
+def write_clip(path: Path, frames: Iterable[np.ndarray], times: Sequence[float] | float) -> Path:
     """Writes a clip, whole or not at all: MP4 where PyAV is installed, else an animated GIF.
 
     Args:
         path: Where to, without suffix.
         frames: RGB frames of one size, uint8 (H, W, 3); at least one.
-        rate: Frames a second.
+        times: Seconds at which each frame is shown, ascending; or frames a second.
 
     Returns:
         The file.
@@ -148,57 +163,53 @@ def write_clip(path: Path, frames: Iterable[np.ndarray], rate: float) -> Path:
     target = path.with_name(path.name + kind)
     draft = target.with_name(target.name + ".draft")
     try:
-        (_write_mp4 if kind == ".mp4" else _write_gif)(draft, frames, rate)
+        (_write_mp4 if kind == ".mp4" else _write_gif)(draft, frames, times)
         os.replace(draft, target)
     finally:
         draft.unlink(missing_ok=True)
     return target
 
 
-def _write_mp4(path: Path, frames: Iterable[np.ndarray], rate: float) -> None:
-    from fractions import Fraction
-
+def _write_mp4(path: Path, frames: Iterable[np.ndarray], times: Sequence[float] | float) -> None:
     av: Any = importlib.import_module("av")
     codec = next((name for name in _CODECS if name in av.codecs_available), _CODECS[-1])
+    steady = isinstance(times, int | float)
+    rate = Fraction(times if steady else _mean_rate(times)).limit_denominator(1000)
+    base = 1 / rate if steady else Fraction(1, _TICKS)
+    last = -1
     try:
         with av.open(str(path), "w", format="mp4") as container:
             stream: Any = None
-            for pixels in frames:
+            for n, pixels in enumerate(frames):
                 # The common pixel format shares colour among 2 x 2 pixels: odd sides get one more row or column.
                 padded = np.pad(pixels, ((0, pixels.shape[0] % 2), (0, pixels.shape[1] % 2), (0, 0)), mode="edge")
                 if stream is None:
-                    stream = container.add_stream(codec, rate=Fraction(rate).limit_denominator(1000))
+                    stream = container.add_stream(codec, rate=rate)
                     stream.height, stream.width, stream.pix_fmt = *padded.shape[:2], "yuv420p"
                     stream.options = {"crf": "18"} if codec == "libx264" else {}
-                container.mux(stream.encode(av.VideoFrame.from_ndarray(padded, format="rgb24")))
+                    stream.codec_context.time_base = base
+                frame = av.VideoFrame.from_ndarray(padded, format="rgb24")
+                last = n if steady else max(last + 1, round((times[n] - times[0]) * _TICKS))
+                frame.pts, frame.time_base = last, base
+                container.mux(stream.encode(frame))
             container.mux(stream.encode(None))
     except av.error.FFmpegError as error:
         raise OSError(f"{path.stem} cannot be written: {error}") from error
 
 
-def _write_gif(path: Path, frames: Iterable[np.ndarray], rate: float) -> None:
+def _write_gif(path: Path, frames: Iterable[np.ndarray], times: Sequence[float] | float) -> None:
     images = (Image.fromarray(pixels) for pixels in frames)
-    pause = max(20, round(1000 / rate))  # viewers slow down what is faster
-    next(images).save(path, "GIF", save_all=True, append_images=images, duration=pause, loop=0)
+    rate = times if isinstance(times, int | float) else _mean_rate(times)
+    pauses: Any = 1000 / rate
+    if not isinstance(times, int | float):
+        pauses = [*(1000 * np.diff(times)), pauses]
+    pauses = np.maximum(20, np.round(pauses)).astype(int).tolist()  # viewers slow down what is faster
+    next(images).save(path, "GIF", save_all=True, append_images=images, duration=pauses, loop=0)
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
-    """An image file; the many errors of a damaged one become one kind that names it."""
-    try:
-        with Image.open(path) as image:
-            yield image
-    except FileNotFoundError as error:
-        raise ValueError(f"{path}: no such file") from error
-    except UnidentifiedImageError as error:
-        raise ValueError(f"{path}: it is no image that can be read") from error
-    except (OSError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path}: it does not decode ({' '.join(str(error).split())})") from error
-
-
-def _pixels(image: Image.Image) -> Tensor:
-    turned = ImageOps.exif_transpose(image)
-    return torch.from_numpy(np.array(turned.convert("RGB"))).permute(2, 0, 1).contiguous()
+def _mean_rate(times: Sequence[float]) -> float:
+    span = times[-1] - times[0]
+    return (len(times) - 1) / span if span > 0 else _USUAL_RATE
 
 
 def _by_number(path: Path) -> tuple[list[int], str]:

@@ -5,12 +5,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from litetext.annotations import Rle, check_rle, read_segmentation
+from litetext.data.pixels import to_rgb
 
 
 class Truth(NamedTuple):
@@ -58,6 +57,7 @@ class ImagePairs(NamedTuple):
         height: Rows, as annotated.
         width: Columns, as annotated.
         pairs: In the order of the file.
+        turn: The annotations are of the image as its EXIF orientation turns it.
     """
 
     subset: str
@@ -66,6 +66,7 @@ class ImagePairs(NamedTuple):
     height: int
     width: int
     pairs: list[Pair]
+    turn: bool = False
 
 
 class Skip(NamedTuple):
@@ -104,7 +105,8 @@ class SegItem(NamedTuple):
     Attributes:
         subset: Name of the subset.
         file_name: As the annotations name it.
-        image: RGB, uint8 (3, H, W), as stored: an EXIF orientation is not applied, as in the official evaluator.
+        image: RGB, uint8 (3, H, W), as stored, as in the official evaluator, or turned by its EXIF
+            orientation where the annotations are of the turned image.
         pairs: The phrases and their ground truth, masks as compressed run-length masks.
     """
 
@@ -127,33 +129,32 @@ def inside(folder: Path, file_name: str) -> Path:
     return folder / plain
 
 
-def decode(path: Path, height: int, width: int) -> Tensor:
-    """Read an image as RGB, uint8 (3, height, width).
-
-    Pixels are taken as stored. Meta's evaluator ignores EXIF orientation too (sam3_image_dataset.py), and the masks
-    are drawn on the stored pixels.
+def decode(path: Path, height: int, width: int, turn: bool = False) -> Tensor:
+    """Read an image as RGB, uint8 (3, height, width); see `pixels` for images that are not 8-bit RGB.
 
     Args:
         path: The file.
         height: Rows that the annotations expect.
         width: Columns that the annotations expect.
+        turn: Turn it as its EXIF orientation says. Without, pixels are taken as stored: Meta's evaluator ignores the
+            orientation too (sam3_image_dataset.py), and SA-Co's masks are drawn on the stored pixels.
 
     Raises:
         ValueError: There is no such file, it does not decode, or has another size than annotated.
     """
+    if not path.is_file():
+        raise ValueError(f"no such image: {path}")
     try:
-        with Image.open(path) as image:
-            if image.size != (width, height):
-                raise ValueError(
-                    f"the image has {image.size[1]} x {image.size[0]} pixels (height x width), "
-                    f"the annotations say {height} x {width}"
-                )
-            pixels = np.array(image.convert("RGB"))
-    except FileNotFoundError as error:
-        raise ValueError(f"no such image: {path}") from error
-    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"the image does not decode ({' '.join(str(error).split())})") from error
-    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+        pixels = to_rgb(path, turn)
+    except ValueError as error:
+        reason = str(error).removeprefix(f"{path}: ").removeprefix("it does not decode ").strip("()")
+        raise ValueError(f"the image does not decode ({reason})") from error
+    if tuple(pixels.shape[1:]) != (height, width):
+        raise ValueError(
+            f"the image has {pixels.shape[1]} x {pixels.shape[2]} pixels (height x width), "
+            f"the annotations say {height} x {width}"
+        )
+    return pixels
 
 
 def ready(entry: ImagePairs) -> tuple[SegItem | None, list[Skip]]:
@@ -177,7 +178,7 @@ def ready(entry: ImagePairs) -> tuple[SegItem | None, list[Skip]]:
     if not good:
         return None, skips
     try:
-        image = decode(entry.path, entry.height, entry.width)
+        image = decode(entry.path, entry.height, entry.width, entry.turn)
     except ValueError as error:
         ids = tuple(pair.id for pair in good)
         return None, [*skips, Skip(entry.subset, entry.file_name, ids, str(error))]

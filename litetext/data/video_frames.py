@@ -1,18 +1,24 @@
 """The frames of a video, one at a time: a folder of JPEG files, or a video file where PyAV or OpenCV is installed."""
 
 import importlib.util
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from litetext.data.seg_items import decode, inside
 from litetext.video_annotations import Video
 
-VIDEO_FILES = (".mp4", ".webm", ".mkv", ".mov", ".avi")
+VIDEO_FILES = (
+    *(".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi", ".mpg", ".mpeg", ".m2v", ".mts", ".m2ts", ".wmv", ".asf"),
+    *(".flv", ".f4v", ".3gp", ".3g2", ".ogv", ".mjpeg", ".mjpg", ".y4m", ".vob"),
+)
+"""Names of video files end like this."""
 
 
 @dataclass(frozen=True)
@@ -73,35 +79,65 @@ def find_frames(video: Video, media: Path) -> Frames:
     return Frames(video, paths)
 
 
-def read_video(path: Path) -> Iterator[Tensor]:
-    """Yields the frames of a video file, RGB uint8 (3, H, W).
+class Frame(NamedTuple):
+    """A frame of a video file.
+
+    Attributes:
+        pixels: RGB, uint8 (3, H, W).
+        time: Seconds from the video's beginning; None where the file does not say.
+    """
+
+    pixels: Tensor
+    time: float | None
+
+
+def read_video(path: Path, turn: bool = True) -> Iterator[Frame]:
+    """Yields the frames of a video file.
+
+    Args:
+        path: The file.
+        turn: Turn and mirror frames as the file says (phones store upright videos on their side). OpenCV, where it
+            stands in for PyAV, knows turns alone.
 
     Raises:
         ValueError: Neither PyAV nor OpenCV is installed, or the file is no video.
     """
     if importlib.util.find_spec("av"):
-        yield from _with_av(path)
+        yield from _with_av(path, turn)
     elif importlib.util.find_spec("cv2"):
-        yield from _with_opencv(path)
+        yield from _with_opencv(path, turn)
     else:
         raise ValueError(
             f"{path} is a video file; install PyAV to read it (pip install av), or give its frames as JPEG"
         )
 
 
-def _with_av(path: Path) -> Iterator[Tensor]:
+def _with_av(path: Path, turn: bool) -> Iterator[Frame]:
     av: Any = importlib.import_module("av")
     try:
         with av.open(str(path)) as container:
             for frame in container.decode(video=0):
-                yield torch.from_numpy(frame.to_ndarray(format="rgb24")).permute(2, 0, 1)
+                pixels = frame.to_ndarray(format="rgb24")
+                yield Frame(torch.from_numpy(_turned(pixels, frame) if turn else pixels).permute(2, 0, 1), frame.time)
     except (av.error.FFmpegError, IndexError) as error:
         raise ValueError(f"{path} cannot be read as a video: {error}") from error
 
 
-def _with_opencv(path: Path) -> Iterator[Tensor]:
+def _turned(pixels: np.ndarray, frame: Any) -> np.ndarray:
+    """Pixels as the display matrix shows them: it maps stored to shown places, (x, y) (a b; c d)."""
+    matrix = next((bytes(part) for part in frame.side_data if part.type.name == "DISPLAYMATRIX"), None)
+    if matrix is None:
+        return pixels
+    a, b, _, c, d = struct.unpack("=5i", matrix[:20])
+    if abs(b) + abs(c) > abs(a) + abs(d):  # x and y change places; angles in between go to the nearest quarter turn
+        pixels, a, d = pixels.swapaxes(0, 1), c, b
+    return np.ascontiguousarray(pixels[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])
+
+
+def _with_opencv(path: Path, turn: bool) -> Iterator[Frame]:
     cv2: Any = importlib.import_module("cv2")
     reader = cv2.VideoCapture(str(path))
+    reader.set(cv2.CAP_PROP_ORIENTATION_AUTO, float(turn))
     try:
         if not reader.isOpened():
             raise ValueError(f"{path} cannot be read as a video")
@@ -109,7 +145,8 @@ def _with_opencv(path: Path) -> Iterator[Tensor]:
             there, frame = reader.read()
             if not there:
                 return
-            yield torch.from_numpy(frame[:, :, ::-1].copy()).permute(2, 0, 1)
+            time = reader.get(cv2.CAP_PROP_POS_MSEC) / 1000
+            yield Frame(torch.from_numpy(frame[:, :, ::-1].copy()).permute(2, 0, 1), time)
     finally:
         reader.release()
 
@@ -126,7 +163,7 @@ def _decoded(file: Path, video: Video) -> Iterator[Tensor]:
     if places != sorted(places):
         raise ValueError(f"{file.name}: the annotated frames are not in order; give the frames as JPEG files")
     following, count = next(wanted, None), 0
-    for number, frame in enumerate(read_video(file)):
+    for number, (frame, _) in enumerate(read_video(file, _annotated_turned(file, video))):
         if number != following:
             continue
         if tuple(frame.shape[1:]) != (video.height, video.width):
@@ -141,3 +178,11 @@ def _decoded(file: Path, video: Video) -> Iterator[Tensor]:
             return
     if following is not None:
         raise ValueError(f"{file.name} ends after {count} of {len(places)} annotated frames (the next is {following})")
+
+
+def _annotated_turned(file: Path, video: Video) -> bool:
+    """Whether the annotations are of the frames as players turn them: their size tells, else it is so."""
+    size, turned = (video.height, video.width), next(read_video(file), None)
+    if turned is None or tuple(turned.pixels.shape[1:]) == size:
+        return True
+    return tuple(next(read_video(file, turn=False)).pixels.shape[1:]) != size

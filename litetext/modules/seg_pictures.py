@@ -92,7 +92,7 @@ def side_by_side(case: Case, encoders: Sequence[str]) -> Figure:
         case: The pair.
         encoders: Names, in the order of the columns.
     """
-    pixels = decode(case.image.path, case.image.height, case.image.width).permute(1, 2, 0).numpy()
+    pixels = decode(case.image.path, case.image.height, case.image.width, case.image.turn).permute(1, 2, 0).numpy()
     found = [case.record[name][case.pair.id] for name in encoders]
     answers: list[Instances | Truth] = [_truth(case.image, case.pair), *found]
     names = ["ground truth", *encoders]
