@@ -15,7 +15,7 @@ def test_every_ratio_is_measured_or_skipped(teacher_file: Path, unchecked: None)
     for what, target in TARGETS.items():
         fast = what.partition(" over ")[0]
         assert fast in skipped or figures[f"{what} (target {target})"] > 0
-    assert figures["rounds"] == 3
+    assert figures["rounds"] >= 3  # as many as fit the seconds
     assert figures["fp32: smallest pooled cosine"] > 0.99999
     assert figures["compact student: smallest pooled cosine (target 0.999)"] > 0.999
     student = MobileClipText("nano")
