@@ -11,7 +11,8 @@ from transformers import Sam3Model
 from litetext.data.shapes_datamodule import ShapesDataModule
 from litetext.models.sam3_shapes import forward_phrases, tiny_config, tiny_sam3
 from litetext.models.sam3_text import Sam3TextEncoder
-from litetext.modules.shapes_loss import AttributeHeads, detection_loss, match
+from litetext.modules.detection_loss import detection_loss
+from litetext.modules.shapes_loss import AttributeHeads
 
 FIT = (
     *("fit", "--config", "sam3_tiny.yaml", "--trainer.enable_progress_bar", "false"),
@@ -131,17 +132,3 @@ def test_losses_fall_on_one_batch_and_reach_every_part(small: Sam3Model) -> None
     busy = {name.split(".")[0] for name, p in model.named_parameters() if p.grad is not None and p.grad.any()}
     assert {"text_encoder", "vision_encoder", "detr_decoder", "mask_decoder"} <= busy
     assert "text_projection" not in idle
-
-
-def test_matching_is_the_cheapest_one_to_one() -> None:
-    owner = torch.tensor([0, 0, 1])
-    target = torch.tensor([[0.2, 0.2, 0.1, 0.1], [0.8, 0.8, 0.2, 0.2], [0.5, 0.5, 0.3, 0.3]])
-    boxes = torch.full((2, 4, 4), 0.05)
-    boxes[0, 3], boxes[0, 1], boxes[1, 2] = target[0], target[1], target[2]
-    empty = torch.zeros(3, 16)
-    assert match(torch.zeros(2, 4), boxes, target, owner, None, empty).tolist() == [3, 1, 2]
-    # Two queries with the same box: the mask decides.
-    boxes[1, 0] = boxes[1, 2]
-    masks, mask_target = torch.full((3, 4, 16), -9.0), empty.clone()
-    mask_target[2, :8], masks[2, 0, :8] = 1, 9.0
-    assert match(torch.zeros(2, 4), boxes, target, owner, masks, mask_target).tolist() == [3, 1, 0]

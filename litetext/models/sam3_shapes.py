@@ -1,10 +1,12 @@
-"""A SAM3 of 4.4 million parameters for images of 112 pixels: transformers' own classes at a hundredth of the size.
+"""SAM3s of 4 to 10 million parameters for images of 112 pixels: transformers' own classes at a hundredth of the size.
 
 `forward_phrases` composes the published forward pass from its submodules, so that the vision tower runs once per
 image and every decoder layer's output can be supervised. Text-only detection keeps the geometry token that Meta's
 SAM3 always appends (`transformers` leaves it out when no box is given).
 """
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -19,22 +21,39 @@ IMAGE_SIZE = 112
 QUERIES = 16
 
 
-def tiny_config(image_size: int = IMAGE_SIZE, width: int = 64, vision_layers: int = 4, layers: int = 2) -> Sam3Config:
-    """The configuration of the tiny SAM3.
+def tiny_config(
+    image_size: int = IMAGE_SIZE,
+    width: int = 64,
+    vision_layers: int = 4,
+    layers: int = 2,
+    *,
+    decoder_layers: int | None = None,
+    vision_width: int = 96,
+    text_width: int | None = None,
+    text_layers: int = 3,
+    queries: int = QUERIES,
+) -> Sam3Config:
+    """The configuration of a tiny SAM3.
 
     Args:
         image_size: Side of the square images in pixels, a multiple of 8.
-        width: Feature size of everything but the vision tower, a multiple of 8.
+        width: Feature size of everything but the two towers, a multiple of 8.
         vision_layers: Blocks of the vision tower.
-        layers: Layers of the DETR encoder and of its decoder.
+        layers: Layers of the DETR encoder.
+        decoder_layers: Layers of the DETR decoder; as many as the encoder has by default.
+        vision_width: Feature size of the vision tower, a multiple of 16.
+        text_width: Feature size of the text tower, a multiple of 4; `width` by default.
+        text_layers: Layers of the text tower.
+        queries: Object queries.
     """
+    text_width = width if text_width is None else text_width
     head = {"num_attention_heads": 4, "hidden_size": width}
     return Sam3Config(
         vision_config={
             "backbone_config": {
                 "model_type": "sam3_vit_model",
-                "hidden_size": 96,
-                "intermediate_size": 288,
+                "hidden_size": vision_width,
+                "intermediate_size": 3 * vision_width,
                 "num_hidden_layers": vision_layers,
                 "num_attention_heads": 4,
                 "image_size": image_size,
@@ -49,10 +68,10 @@ def tiny_config(image_size: int = IMAGE_SIZE, width: int = 64, vision_layers: in
         text_config={
             "model_type": "clip_text_model",
             "vocab_size": 49408,
-            "hidden_size": width,
-            "intermediate_size": 4 * width,
-            "projection_dim": width,
-            "num_hidden_layers": 3,
+            "hidden_size": text_width,
+            "intermediate_size": 4 * text_width,
+            "projection_dim": text_width,
+            "num_hidden_layers": text_layers,
             "num_attention_heads": 4,
             "max_position_embeddings": 32,
             "hidden_act": "gelu",
@@ -67,10 +86,10 @@ def tiny_config(image_size: int = IMAGE_SIZE, width: int = 64, vision_layers: in
         detr_encoder_config={**head, "num_layers": layers, "intermediate_size": 3 * width, "dropout": 0.0},
         detr_decoder_config={
             **head,
-            "num_layers": layers,
+            "num_layers": layers if decoder_layers is None else decoder_layers,
             "intermediate_size": 3 * width,
             "dropout": 0.0,
-            "num_queries": QUERIES,
+            "num_queries": queries,
         },
         mask_decoder_config={**head, "num_upsampling_stages": 2},
     )
@@ -90,9 +109,10 @@ def tiny_sam3(config: Sam3Config | None = None) -> Sam3Model:
             nn.init.normal_(module.weight, std=0.1)
     decoder: Any = model.detr_decoder
     with torch.no_grad():
-        side = round(decoder.query_embed.num_embeddings**0.5)
-        centres = (torch.arange(side) + 0.5) / side
-        grid = torch.stack(torch.meshgrid(centres, centres, indexing="xy"), -1).flatten(0, 1)
+        side = math.ceil(decoder.query_embed.num_embeddings**0.5)
+        rows = math.ceil(decoder.query_embed.num_embeddings / side)
+        centres = ((torch.arange(side) + 0.5) / side, (torch.arange(rows) + 0.5) / rows)
+        grid = torch.stack(torch.meshgrid(*centres, indexing="xy"), -1).flatten(0, 1)
         boxes = torch.cat([grid, torch.full_like(grid, 0.3)], 1)[: decoder.query_embed.num_embeddings]
         decoder.reference_points.weight[: len(boxes)] = torch.logit(boxes)
         decoder.query_embed.weight.copy_(torch.randn(1, decoder.query_embed.embedding_dim) * 0.1)
@@ -126,6 +146,7 @@ class PhraseOutputs:
         semantic: Logits of the union of all meant pixels, (M, h, w).
         text: Text features, (N, L, D).
         cells: Vision features of the level that the DETR reads, (B, D, h/4, w/4).
+        encoded: Image tokens after each layer of the DETR encoder, (N, h/4 * w/4, D) each.
     """
 
     logits: Float[Tensor, "k n q"]
@@ -135,6 +156,7 @@ class PhraseOutputs:
     semantic: Float[Tensor, "m h w"]
     text: Float[Tensor, "n l d"]
     cells: Float[Tensor, "b d y x"]
+    encoded: Sequence[Float[Tensor, "n p d"]]
 
 
 def forward_phrases(
@@ -167,6 +189,7 @@ def forward_phrases(
         text_features=prompt,
         vision_pos_embeds=[places[-1].expand_as(levels[-1])[image]],
         text_mask=valid,
+        output_hidden_states=True,
     )
     tokens = encoded.last_hidden_state
     decoded = decode(model, tokens, encoded.pos_embeds_flattened, encoded.spatial_shapes, prompt, valid)
@@ -187,6 +210,7 @@ def forward_phrases(
         semantic=masks.semantic_seg.squeeze(1),
         text=text,
         cells=levels[-1],
+        encoded=encoded.hidden_states[-len(model.detr_encoder.layers) :],
     )
 
 

@@ -16,9 +16,10 @@ from litetext.data.shapes_datamodule import ShapesBatch
 from litetext.metrics.cgf1 import Detections, GroundTruth, PhraseCounts, per_threshold, phrase_metrics
 from litetext.models.postprocess import postprocess
 from litetext.models.sam3_shapes import PhraseOutputs, encode_both, forward_phrases, tiny_config, tiny_sam3
+from litetext.modules.detection_loss import detection_loss
 from litetext.modules.optim import by_step, parameter_groups
 from litetext.modules.shapes_card import export
-from litetext.modules.shapes_loss import AttributeHeads, detection_loss
+from litetext.modules.shapes_loss import AttributeHeads
 from litetext.shipped import shipped
 
 
