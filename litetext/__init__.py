@@ -12,8 +12,8 @@ _ROOMS = {
     "Segmenter": "litetext.segmenter",
     "Segments": "litetext.segmenter",
     "Tokenizer": "litetext.tokenizer",
-    "load_student": "litetext.models.loading",
-    "load_text_encoder": "litetext.models.text_encoders",
+    "load_student": "litetext.models.text.students",
+    "load_text_encoder": "litetext.models.text.loading",
 }
 
 __all__ = ["Segmenter", "Segments", "Tokenizer", "load_student", "load_text_encoder"]  # pyright: ignore

@@ -13,14 +13,17 @@ LIGHTNING_COMMANDS = {
     "predict": "encode ahead of time, for example the teacher features that fit reads (LightningCLI)",
 }
 PLAIN_COMMANDS = {
-    "segment": ("litetext.segment_command", "segment your own images and videos for phrases of your own"),
-    "demo": ("litetext.demo_command", "a page on this machine: teacher and student side by side on your images"),
-    "score": ("litetext.score", "score a predictions file of any system in the official SA-Co layout"),
-    "shapes": ("litetext.shapes_command", "write the embedded benchmark: held-out shapes in the SA-Co Gold layout"),
-    "ablate": ("litetext.ablation", "train variants of a fit over several seeds, score all in one pass, tabulate"),
-    "audit": ("litetext.audit_command", "what prompts ask of a text encoder, what it does, which student follows"),
-    "export": ("litetext.export_command", "write a student for other programs, compared with ours before it is there"),
-    "bench": ("litetext.bench.command", "measure speed against a plain reference in one run"),
+    "segment": ("litetext.commands.segment", "segment your own images and videos for phrases of your own"),
+    "demo": ("litetext.commands.demo", "a page on this machine: teacher and student side by side on your images"),
+    "score": ("litetext.commands.score", "score a predictions file of any system in the official SA-Co layout"),
+    "shapes": ("litetext.commands.shapes", "write the embedded benchmark: held-out shapes in the SA-Co Gold layout"),
+    "ablate": (
+        "litetext.commands.ablate",
+        "train variants of a fit over several seeds, score all in one pass, tabulate",
+    ),
+    "audit": ("litetext.commands.audit", "what prompts ask of a text encoder, what it does, which student follows"),
+    "export": ("litetext.commands.export", "write a student for other programs, compared with ours before it is there"),
+    "bench": ("litetext.commands.bench", "measure speed against a plain reference in one run"),
 }
 # By name, not by class: importing the classes would cost seconds.
 _USER_ERRORS = {"ValueError", "ArgumentError", "MisconfigurationException", "FileNotFoundError", "OSError"}
@@ -44,7 +47,7 @@ def _dispatch(argv: Sequence[str]) -> int:
     if command in PLAIN_COMMANDS:
         return importlib.import_module(PLAIN_COMMANDS[command][0]).run(rest) or 0
     if command in LIGHTNING_COMMANDS:
-        return importlib.import_module("litetext.lightning_cli").run(command, rest) or 0
+        return importlib.import_module("litetext.commands.lightning").run(command, rest) or 0
     known = ", ".join([*LIGHTNING_COMMANDS, *PLAIN_COMMANDS])
     raise ValueError(f"unknown command {command!r}; choose from {known}")
 

@@ -8,15 +8,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import UInt8
 
-from litetext.annotations import Rle
 from litetext.data.pixels import to_rgb
-from litetext.data.prompts import is_empty
+from litetext.data.prompts.corpora import is_empty
 from litetext.metrics.matching import rle, to_rle
-from litetext.models.phrases import PhraseFeatures, encode_phrases
-from litetext.models.postprocess import Found
-from litetext.models.text_encoders import load_text_encoder
-from litetext.modules.overlays import overlay
-from litetext.modules.seg_pictures import objects
+from litetext.models.sam3.postprocess import Found
+from litetext.models.text.encoder import PhraseFeatures, encode_phrases
+from litetext.models.text.loading import load_text_encoder
+from litetext.modules.disagreements import objects
+from litetext.overlays import overlay
+from litetext.saco.images import Rle
 from litetext.segmenter import Segmenter
 from litetext.tokenizer import Tokenizer
 

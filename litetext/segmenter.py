@@ -14,15 +14,15 @@ import torch
 from jaxtyping import Bool, Float64
 from torch import Tensor
 
-from litetext.data.clips import Clip
 from litetext.data.pixels import to_rgb
-from litetext.data.prompts import is_empty
-from litetext.models.phrase_bank import PhraseBank, load_bank
-from litetext.models.phrases import PhraseFeatures, encode_phrases
-from litetext.models.postprocess import Found
-from litetext.models.sam3_image import Sam3Image
-from litetext.models.text_encoders import load_text_encoder
-from litetext.modules.masklet_links import Linker
+from litetext.data.prompts.corpora import is_empty
+from litetext.data.videos.clips import Clip
+from litetext.models.sam3.image import Sam3Image
+from litetext.models.sam3.postprocess import Found
+from litetext.models.text.bank import PhraseBank, load_bank
+from litetext.models.text.encoder import PhraseFeatures, encode_phrases
+from litetext.models.text.loading import load_text_encoder
+from litetext.modules.linking import Linker
 from litetext.tokenizer import Tokenizer
 
 _CONTINUES = 0.6

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import Answer
 
 from litetext.cli import LIGHTNING_COMMANDS, PLAIN_COMMANDS, main, one_line
-from litetext.lightning_cli import Command, deep_merge, merge_configs
+from litetext.commands.lightning import Command, deep_merge, merge_configs
 from litetext.shipped import config_names, config_path
+from tests.fixtures.runs import Answer
 
 
 def printed(answer: Answer) -> dict[str, Any]:
@@ -66,9 +66,9 @@ def test_every_option_has_a_help_line(folder: Path, monkeypatch: pytest.MonkeyPa
     ("option", "name"),
     [
         ("--model.help", "litetext.modules.distill.DistillModule"),
-        ("--data.help", "litetext.data.prompt_datamodule.PromptDataModule"),
+        ("--data.help", "litetext.data.prompts.datamodule.PromptDataModule"),
         ("--model.help", "litetext.modules.shapes_fit.ShapesFitModule"),
-        ("--data.help", "litetext.data.shapes_datamodule.ShapesDataModule"),
+        ("--data.help", "litetext.data.shapes.datamodule.ShapesDataModule"),
     ],
 )
 def test_every_init_argument_has_a_help_text(
@@ -170,7 +170,7 @@ def test_debug_shows_the_traceback(folder: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_errors_that_are_not_the_users_keep_their_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("litetext.bench.command.run", lambda rest: 1 / 0)
+    monkeypatch.setattr("litetext.commands.bench.run", lambda rest: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         main(["bench"])
 

@@ -8,8 +8,8 @@ from PIL import Image
 
 from litetext import Segmenter
 from litetext.comparison import Comparison
-from litetext.data.shapes import FIRST_HELD_OUT, draw_scene, render
-from litetext.models.sam3_image import Sam3Image
+from litetext.data.shapes.world import FIRST_HELD_OUT, draw_scene, render
+from litetext.models.sam3.image import Sam3Image
 
 STUDENT = "checkpoints/student-tiny/student.ckpt"
 
@@ -85,7 +85,7 @@ def test_what_cannot_be_answered(comparison: Comparison, rings: Path, tmp_path: 
 def test_a_student_of_another_width_is_refused(teacher_file: Path) -> None:
     from safetensors.torch import save_file
 
-    from litetext.models.sam3_text import Sam3TextEncoder
+    from litetext.models.text.teacher import Sam3TextEncoder
 
     other = Sam3TextEncoder.random(0, embed_width=16, heads=1, layers=1, hidden=32, eot_width=8, width=48)
     file = teacher_file.parent / "narrow.safetensors"

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from litetext.losses import consistency, masked_cosine, masked_mse, pool
 
-GOLDEN = Path(__file__).parent / "data" / "golden"
+GOLDEN = Path(__file__).parent / "fixtures" / "golden"
 
 
 @pytest.fixture(scope="module")

@@ -9,10 +9,10 @@ import yaml
 from transformers import Sam3Model
 
 from litetext import shipped as rooms
-from litetext.data.shapes_datamodule import ShapesDataModule
+from litetext.data.shapes.datamodule import ShapesDataModule
 from litetext.metrics.cgf1 import GroundTruth, PhraseCounts, per_threshold, phrase_metrics
-from litetext.models.sam3_shapes import forward_phrases
-from litetext.models.sam3_text import Sam3TextEncoder
+from litetext.models.sam3.tiny import forward_phrases
+from litetext.models.text.teacher import Sam3TextEncoder
 from litetext.modules.shapes_fit import detections
 from litetext.shipped import config_names, config_path, shipped
 

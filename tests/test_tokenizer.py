@@ -18,7 +18,7 @@ from litetext.bench.bpe import PlainBpe
 from litetext.bench.tokenize import bench_tokenize
 from litetext.tokenizer import END, START, VOCAB_SIZE, Tokenizer, clean, forget, pad, token_text
 
-GOLDEN = json.loads((Path(__file__).parent / "data/golden/tokenizer.json").read_text(encoding="utf-8"))
+GOLDEN = json.loads((Path(__file__).parent / "fixtures/golden/tokenizer.json").read_text(encoding="utf-8"))
 UNCUT = 1_000_000
 PLAIN = PlainBpe()
 

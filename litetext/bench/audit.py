@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from litetext import tokenizer
-from litetext.anatomy.audit import AuditOptions, audit
+from litetext.audit.audit import AuditOptions, audit
 from litetext.bench.bpe import PlainBpe
-from litetext.data.prompts import read_prompts
+from litetext.data.prompts.corpora import read_prompts
 
 
 def bench_audit(prompts: str, count: int = 400_000) -> dict[str, Any]:

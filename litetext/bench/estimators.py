@@ -1,4 +1,4 @@
-"""The estimators of `litetext.anatomy.dimension` on clouds whose dimension is known, and beside scikit-dimension's."""
+"""The estimators of `litetext.audit.dimension` on clouds whose dimension is known, and beside scikit-dimension's."""
 
 import importlib.util
 import time
@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from litetext.anatomy.dimension import intrinsic_dimension
+from litetext.audit.dimension import intrinsic_dimension
 
 Manifold = Literal["gaussian", "uniform", "sphere", "curved"]
 KS = (5, 10, 20, 50)

@@ -8,14 +8,14 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from litetext.data.shapes import draw_scene, render
-from litetext.data.shapes_phrases import phrases as draw_phrases
-from litetext.models.mobileclip import MobileClipText
-from litetext.models.phrases import PhraseFeatures, TextEncoder, encode_phrases
-from litetext.models.postprocess import Found
-from litetext.models.sam3_image import Sam3Image, Vision
-from litetext.models.sam3_shapes import tiny_config, tiny_sam3
-from litetext.models.sam3_text import Sam3TextEncoder
+from litetext.data.shapes.phrases import phrases as draw_phrases
+from litetext.data.shapes.world import draw_scene, render
+from litetext.models.sam3.image import Sam3Image, Vision
+from litetext.models.sam3.postprocess import Found
+from litetext.models.sam3.tiny import tiny_config, tiny_sam3
+from litetext.models.text.encoder import PhraseFeatures, TextEncoder, encode_phrases
+from litetext.models.text.mobileclip import MobileClipText
+from litetext.models.text.teacher import Sam3TextEncoder
 from litetext.shipped import shipped
 from litetext.tokenizer import Tokenizer
 

@@ -12,19 +12,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from litetext.bench.backends import missing
-from litetext.bench.rounds import spread
-from litetext.bench.subject import open_encoder
-from litetext.data.prompts import read_prompts
-from litetext.data.shapes_phrases import phrases
-from litetext.export.onnx_target import export_onnx, open_onnx
+from litetext.bench.efficiency.backends import missing
+from litetext.bench.efficiency.rounds import spread
+from litetext.bench.efficiency.subject import open_encoder
+from litetext.data.prompts.corpora import read_prompts
+from litetext.data.shapes.phrases import phrases
+from litetext.export.graphs import export_onnx, open_onnx
 from litetext.losses import pool
-from litetext.models.compact_student import load_compact, save_compact
-from litetext.models.fast_student import FastStudent
-from litetext.models.mobileclip import PRESETS, MobileClipText
-from litetext.models.pruned_vocabulary import kept_ids
-from litetext.models.quantized import resident_bytes
-from litetext.models.sam3_text import Sam3TextEncoder
+from litetext.models.text.compact import load_compact, save_compact
+from litetext.models.text.fast import FastStudent
+from litetext.models.text.mobileclip import PRESETS, MobileClipText
+from litetext.models.text.pruned_vocabulary import kept_ids
+from litetext.models.text.quantized import resident_bytes
+from litetext.models.text.teacher import Sam3TextEncoder
 from litetext.tokenizer import VOCAB_SIZE, Tokenizer, pad
 
 Encode = Callable[[Tensor, Tensor], Any]

@@ -8,11 +8,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from litetext.data.prompt_datamodule import PromptBatch, PromptDataModule, PromptDataset
-from litetext.data.prompts import read_prompts
+from litetext.data.prompts.corpora import read_prompts
+from litetext.data.prompts.datamodule import PromptBatch, PromptDataModule, PromptDataset
 from litetext.losses import consistency, masked_cosine, masked_mse, pool
-from litetext.models.mobileclip import MobileClipText
-from litetext.models.sam3_text import Sam3TextEncoder
+from litetext.models.text.mobileclip import MobileClipText
+from litetext.models.text.teacher import Sam3TextEncoder
 from litetext.modules.distill import DistillModule
 from litetext.tokenizer import Tokenizer
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from litetext.models.phrases import TextBatch
+from litetext.models.text.encoder import TextBatch
 from litetext.modules.video_eval import VideoEvalModule
 
 _SIZE = 112

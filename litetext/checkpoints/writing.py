@@ -9,7 +9,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from litetext.checkpoints.layouts import from_native
+from litetext.checkpoints.text import from_native
 
 MODEL_PREFIX = "detector.backbone.language_backbone."
 """What stands before a text encoder's names in Meta's `sam3.pt` and in whole checkpoints of efficientsam3."""
@@ -20,7 +20,7 @@ def to_layout(state: Mapping[str, Tensor], layout: str, prefix: str = "") -> dic
 
     Args:
         state: Tensors by this package's names.
-        layout: A name of `litetext.checkpoints.names.LAYOUTS`.
+        layout: A name of `litetext.checkpoints.text_names.LAYOUTS`.
         prefix: Put before each name, such as `MODEL_PREFIX`.
 
     Raises:

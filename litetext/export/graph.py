@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from litetext.models.fast_student import fold
-from litetext.models.mobileclip import MobileClipText
+from litetext.models.text.fast import fold
+from litetext.models.text.mobileclip import MobileClipText
 from litetext.tokenizer import Tokenizer, pad
 
 Run = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]

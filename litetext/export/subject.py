@@ -6,11 +6,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from litetext.checkpoints.layouts import resize_positions
-from litetext.models.loading import read_checkpoint
-from litetext.models.mobileclip import MobileClipText
-from litetext.models.text_encoders import load_text_encoder
-from litetext.models.text_folder import stored_config
+from litetext.checkpoints.text import resize_positions
+from litetext.models.text.folder import stored_config
+from litetext.models.text.loading import load_text_encoder
+from litetext.models.text.mobileclip import MobileClipText
+from litetext.models.text.students import read_checkpoint
 from litetext.shipped import shipped
 
 Positions = Literal["keep", "slice", "interpolate"]

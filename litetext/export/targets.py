@@ -12,16 +12,16 @@ from litetext.checkpoints.writing import MODEL_PREFIX, replace_text, to_layout, 
 from litetext.export.card import write_card
 from litetext.export.draft import draft
 from litetext.export.graph import features_of
-from litetext.export.onnx_target import OnnxType, export_onnx, open_onnx
+from litetext.export.graphs import OnnxType, export_onnx, open_onnx
 from litetext.export.parity import Parity, parity_of, require_parity
 from litetext.export.subject import Positions, Subject, read_subject
 from litetext.export.torch_target import export_torch, open_torch
-from litetext.models.compact_student import save_compact
-from litetext.models.mobileclip import MobileClipText
-from litetext.models.phrases import TextEncoder, encode_phrases
-from litetext.models.pruned_vocabulary import OTHERS, kept_ids
-from litetext.models.text_encoders import load_text_encoder
-from litetext.models.text_folder import write_text_folder
+from litetext.models.text.compact import save_compact
+from litetext.models.text.encoder import TextEncoder, encode_phrases
+from litetext.models.text.folder import write_text_folder
+from litetext.models.text.loading import load_text_encoder
+from litetext.models.text.mobileclip import MobileClipText
+from litetext.models.text.pruned_vocabulary import OTHERS, kept_ids
 from litetext.tokenizer import UNLIMITED, Tokenizer
 
 
@@ -71,7 +71,7 @@ def our_features(encoder: TextEncoder, prompts: Sequence[str]) -> list[Tensor]:
 
 _OPENS_TEXT = """
 ```python
-from litetext.models.text_encoders import load_text_encoder
+from litetext.models.text.loading import load_text_encoder
 from litetext.tokenizer import Tokenizer
 
 encoder = load_text_encoder("{{folder}}")

@@ -7,13 +7,13 @@ import torch
 from torch import Tensor
 
 from litetext.export.graph import Graph, Run
-from litetext.models.mobileclip import MobileClipText
+from litetext.models.text.mobileclip import MobileClipText
 
 
 def export_torch(student: MobileClipText, folder: str | os.PathLike[str], batch: int | None = None) -> Path:
     """Writes a student as `model.pt2`, which `torch.export.load` opens.
 
-    Inputs and outputs are those of `litetext.export.onnx_target.export_onnx`; weights are in 32 bits.
+    Inputs and outputs are those of `litetext.export.graphs.export_onnx`; weights are in 32 bits.
 
     Args:
         student: Any student; it stays as it is.
@@ -35,7 +35,7 @@ def export_torch(student: MobileClipText, folder: str | os.PathLike[str], batch:
 
 
 def open_torch(file: str | os.PathLike[str]) -> Run:
-    """An exported student, as `litetext.export.onnx_target.open_onnx` gives one."""
+    """An exported student, as `litetext.export.graphs.open_onnx` gives one."""
     graph = torch.export.load(file).module()
 
     def run(ids: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:

@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 
 from litetext.checkpoints.reading import open_state
-from litetext.checkpoints.whole import read_without_text
+from litetext.checkpoints.sam3 import read_without_text
 from litetext.checkpoints.writing import replace_text, to_layout, write_state
 from litetext.export.subject import Subject
 from litetext.models.hub import TEXT_FILES, find_model
-from litetext.models.mobileclip import MobileClipText
+from litetext.models.text.mobileclip import MobileClipText
 from litetext.shipped import shipped
 from litetext.tokenizer import VOCAB_SIZE, byte_pairs
 

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float64
 from scipy.optimize import linear_sum_assignment
 
-from litetext.metrics.ledger import Ledger
+from litetext.metrics.keyed import Ledger
 
 ALPHAS = np.arange(0.05, 0.99, 0.05)
 """Localisation thresholds, 0.05 to 0.95."""

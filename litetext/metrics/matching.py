@@ -15,7 +15,7 @@ from pycocotools import mask
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from litetext.annotations import Rle
+from litetext.saco.images import Rle
 
 Masks = Sequence[Rle] | Tensor
 """Masks of one datapoint: run-length masks, or one boolean tensor (n, height, width)."""

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from litetext.annotations import Annotator, check_rle, evaluated, read_segmentation
+from litetext.saco.images import Annotator, check_rle, evaluated, read_segmentation
 
 Predictions = dict[int, list[dict[str, Any]]]
 

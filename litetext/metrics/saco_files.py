@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from litetext.annotations import Annotator, Rle, evaluated, read_annotator, read_json, read_segmentation
 from litetext.metrics.cgf1 import Counts, Detections, GroundTruth, IouType, assess, official, tally
+from litetext.saco.images import Annotator, Rle, evaluated, read_annotator, read_json, read_segmentation
 
 
 def read_predictions(path: str | Path) -> dict[int, list[dict[str, Any]]]:

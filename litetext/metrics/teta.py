@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
 from litetext.metrics.hota import EPS, alignment, assign, association
-from litetext.metrics.ledger import Ledger
+from litetext.metrics.keyed import Ledger
 
 ALPHAS = np.arange(0.0, 0.99, 0.05)
 """Localisation thresholds, 0 to 0.95; the last 10 judge classification too."""

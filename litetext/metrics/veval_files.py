@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from litetext.annotations import read_json
 from litetext.metrics.assess import IouType
 from litetext.metrics.hota import hota_numbers
 from litetext.metrics.teta import teta_numbers
 from litetext.metrics.video import PLACES, VideoRows, assess_video, phrase_numbers
-from litetext.video_annotations import (
+from litetext.saco.images import read_json
+from litetext.saco.videos import (
     Masklets,
     Pair,
     VideoAnnotations,

@@ -14,11 +14,11 @@ from jaxtyping import Float64, Int64
 from litetext.metrics.assess import MIN_SCORE, THRESHOLDS, IouType
 from litetext.metrics.cgf1 import image_level, per_threshold, tally
 from litetext.metrics.hota import hota_sums
-from litetext.metrics.ledger import Ledger
+from litetext.metrics.keyed import Ledger
 from litetext.metrics.matching import assigned_ious
-from litetext.metrics.overlaps import Overlaps, overlaps
 from litetext.metrics.teta import teta_rows
-from litetext.video_annotations import Masklets
+from litetext.metrics.video_iou import Overlaps, overlaps
+from litetext.saco.videos import Masklets
 
 PLACES = {"50_95": slice(None), "50": slice(0, 1), "75": slice(5, 6)}
 """Thresholds behind the official suffixes: the mean of all ten, 0.5, 0.75."""

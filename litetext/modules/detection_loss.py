@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from litetext.models.sam3_shapes import PhraseOutputs
+from litetext.models.sam3.tiny import PhraseOutputs
 from litetext.modules.assignment import assign
 
 

@@ -9,12 +9,12 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torchmetrics import MeanMetric, MetricCollection
 
-from litetext.data.features import FeatureError, FeatureManifest, FeatureStore, store_path
-from litetext.data.prompt_datamodule import PromptBatch, PromptDataModule
+from litetext.data.features.store import FeatureError, FeatureManifest, FeatureStore, store_path
+from litetext.data.prompts.datamodule import PromptBatch, PromptDataModule
 from litetext.losses import consistency, masked_cosine, masked_mse, pool
 from litetext.metrics.agreement import Agreement
-from litetext.models.mobileclip import MobileClipText
-from litetext.models.sam3_text import Sam3TextEncoder
+from litetext.models.text.mobileclip import MobileClipText
+from litetext.models.text.teacher import Sam3TextEncoder
 from litetext.modules import distill_report
 from litetext.modules.callbacks import Throughput
 from litetext.modules.optim import by_step, parameter_groups, warmup_cosine

@@ -6,14 +6,14 @@ from typing import Any
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities import rank_zero_info
 
-from litetext.data.phrase_list import PhraseListDataModule
-from litetext.data.prompt_datamodule import PromptDataModule
-from litetext.models.phrase_bank import PhraseBank, check_place, make_bank, save_bank
-from litetext.models.text_encoders import load_text_encoder
+from litetext.data.prompts.datamodule import PromptDataModule
+from litetext.data.prompts.phrase_list import PhraseListDataModule
+from litetext.models.text.bank import PhraseBank, check_place, make_bank, save_bank
+from litetext.models.text.loading import load_text_encoder
 
 
 class PromptBankModule(LightningModule):
-    """Encodes a list of phrases with a text encoder and writes the features, see `litetext.models.phrase_bank`.
+    """Encodes a list of phrases with a text encoder and writes the features, see `litetext.models.text.bank`.
 
     Args:
         text_encoder: A `.ckpt` of `litetext fit`, a SAM3 for its own text encoder, or published SAM3-LiteText weights.

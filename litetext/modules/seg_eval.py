@@ -9,20 +9,20 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_info
 from torch import nn
 
-from litetext.data.seg_datamodule import SegBatch, SegDataModule
-from litetext.data.seg_items import ImagePairs, SegItem
+from litetext.data.images.datamodule import SegBatch, SegDataModule
+from litetext.data.images.items import ImagePairs, SegItem
 from litetext.metrics.cgf1 import Detections, GroundTruth, IouType, PhraseCounts, headline, official
 from litetext.metrics.matching import rle_text, to_rle
 from litetext.models.detectors import GroundingDino, Owlv2, compressed, load_detector, stretched
-from litetext.models.phrase_memory import phrases_at_once, sam3_phrase_bytes
-from litetext.models.phrases import PhraseFeatures
-from litetext.models.sam3_image import Sam3Image
-from litetext.modules import seg_pictures
+from litetext.models.sam3.image import Sam3Image
+from litetext.models.sam3.phrase_memory import phrases_at_once, sam3_phrase_bytes
+from litetext.models.text.encoder import PhraseFeatures
+from litetext.modules import disagreements as seg_pictures
+from litetext.modules.evaluation import TEACHER, count_parameters, digest, hear, name_encoders
+from litetext.modules.records import Instances, Record, Records, coco_results
+from litetext.modules.results import summarize, table
 from litetext.modules.results_files import replace_json, run_folder
 from litetext.modules.run_data import run_data
-from litetext.modules.seg_records import Instances, Record, Records, coco_results
-from litetext.modules.seg_results import summarize, table
-from litetext.modules.text_side import TEACHER, count_parameters, digest, hear, name_encoders
 
 
 class SegEvalModule(LightningModule):

@@ -6,11 +6,11 @@ from typing import Any
 import torch
 from transformers import Sam3ImageProcessor, Sam3Model
 
-from litetext.data.shapes_datamodule import ShapesDataModule
+from litetext.data.shapes.datamodule import ShapesDataModule
 
 _CARD = """# sam3-tiny
 
-A SAM3 for the world of shapes (`litetext.data.shapes`): transformers' `Sam3Model` with {parameters:,} parameters
+A SAM3 for the world of shapes (`litetext.data.shapes.world`): transformers' `Sam3Model` with {parameters:,} parameters
 ({text:,} of them on the text side), images of 112 x 112 pixels, masks of 56 x 56, 16 queries. It knows eight colours,
 six shapes, two sizes and three patterns, and nothing else. It exists so that every command of litetext gives
 meaningful numbers without a download.
@@ -20,7 +20,7 @@ meaningful numbers without a download.
     litetext fit --config sam3_tiny.yaml
 
 {steps:,} steps of {images} images x {phrases} phrases, seed {seed}; weights averaged, stored in half precision.
-Text-only detection keeps the geometry token, as Meta's SAM3 does (see `litetext.models.sam3_shapes`).
+Text-only detection keeps the geometry token, as Meta's SAM3 does (see `litetext.models.sam3.tiny`).
 
 ## What it scores
 

@@ -12,10 +12,10 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from transformers import Sam3Model
 
-from litetext.data.shapes_datamodule import ShapesBatch
+from litetext.data.shapes.datamodule import ShapesBatch
 from litetext.metrics.cgf1 import Detections, GroundTruth, PhraseCounts, per_threshold, phrase_metrics
-from litetext.models.postprocess import postprocess
-from litetext.models.sam3_shapes import PhraseOutputs, encode_both, forward_phrases, tiny_config, tiny_sam3
+from litetext.models.sam3.postprocess import postprocess
+from litetext.models.sam3.tiny import PhraseOutputs, encode_both, forward_phrases, tiny_config, tiny_sam3
 from litetext.modules.detection_loss import detection_loss
 from litetext.modules.optim import by_step, parameter_groups
 from litetext.modules.shapes_card import export
@@ -159,7 +159,7 @@ class ShapesFitModule(LightningModule):
 
 
 def detections(out: PhraseOutputs, size: int) -> list[Detections]:
-    """What the metrics count of N phrases, see `litetext.models.postprocess`.
+    """What the metrics count of N phrases, see `litetext.models.sam3.postprocess`.
 
     Args:
         out: Detections of N phrases.

@@ -3,8 +3,8 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from litetext.data.shapes_datamodule import ShapesBatch
-from litetext.data.shapes_phrases import VALUES
+from litetext.data.shapes.datamodule import ShapesBatch
+from litetext.data.shapes.phrases import VALUES
 
 
 class AttributeHeads(nn.Module):

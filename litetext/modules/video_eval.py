@@ -11,23 +11,23 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import nn
 
-from litetext.data.seg_items import Skip, of_all_ranks
-from litetext.data.veval import VideoDataModule, VideoItem
+from litetext.data.images.items import Skip, of_all_ranks
+from litetext.data.videos.datamodule import VideoDataModule, VideoItem
 from litetext.metrics.assess import IouType
 from litetext.metrics.hota import PhraseHOTA
 from litetext.metrics.teta import TETA
 from litetext.metrics.veval_files import KINDS
 from litetext.metrics.video import VideoCGF1, assess_video
-from litetext.models.phrases import PhraseFeatures
-from litetext.models.sam3_image import Sam3Image
-from litetext.models.sam3_video import Sam3Video, has_tracker
+from litetext.models.sam3.image import Sam3Image
+from litetext.models.sam3.video import Sam3Video, has_tracker
+from litetext.models.text.encoder import PhraseFeatures
+from litetext.modules.evaluation import TEACHER, digest, hear, name_encoders
 from litetext.modules.journal import Journal
-from litetext.modules.masklet_links import Linker, Tracks
+from litetext.modules.linking import Linker, Tracks
+from litetext.modules.results import summarize, table
 from litetext.modules.results_files import replace_json, run_folder
 from litetext.modules.run_data import run_data
-from litetext.modules.seg_results import summarize, table
-from litetext.modules.text_side import TEACHER, digest, hear, name_encoders
-from litetext.video_annotations import masklets
+from litetext.saco.videos import masklets
 
 VideoTracks = dict[str, list[Tracks]]
 """What was found in a video: by text encoder, masklets of each phrase."""

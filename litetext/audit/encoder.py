@@ -1,0 +1,174 @@
+"""The parts of an audit that need weights: what an encoder holds, and what it says of sampled prompts."""
+
+import json
+import random
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from litetext.audit.dimension import feature_matrices, intrinsic_dimension
+from litetext.audit.spectra import embedding_spectrum, position_spectrum
+from litetext.data.pixels import IMAGE_FILES, to_rgb
+from litetext.models.hub import find_model
+from litetext.models.text.towers import TextTower
+from litetext.shipped import shipped
+
+if TYPE_CHECKING:
+    from litetext.audit.audit import AuditOptions, Parts
+    from litetext.audit.corpus import Corpus
+
+_CHUNK = 256
+"""Prompts between two steps of the progress bar."""
+_PHRASES = 64
+_IMAGES = 8
+
+
+def sampled(corpora: "Mapping[str, Corpus]", count: int, seed: int) -> list[str]:
+    """Prompts drawn from all sources together, each prompt once.
+
+    Args:
+        corpora: Sources by name.
+        count: How many; all of them where there are fewer.
+        seed: Chooses them.
+    """
+    prompts = list(dict.fromkeys(prompt for corpus in corpora.values() for prompt in corpus.prompts))
+    return prompts if len(prompts) <= count else random.Random(seed).sample(prompts, count)
+
+
+def encode(tower: TextTower, prompts: Sequence[str], tell: Callable[[float], None]) -> list[Tensor]:
+    """Features of prompts, in steps.
+
+    Args:
+        tower: The encoder.
+        prompts: N prompts.
+        tell: Is told the share that is done.
+
+    Returns:
+        For each prompt the features of its valid tokens, (n, width).
+
+    Raises:
+        ValueError: A feature is not finite.
+    """
+    features: list[Tensor] = []
+    with torch.inference_mode():
+        for start in range(0, len(prompts), _CHUNK):
+            tell(start / len(prompts))
+            features += tower.encode(prompts[start : start + _CHUNK])
+    bad = sum(not bool(torch.isfinite(rows).all()) for rows in features)
+    if bad:
+        raise ValueError(
+            f"{tower.name} gives NaN or infinity for {bad:,} of {len(prompts):,} prompts; its weights are damaged"
+        )
+    return features
+
+
+def encoder_parts(
+    tower: TextTower, corpora: "Mapping[str, Corpus]", options: "AuditOptions", parts: "Parts"
+) -> dict[str, Any]:
+    """Everything about an encoder on some corpora.
+
+    Args:
+        tower: The encoder.
+        corpora: Sources by name, in its tokens.
+        options: Of the audit.
+        parts: Runs each part.
+
+    Returns:
+        `encoder`, `spectra`, `dimension`, `order` and `robustness`, without those that failed.
+    """
+    found: dict[str, Any] = {"encoder": _described(tower)}
+    used = np.unique(np.concatenate([corpus.ids for corpus in corpora.values()]))
+    spectra = {
+        "token": parts.attempt("spectra.token", 0.15, lambda: embedding_spectrum(tower.token_table, used)),
+        "position": _positions(tower, parts),
+    }
+    if any(spectra.values()):
+        found["spectra"] = spectra
+    drawn = sampled(corpora, options.sample, options.seed)
+    features = parts.attempt(
+        "features",
+        0.2,
+        lambda: encode(tower, drawn, lambda done: parts.tell(f"features of {len(drawn):,} prompts", 0.2 + 0.45 * done)),
+    )
+    if features is not None:
+        matrices = dict(
+            zip(("tokens", "pooled"), feature_matrices(features, options.sample, options.seed), strict=True)
+        )
+        dimension = {
+            key: parts.attempt(
+                f"dimension.{key}", 0.65 + 0.05 * n, lambda m=matrix: intrinsic_dimension(m, seed=options.seed)
+            )
+            for n, (key, matrix) in enumerate(matrices.items())
+        }
+        if any(dimension.values()):
+            found["dimension"] = dimension
+        found |= _named("order", parts.attempt("order", 0.75, lambda: _order(tower, drawn, options)))
+    sam3 = options.sam3 or whole_sam3(tower)
+    if sam3 is not None:
+        found |= _named("robustness", parts.attempt("robustness", 0.85, lambda: _robustness(sam3, drawn, options)))
+    return found
+
+
+def _named(name: str, value: Any) -> dict[str, Any]:
+    return {} if value is None else {name: value}
+
+
+def _described(tower: TextTower) -> dict[str, Any]:
+    return {
+        "name": tower.name,
+        "kind": tower.kind,
+        "parameters": tower.parameters,
+        "context_length": tower.context_length,
+        "width": tower.width,
+        "vocab_size": tower.vocab_size,
+        "embed_width": tower.token_table.shape[1],
+    }
+
+
+def _positions(tower: TextTower, parts: "Parts") -> Any:
+    table = tower.position_table
+    return None if table is None else parts.attempt("spectra.position", 0.18, lambda: position_spectrum(table))
+
+
+def _order(tower: TextTower, prompts: Sequence[str], options: "AuditOptions") -> dict[str, Any]:
+    from litetext.audit.order import order_sensitivity
+
+    with torch.inference_mode():
+        return order_sensitivity(
+            tower.encode, prompts, seed=options.seed, tokenize=tower.tokenize, special=tower.special
+        )
+
+
+def whole_sam3(tower: TextTower) -> str | None:
+    """Where the SAM3 lies whose own text encoder a tower is; None for any other tower, and for text weights alone."""
+    if tower.kind != "sam3":
+        return None
+    config = find_model(shipped(tower.name), "SAM3") / "config.json"
+    if not config.is_file():
+        return None
+    stored = json.loads(config.read_text(encoding="utf-8"))
+    return tower.name if stored.get("model_type") in ("sam3", "sam3_video") else None
+
+
+def _robustness(sam3: str, prompts: Sequence[str], options: "AuditOptions") -> dict[str, Any]:
+    from litetext.audit.robustness import shapes_images, softmax_robustness
+    from litetext.models.sam3.image import Sam3Image
+    from litetext.models.text.loading import load_text_encoder
+
+    segmenter = Sam3Image.from_pretrained(sam3)
+    images = _read_images(options.images) if options.images else shapes_images(_IMAGES, options.seed)
+    students = {path: load_text_encoder(path) for path in options.student}
+    return softmax_robustness(
+        segmenter, images, prompts[:_PHRASES], load_text_encoder(sam3), students, options.noise, options.seed
+    )
+
+
+def _read_images(folder: str) -> list[Tensor]:
+    files = sorted(f for f in Path(folder).rglob("*") if f.suffix.lower() in IMAGE_FILES and f.name[0] != ".")
+    if not files:
+        raise ValueError(f"--images {folder} holds no images ({', '.join(IMAGE_FILES)})")
+    return [to_rgb(file) for file in files[:_IMAGES]]

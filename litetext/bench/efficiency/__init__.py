@@ -1,0 +1,1 @@
+"""Text encoders side by side: parameters, memory, operations, prompts per second."""

@@ -1,0 +1,272 @@
+"""One text encoder under measurement, in a process of its own so that its memory is its own."""
+
+import ctypes
+import gc
+import os
+import signal
+import sys
+import time
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from litetext.bench.efficiency.backends import FIXED_SHAPE, Backend, Run, prepare
+from litetext.bench.efficiency.cost import prompt_flops
+from litetext.models.text.loading import load_text_encoder
+from litetext.models.text.mobileclip import PRESETS, MobileClipText
+from litetext.models.text.teacher import Sam3TextEncoder
+from litetext.tokenizer import pad
+
+Padding = Literal["masked", "reference"]
+MB = 2**20
+
+
+class Spec(NamedTuple):
+    """What to measure.
+
+    Attributes:
+        source: `teacher`, the name of a preset, or a path for `load_text_encoder`.
+        contexts: Context lengths in tokens.
+        lengths: Tokens of sample prompts by context, for their operations.
+        backend: What runs it.
+        dtype: What it computes in: float32, bfloat16, float16.
+        device: Where.
+        threads: CPU threads; None leaves torch's choice.
+    """
+
+    source: str
+    contexts: Sequence[int]
+    lengths: dict[int, list[int]]
+    backend: Backend
+    dtype: str
+    device: str
+    threads: int | None
+
+
+class Cost(NamedTuple):
+    """What an encoder costs at one context length, on whatever machine.
+
+    Attributes:
+        parameters: Exact count, the position table cut to the context.
+        quantized: Those that become 8-bit numbers: the weights of linear layers.
+        padded: Operations for one prompt filled to the context.
+        unpadded: Operations for one sample prompt on average, no padding computed.
+    """
+
+    parameters: int
+    quantized: int
+    padded: int
+    unpadded: int
+
+    @property
+    def megabytes(self) -> dict[str, float]:
+        """Of the parameters, 2**20 bytes each; `int8` leaves all but the weights of linear layers in 32 bits."""
+        kept = self.parameters - self.quantized
+        sizes = {"fp32": 4 * self.parameters, "fp16": 2 * self.parameters, "int8": self.quantized + 4 * kept}
+        return {name: size / MB for name, size in sizes.items()}
+
+
+class Facts(NamedTuple):
+    """What an opened encoder is.
+
+    Attributes:
+        kind: `sam3` for a teacher, otherwise `student`.
+        longest: Rows of its position table; longer contexts are not in `costs`.
+        unmasked: Its weights want padding, so that `masked` is no mode of it.
+        costs: By context length.
+        threads: CPU threads in use.
+        seconds: It took to build or load it.
+    """
+
+    kind: Literal["sam3", "student"]
+    longest: int
+    unmasked: bool
+    costs: dict[int, Cost]
+    threads: int
+    seconds: float
+
+
+class Pass(NamedTuple):
+    """One pass over prompts.
+
+    Attributes:
+        seconds: Time of it, tokenizing not included.
+        peak_mb: Most memory held meanwhile, weights included: on CUDA what torch allocated, otherwise how far the
+            process's resident memory rose above what torch takes alone; None where that was not read, as for ONNX
+            Runtime, beside whose session the exported encoder lies.
+    """
+
+    seconds: float
+    peak_mb: float | None
+
+
+class Subject:
+    """An opened encoder.
+
+    Args:
+        spec: What to open.
+
+    Raises:
+        FileNotFoundError: If the path leads nowhere.
+        ValueError: If it holds no text encoder.
+    """
+
+    def __init__(self, spec: Spec) -> None:
+        if spec.threads is not None:
+            torch.set_num_threads(spec.threads)
+        began = time.perf_counter()
+        self.spec = spec
+        _load_libraries()
+        self.empty_mb = _resident_mb()
+        encoder = open_encoder(spec.source, max(spec.contexts))
+        self.encoder = encoder.to(spec.device).eval().requires_grad_(False)
+        self.positions = encoder.embedding.position
+        longest = len(self.positions)
+        self.unmasked = getattr(encoder, "padding", "masked") == "reference"
+        costs = {length: self._cost(length) for length in spec.contexts if length <= longest}
+        self.facts = Facts(
+            kind="sam3" if isinstance(encoder, Sam3TextEncoder) else "student",
+            longest=longest,
+            unmasked=self.unmasked,
+            costs=costs,
+            threads=torch.get_num_threads(),
+            seconds=time.perf_counter() - began,
+        )
+        encoder.to(getattr(torch, spec.dtype))
+        self.positions = encoder.embedding.position
+        self.run: Run = prepare(encoder, spec.backend, torch.get_num_threads())
+        gc.collect()
+
+    def _cost(self, length: int) -> Cost:
+        """Counted on an encoder without weights, so that it takes no time on a busy machine."""
+        with torch.device("meta"):
+            blank = type(self.encoder)(**{**self.encoder.config, "context_length": length})
+        blank = blank.eval().requires_grad_(False)
+        linear = [module.weight.numel() for module in blank.modules() if isinstance(module, nn.Linear)]
+        sample = [length] if self.unmasked else self.spec.lengths[length]
+        flops = prompt_flops(blank, [length, *sample])
+        return Cost(
+            parameters=sum(p.numel() for p in blank.parameters()),
+            quantized=sum(linear),
+            padded=flops[length],
+            unpadded=round(sum(flops[n] for n in sample) / len(sample)),
+        )
+
+    def _use(self, length: int) -> None:
+        """Makes it an encoder of this context length: the first rows of its position table."""
+        table = self.positions[:length]
+        self.encoder.embedding.position = nn.Parameter(table, requires_grad=False)
+        self.encoder.context_length = length
+
+    @torch.no_grad()
+    def encode(
+        self, context: int, padding: Padding, rows: list[list[int]], batch: int, watch_memory: bool = False
+    ) -> Pass:
+        """Encodes prompts and takes the time.
+
+        Args:
+            context: Context length.
+            padding: `masked` computes valid tokens only, `reference` fills every prompt to the context.
+            rows: Token ids of the prompts, at most `context` each.
+            batch: Prompts at once.
+            watch_memory: Read the memory, which takes a while before and after.
+        """
+        self._use(context)
+        full = padding == "reference" or self.spec.backend in FIXED_SHAPE
+        batches: list[tuple[Tensor, Tensor]] = []
+        for start in range(0, len(rows), batch):
+            ids, lengths = pad(rows[start : start + batch], context if full else None)
+            lengths = torch.full_like(lengths, context) if padding == "reference" else lengths
+            batches.append((ids.to(self.spec.device), lengths.to(self.spec.device)))
+        if watch_memory:
+            self._forget_peak()
+        self._wait()
+        began = time.perf_counter()
+        for ids, lengths in batches:
+            self.run(ids, lengths)
+        self._wait()
+        seconds = time.perf_counter() - began
+        return Pass(seconds, self._peak_mb() if watch_memory and self.spec.backend != "onnx" else None)
+
+    def _wait(self) -> None:
+        kind = torch.device(self.spec.device).type
+        if kind in ("cuda", "mps"):
+            getattr(torch, kind).synchronize()
+
+    def _forget_peak(self) -> None:
+        if torch.device(self.spec.device).type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.spec.device)
+        elif sys.platform == "linux":
+            _give_back()
+            try:
+                Path("/proc/self/clear_refs").write_text("5")
+            except OSError:
+                return  # the peak then covers what was measured before, too
+
+    def _peak_mb(self) -> float | None:
+        if torch.device(self.spec.device).type == "cuda":
+            return torch.cuda.max_memory_allocated(self.spec.device) / MB
+        peak = _resident_mb("VmHWM")
+        return None if peak is None or self.empty_mb is None else max(0.0, peak - self.empty_mb)
+
+
+def open_encoder(source: str, longest: int) -> Sam3TextEncoder | MobileClipText:
+    """A random encoder of the real size by name, with a position table of `longest` rows, or one from a path."""
+    if source == "teacher":
+        return Sam3TextEncoder.random(0, context_length=longest)
+    if source in PRESETS:
+        return MobileClipText(source, context_length=longest)  # type: ignore[arg-type]  # one of the presets
+    return load_text_encoder(source)
+
+
+def _load_libraries() -> None:
+    """Runs a tiny encoder once, so that what PyTorch loads on first use is there before memory is read."""
+    tiny = MobileClipText("nano", 4).eval().requires_grad_(False)
+    prompt_flops(tiny, [4])
+    tiny(torch.ones(8, 4, dtype=torch.int64), torch.full((8,), 3))
+
+
+def _resident_mb(field: str = "VmRSS") -> float | None:
+    if sys.platform == "linux":
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith(field):
+                return int(line.split()[1]) / 1024
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / MB
+
+
+def _give_back() -> None:
+    """Returns freed memory to the system, so that one measurement does not count the leavings of another."""
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc has it, others do not
+    if trim is not None:
+        trim(0)
+
+
+_OPEN: dict[str, Subject] = {}
+
+
+def start() -> None:
+    """Readies a child process; Ctrl-C is the parent's to handle."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    warnings.simplefilter("ignore")
+
+
+def open_subject(spec: Spec) -> Facts:
+    """Opens the encoder of this process."""
+    _OPEN["subject"] = Subject(spec)
+    return _OPEN["subject"].facts
+
+
+def encode(context: int, padding: Padding, rows: list[list[int]], batch: int, watch_memory: bool) -> Pass:
+    """`Subject.encode` of this process's encoder."""
+    return _OPEN["subject"].encode(context, padding, rows, batch, watch_memory)

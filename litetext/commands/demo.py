@@ -1,0 +1,256 @@
+"""`litetext demo`: a page on this machine that shows what teacher and student find, side by side."""
+
+import html
+import importlib
+import os
+import socket
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from litetext.comparison import Answer, Side
+
+HOST = "127.0.0.1"
+_SCENES = 4
+"""Rendered images to begin with."""
+_QUIET = {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_RUN_HISTORY": "False", "HF_HUB_DISABLE_TELEMETRY": "1"}
+_POLICY = b"default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'"
+"""The browser asks nobody but this server, whatever the page's scripts want."""
+_BUTTONS = ["download", "fullscreen"]
+"""On images; Gradio's default has one that shares them on a public site."""
+_NAMES = ("Teacher", "Student")
+_STYLE = """
+.gradio-container {max-width: 1200px !important; margin: auto}
+table.found {width: 100%; font-variant-numeric: tabular-nums}
+table.found, table.found tr {border-width: 0 !important; padding: 0 !important}
+table.found th, table.found td {text-align: left; vertical-align: top; padding: 4px 12px 4px 0 !important;
+  border-width: 0 0 1px !important; border-color: var(--border-color-primary) !important}
+"""
+
+
+def caption(name: str, side: "Side", phrases: int) -> str:
+    """What stands above a picture, in Markdown."""
+    many = "phrase" if phrases == 1 else "phrases"
+    return (
+        f"### {name}\n{side.parameters:,} parameters on the text side · "
+        f"{phrases:,} {many} read in {1000 * side.seconds:,.1f} ms"
+    )
+
+
+def table(answer: "Answer") -> str:
+    """Scores of both sides as HTML; phrases are shown as they were written, never run."""
+
+    def told(scores: list[float]) -> str:
+        return " ".join(f"{score:.2f}" for score in scores) or "nothing"
+
+    rows = zip(answer.phrases, answer.teacher.scores, answer.student.scores, answer.shared, strict=True)
+    lines = [
+        f"<tr><td>{html.escape(phrase)}</td><td>{told(one)}</td><td>{told(other)}</td>"
+        f"<td>{'' if shared is None else f'{shared:.3f}'}</td></tr>"
+        for phrase, one, other, shared in rows
+    ]
+    head = "<tr><th>phrase</th><th>teacher</th><th>student</th><th>IoU of the two</th></tr>"
+    return f"<table class='found'>{head}{''.join(lines)}</table>"
+
+
+def examples(folder: Path) -> list[list[str]]:
+    """Held-out scenes of shapes to begin with: paths of PNG files, each with phrases that are true or false of it.
+
+    Args:
+        folder: Where the files go.
+    """
+    import random
+
+    from PIL import Image
+
+    from litetext.data.shapes.world import FIRST_HELD_OUT, draw_phrases, draw_scene, render
+
+    rows = []
+    for seed in range(FIRST_HELD_OUT, FIRST_HELD_OUT + _SCENES):
+        scene = draw_scene(seed)
+        file = folder / f"shapes-{seed - FIRST_HELD_OUT}.png"
+        Image.fromarray(render(scene)).save(file)
+        phrases = draw_phrases(scene, 4, random.Random(seed), negatives=0.3)
+        rows.append([str(file), "\n".join(dict.fromkeys(phrase.text for phrase in phrases))])
+    return rows
+
+
+def build(answer: Callable[[str, Sequence[str], float], "Answer"], samples: list[list[str]]) -> Any:
+    """The page, not yet served.
+
+    Args:
+        answer: As `Comparison.answer`.
+        samples: As `examples` gives them; the first is filled in.
+
+    Returns:
+        The `gradio.Blocks`.
+    """
+    gradio = _gradio()
+
+    def asked(image: str | None, text: str, threshold: float) -> tuple[Any, ...]:
+        if image is None:
+            raise gradio.Error("there is no image; choose one, or take one of the examples", print_exception=False)
+        try:
+            found = answer(image, text.splitlines(), threshold)
+        except ValueError as error:
+            told = str(error).replace(image, Path(image).name)  # not where gradio keeps it
+            raise gradio.Error(html.escape(told), print_exception=False) from error
+        count = len(found.phrases)
+        teacher, student = (caption(name, side, count) for name, side in zip(_NAMES, found[1:3], strict=True))
+        return teacher, found.teacher.picture, student, found.student.picture, table(found)
+
+    with gradio.Blocks(title="litetext demo", analytics_enabled=False, delete_cache=(3600, 3600)) as page:
+        gradio.Markdown("# Teacher and student\nOne SAM3, two text encoders: its own, and a student's. All runs here.")
+        with gradio.Row():
+            image = gradio.Image(
+                samples[0][0],
+                type="filepath",
+                image_mode=None,
+                sources=["upload", "clipboard"],
+                label="Image",
+                height=300,
+            )
+            # Opened by litetext alone, which says in one line what it cannot read; gradio has checked where it lies.
+            image.preprocess = lambda payload: payload and payload.path
+            with gradio.Column():
+                text = gradio.Textbox(samples[0][1], lines=5, label="Phrases, one a line")
+                threshold = gradio.Slider(0.05, 0.95, 0.5, step=0.05, label="Least score")
+                button = gradio.Button("Segment", variant="primary")
+        sides = []
+        with gradio.Row():
+            for name in _NAMES:
+                with gradio.Column():
+                    sides.append(gradio.Markdown(f"### {name}"))
+                    sides.append(gradio.Image(format="png", interactive=False, show_label=False, buttons=_BUTTONS))
+        scores = gradio.HTML()
+        button.click(
+            asked, [image, text, threshold], [*sides, scores], api_name="compare", show_progress_on=sides[1::2]
+        )
+        gradio.Examples(samples, [image, text], label="Examples")
+    return page
+
+
+def serve(page: Any, port: int) -> str:
+    """Serves the page on 127.0.0.1 alone, and comes back at once; `page.close()` ends it.
+
+    Args:
+        page: From `build`.
+        port: A free one.
+
+    Returns:
+        Its address.
+
+    Raises:
+        ValueError: The port is taken meanwhile.
+    """
+    gradio = _gradio()
+    seal = importlib.import_module("starlette.middleware").Middleware(_Sealed)
+    fonts = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}
+    # Named one by one, since each of them has a GRADIO_... variable that would decide otherwise.
+    try:
+        _, address, _ = page.launch(
+            server_name=HOST,
+            server_port=port,
+            share=False,
+            root_path="",
+            ssr_mode=False,
+            mcp_server=False,
+            enable_monitoring=False,
+            footer_links=[],
+            prevent_thread_lock=True,
+            show_error=True,
+            quiet=True,
+            app_kwargs={"middleware": [seal]},
+            theme=gradio.themes.Default(**fonts),
+            css=_STYLE,
+        )
+    except OSError as error:
+        raise ValueError(f"--port {port} cannot be served: {error}; choose another port") from error
+    return address
+
+
+class _Sealed:
+    """Tells the browser to fetch nothing from elsewhere."""
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        async def sealed(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], (b"content-security-policy", _POLICY)]
+            await send(message)
+
+        await self.app(scope, receive, sealed if scope["type"] == "http" else send)
+
+
+def _gradio() -> Any:
+    os.environ.update(_QUIET)  # before the import, which reads them
+    try:
+        return importlib.import_module("gradio")
+    except ModuleNotFoundError as error:
+        raise ValueError("litetext demo needs gradio, which is not installed: pip install 'litetext[demo]'") from error
+
+
+def _check_port(port: int) -> None:
+    if not 1 <= port <= 65535:
+        raise ValueError(f"--port is {port}; choose one from 1 to 65535")
+    with socket.socket() as probe:
+        if os.name == "posix":  # a port that was just left counts as free, as it does for the server
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            raise ValueError(f"--port {port} cannot be had ({error.strerror}); choose another one") from error
+
+
+def run(argv: Sequence[str]) -> int:
+    """Serves the page until Ctrl-C.
+
+    Args:
+        argv: Arguments after `demo`.
+
+    Returns:
+        The exit code 0; errors are raised.
+    """
+    from jsonargparse import ArgumentParser
+
+    parser = ArgumentParser(
+        prog="litetext demo",
+        description="Serves a page to this machine alone, http://127.0.0.1:7860, that segments an image with SAM3's "
+        "own text encoder and with a student's, side by side. Needs gradio: pip install 'litetext[demo]'.",
+        exit_on_error=False,
+    )
+    add = parser.add_argument
+    add(
+        "--model",
+        type=str,
+        default="checkpoints/sam3-tiny",
+        help="A SAM3 in transformers' layout: a folder or a hub id (facebook/sam3).",
+    )
+    add(
+        "--text_encoder",
+        type=str,
+        default="checkpoints/student-tiny/student.ckpt",
+        metavar="CKPT",
+        help="The student's: a .ckpt of litetext fit, or published SAM3-LiteText weights.",
+    )
+    add("--port", type=int, default=7860, help="Where the page is served.")
+    add("--device", type=str, default=None, help="Such as cpu or cuda:1; by default a GPU where there is one.")
+    options = parser.parse_args(list(argv))
+    _check_port(options.port)
+    _gradio()
+    from transformers.utils.logging import disable_progress_bar
+
+    from litetext.comparison import Comparison  # slow to import
+
+    disable_progress_bar()
+    comparison = Comparison(options.model, options.text_encoder, options.device)
+    with tempfile.TemporaryDirectory(prefix="litetext-demo-") as folder:
+        os.environ["GRADIO_TEMP_DIR"] = folder  # uploads go when the page goes
+        page = build(comparison.answer, examples(Path(folder)))
+        print(f"teacher and student side by side: {serve(page, options.port)} (Ctrl-C ends it)", flush=True)
+        page.block_thread()
+    return 0

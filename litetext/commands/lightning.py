@@ -1,0 +1,271 @@
+"""LightningCLI as litetext uses it: merged configs, one folder a run, exact resume, errors of one line."""
+
+import json
+import logging
+import os
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from jsonargparse.typing import PositiveInt
+from lightning.pytorch import LightningDataModule, LightningModule
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import TensorBoardLogger
+
+from litetext.models.text.students import read_checkpoint
+from litetext.modules.callbacks import LastCheckpoint, StepSeed
+from litetext.shipped import config_path
+
+CHECKPOINTS = "checkpoints"
+LOGS = "lightning_logs"
+
+
+def deep_merge(base: Any, over: Any) -> Any:
+    """Merges two configs; `over` wins, mappings are merged key by key.
+
+    A `class_path` that differs replaces the whole entry: the init_args of one class mean nothing to another.
+    """
+    if not (isinstance(base, dict) and isinstance(over, dict)):
+        return over
+    if "class_path" in over and base.get("class_path") not in (None, over["class_path"]):
+        return over
+    return {**base, **{key: deep_merge(base[key], value) if key in base else value for key, value in over.items()}}
+
+
+def read_config(name: str) -> dict[str, Any]:
+    """Reads one YAML file, the user's or a shipped one.
+
+    Args:
+        name: Its path, or the name of a shipped config.
+
+    Returns:
+        Its options.
+
+    Raises:
+        FileNotFoundError: If it is neither a file nor a shipped config.
+        ValueError: If it is not a YAML mapping.
+    """
+    path = config_path(name)
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"--config {name}: not a YAML file: {error}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"--config {name}: expected a mapping of options, found {type(content).__name__}")
+    return content
+
+
+def merge_configs(argv: Sequence[str]) -> list[str]:
+    """Replaces all `--config` options by one inline config in front of the other options.
+
+    jsonargparse alone would let a second file replace whole mappings of the first, and would let the order of
+    files and options decide; here files merge deeply and options always win.
+
+    Args:
+        argv: Arguments after the command.
+
+    Returns:
+        `["--config", JSON, ...the other arguments]`, or the arguments alone when no config was named. The run's
+        name defaults to the last config's stem.
+
+    Raises:
+        FileNotFoundError: If a config is neither a file nor a shipped one.
+        ValueError: If a config is not a YAML mapping, or `--config` has no value.
+    """
+    merged: dict[str, Any] = {}
+    rest: list[str] = []
+    stem = None
+    words = iter(argv)
+    for word in words:
+        option, _, value = word.partition("=")
+        if option not in ("--config", "-c"):
+            rest.append(word)
+            continue
+        name = value or next(words, None)
+        if name is None:
+            raise ValueError("--config needs the name or path of a YAML file")
+        if name.startswith("{"):
+            try:
+                merged = deep_merge(merged, json.loads(name))
+            except json.JSONDecodeError as error:
+                raise ValueError(f"--config {name[:60]}: not JSON: {error}") from error
+            continue
+        merged, stem = deep_merge(merged, read_config(name)), Path(name).stem
+    if not merged:
+        return rest
+    if stem is not None:
+        merged.setdefault("run", stem)
+    return ["--config", json.dumps(merged), *rest]
+
+
+class Command(LightningCLI):
+    """fit, validate, test and predict over any LightningModule and LightningDataModule named by `class_path`."""
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Adds the run's name, the best and the last checkpoint, and binds them to their folders."""
+        parser.add_argument(
+            "--run",
+            type=str,
+            default="run",
+            help="Name of the run: lightning_logs/RUN and checkpoints/RUN (default: the config's name).",
+        )
+        parser.add_argument(
+            "--threads",
+            type=PositiveInt | None,  # pyright: ignore[reportOperatorIssue]
+            default=None,
+            help="CPU threads of torch; all cores by default. Small models are fastest on one.",
+        )
+        parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
+        parser.add_lightning_class_args(LastCheckpoint, "last")
+        parser.set_defaults(
+            {
+                "checkpoint.filename": "best",
+                "checkpoint.auto_insert_metric_name": False,
+                "checkpoint.enable_version_counter": False,
+            }
+        )
+        parser.link_arguments("run", "checkpoint.dirpath", compute_fn=_run_folder)
+        parser.link_arguments("run", "last.dirpath", compute_fn=_run_folder)
+        parser.link_arguments("run", "trainer.logger.init_args.version")
+
+    def before_instantiate_classes(self) -> None:
+        """Sets the number of threads before anything computes."""
+        threads = self.config[self.config["subcommand"]].get("threads")
+        if threads is not None:
+            torch.set_num_threads(threads)
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parses the given arguments alone; Lightning would warn that sys.argv is not empty."""
+        self.config = parser.parse_args(args)
+
+    def _parse_ckpt_path(self) -> None:
+        """Finds the checkpoint before anything is built.
+
+        Lightning would read the model's options from the checkpoint and let them beat the command line without a
+        word, and would take an absent `last` for a fresh start. `last` and `best` are those of this run.
+        """
+        command = self.config["subcommand"]
+        asked = self.config[command].get("ckpt_path")
+        if asked is None:
+            return
+        folder = Path(_run_folder(self.config[command]["run"]))
+        path = folder / f"{asked}.ckpt" if asked in ("last", "best") else Path(asked)
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"--ckpt_path {asked}: there is no {path}; give the path of a .ckpt file, or --run NAME of the run "
+                f"whose checkpoint is meant (existing runs: {', '.join(_runs()) or 'none'})"
+            )
+        read_checkpoint(str(path))  # a damaged file ends here, in one line
+        self.config[command]["ckpt_path"] = str(path)
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """Lightning's commands without `--weights_only`: litetext never unpickles code."""
+        return {name: {*skipped, "weights_only"} for name, skipped in LightningCLI.subcommands().items()}
+
+    def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
+        return {**super()._prepare_subcommand_kwargs(subcommand), "weights_only": True}
+
+
+class _Built(Command):
+    """Stops short of the command."""
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        pass
+
+
+# Warnings about what litetext does on purpose: batches built in the process, one folder a run, a frozen teacher,
+# the position in the epoch kept by the datamodule.
+_NOISE = (
+    ".*your dataloader is not resumable.*",
+    ".*does not have many workers.*",
+    ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",
+    "Checkpoint directory .* exists and is not empty",
+    "predict returned None",
+    r"Found \d+ module\(s\) in eval mode at the start of training",
+)
+
+
+def _no_advertisement(record: logging.LogRecord) -> bool:
+    return "litlogger" not in record.getMessage()
+
+
+def _run_folder(run: str) -> str:
+    return f"{CHECKPOINTS}/{run}"
+
+
+def _runs() -> list[str]:
+    return sorted({p.parent.name for p in Path(CHECKPOINTS).glob("*/*.ckpt")})
+
+
+def run(command: str, argv: Sequence[str]) -> int:
+    """Runs one of the LightningCLI commands.
+
+    Args:
+        command: fit, validate, test or predict.
+        argv: Arguments after the command.
+
+    Returns:
+        The exit code 0; errors are raised.
+    """
+    _build(Command, command, argv)
+    return 0
+
+
+def check(command: str, argv: Sequence[str]) -> Command:
+    """Reads the options of a command and builds what they name, as `run` would, and runs nothing.
+
+    Args:
+        command: fit, validate, test or predict.
+        argv: Arguments after the command.
+
+    Returns:
+        The command with `config` (all options with their values), `model`, `datamodule` and `trainer`; errors are
+        raised.
+    """
+    logging.disable(logging.INFO)  # seeds and devices are of interest when something runs
+    try:
+        return _build(_Built, command, argv)
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def _build(kind: type[Command], command: str, argv: Sequence[str]) -> Command:
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    for text in _NOISE:
+        warnings.filterwarnings("ignore", message=text)
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_no_advertisement)
+    if command == "test" and not any(word.partition("=")[0] in ("--config", "-c", "--help", "-h") for word in argv):
+        argv = ["--config", "sa_co_gold.yaml", *argv]
+    strict = {"exit_on_error": False}
+    options: dict[str, Any] = dict(
+        model_class=LightningModule,
+        datamodule_class=LightningDataModule,
+        subclass_mode_model=True,
+        subclass_mode_data=True,
+        auto_configure_optimizers=False,
+        seed_everything_default=0,
+        # Only training defines a run; the other commands leave its config.yaml alone.
+        save_config_kwargs={"overwrite": True},
+        **({} if command == "fit" else {"save_config_callback": None}),
+        trainer_defaults={
+            "logger": {
+                "class_path": f"{TensorBoardLogger.__module__}.{TensorBoardLogger.__name__}",
+                "init_args": {"save_dir": ".", "name": LOGS, "default_hp_metric": False},
+            },
+            "callbacks": [StepSeed()],
+        },
+        parser_kwargs={**strict, **dict.fromkeys(("fit", "validate", "test", "predict"), strict)},
+        args=[command, *merge_configs(argv)],
+    )
+    try:
+        return kind(**options)
+    except RuntimeError as error:
+        if "loading state_dict" not in str(error):
+            raise
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(f"--ckpt_path is of another model than the config's: {reason}") from error

@@ -1,0 +1,1 @@
+"""SA-Co Gold, Silver and COCO-style data sets."""

@@ -1,0 +1,203 @@
+"""SA-Co Gold and Silver as released: which files there are, and their pairs grouped by image.
+
+Gold has seven subsets and three annotators a, b and c (`gold_NAME_merged_{a,b,c}_release_test.json`), Silver ten
+domains and one (`silver_NAME_merged_test.json`, and `silver_fathomnet_test.json`). Other names in the same layout
+are subsets of their own.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from litetext.data.images.items import ImagePairs, Pair, Skip, Truth, inside
+from litetext.saco.images import Annotator, evaluated, read_annotator
+
+GOLD = ("metaclip", "sa1b", "crowded", "fg_food", "fg_sports_equipment", "attributes", "wiki_common")
+"""The subsets of SA-Co Gold, in the order of the paper's tables."""
+SILVER = (*("bdd100k", "droid", "ego4d", "food_rec", "geode", "inaturalist", "nga_art", "sav", "yt1b", "fathomnet"),)
+"""The domains of SA-Co Silver."""
+_GOLD_FILE = re.compile(r"gold_(\w+)_merged_([abc])_release_test\.json(?:\.gz)?")
+_SILVER_FILE = re.compile(r"silver_(\w+?)(?:_merged)?_test\.json(?:\.gz)?")
+
+
+class Subset(NamedTuple):
+    """The files of one subset.
+
+    Attributes:
+        name: Without `gold_` or `silver_`.
+        files: Annotation files, one per annotator.
+        images: The image folder.
+    """
+
+    name: str
+    files: tuple[Path, ...]
+    images: Path
+
+
+class Contents(NamedTuple):
+    """What one subset holds.
+
+    Attributes:
+        images: Images with their pairs, in the order in which the first file names them.
+        skips: Pairs that cannot be asked, with the reason.
+        total: Pairs in the first file.
+        unevaluated: Pairs that do not count because an annotator is not exhaustive.
+    """
+
+    images: list[ImagePairs]
+    skips: list[Skip]
+    total: int
+    unevaluated: int
+
+
+def find_subsets(root: Path, wanted: Sequence[str] | str, folders: Mapping[str, str]) -> list[Subset]:
+    """Find the files of the wanted subsets.
+
+    Args:
+        root: Folder with the annotation files.
+        wanted: Names of subsets, or "gold" (its seven), "silver" (its ten), or "all" that the folder holds.
+        folders: Image folders by name of a subset, or by `metaclip` (Gold but sa1b), `sa1b`, `silver` (a folder with
+            one folder per domain). Where none is named: `root/NAME`, `root/images/NAME`, `root/images`, whichever
+            exists first.
+
+    Returns:
+        The subsets in the order asked for; for "all", Gold first.
+
+    Raises:
+        FileNotFoundError: There is no such folder, or annotation files are missing; all of them are named.
+        ValueError: A name in `folders` means nothing.
+    """
+    if not root.is_dir():
+        raise FileNotFoundError(f"data.root {root}: no such folder; give the folder of the SA-Co annotation files")
+    gold: dict[str, dict[str, Path]] = {}
+    silver: dict[str, Path] = {}
+    for path in sorted(root.iterdir()):
+        if found := _GOLD_FILE.fullmatch(path.name):
+            gold.setdefault(found[1], {}).setdefault(found[2], path)
+        elif found := _SILVER_FILE.fullmatch(path.name):
+            silver.setdefault(found[1], path)
+    names = _names(wanted, gold, silver)
+    if not names:
+        raise FileNotFoundError(
+            f"data.root {root} holds no annotation file gold_*_release_test.json or silver_*_test.json"
+        )
+    missing = [file for name in names for file in _missing(name, gold, silver)]
+    if missing:
+        known = ", ".join([*_ordered(gold, GOLD), *_ordered(silver, SILVER)]) or "none"
+        raise FileNotFoundError(
+            f"data.root {root} lacks {len(missing)} annotation files: {', '.join(missing)}; subsets found: {known}"
+        )
+    strange = sorted(set(folders) - {*GOLD, *SILVER, *gold, *silver, "silver"})
+    if strange:
+        raise ValueError(f"data.images.{strange[0]} is no subset; give metaclip, sa1b, silver or a subset's name")
+    subsets = []
+    for name in names:
+        files = (silver[name],) if name not in gold else tuple(gold[name][x] for x in sorted(gold[name]))
+        subsets.append(Subset(name, files, _folder(root, name, name in gold, folders)))
+    return subsets
+
+
+def _ordered(found: Mapping[str, Any], official: Sequence[str]) -> list[str]:
+    return [name for name in official if name in found] + sorted(set(found) - set(official))
+
+
+def _names(wanted: Sequence[str] | str, gold: Mapping[str, Any], silver: Mapping[str, Any]) -> list[str]:
+    names: list[str] = []
+    for name in [wanted] if isinstance(wanted, str) else wanted:
+        if name == "all":
+            names += [*_ordered(gold, GOLD), *_ordered(silver, SILVER)]
+        else:
+            names += {"gold": GOLD, "silver": SILVER}.get(name, (name,))
+    return list(dict.fromkeys(names))
+
+
+def _missing(name: str, gold: Mapping[str, Mapping[str, Path]], silver: Mapping[str, Path]) -> list[str]:
+    if name in silver and name not in gold:
+        return []
+    if name in SILVER:
+        return [f"silver_{name}{'' if name == 'fathomnet' else '_merged'}_test.json"]
+    return [f"gold_{name}_merged_{x}_release_test.json" for x in "abc" if x not in gold.get(name, {})]
+
+
+def _folder(root: Path, name: str, gold: bool, folders: Mapping[str, str]) -> Path:
+    own = "nga" if name == "nga_art" else name
+    if name in folders:
+        return Path(folders[name]).expanduser()
+    source = ("sa1b" if name == "sa1b" else "metaclip") if gold else own
+    if gold and source in folders:
+        return Path(folders[source]).expanduser()
+    if not gold and "silver" in folders:
+        return Path(folders["silver"]).expanduser() / own
+    tried = [root / own, root / source, root / "images" / own, root / "images" / source, root / "images"]
+    return next((folder for folder in tried if folder.is_dir()), root / source)
+
+
+def read_subset(subset: Subset, evaluated_only: bool = True) -> Contents:
+    """Read the files of all annotators and group the pairs by image.
+
+    A pair whose path leaves the image folder, whose entry lacks something, or that a later annotator's file lacks is
+    left out with its reason; the rest stays.
+
+    Args:
+        subset: The files.
+        evaluated_only: Leave out pairs that do not count because an annotator is not exhaustive.
+
+    Raises:
+        FileNotFoundError: A file is gone.
+        ValueError: A file is not JSON or not in this layout.
+    """
+    annotators = [read_annotator(path) for path in subset.files]
+    counted = set(evaluated(annotators))
+    groups: dict[str, ImagePairs] = {}
+    skips: list[Skip] = []
+    first = annotators[0]
+    for number, entry in first.images.items():
+        if evaluated_only and number not in counted:
+            continue
+        file_name = str(entry.get("file_name", ""))
+        try:
+            pair = _pair(number, entry, annotators, number in counted)
+            height, width = _size(entry)
+            path = inside(subset.images, file_name)
+            group = groups.setdefault(file_name, ImagePairs(subset.name, file_name, path, height, width, []))
+            if (group.height, group.width) != (height, width):
+                raise ValueError(
+                    f"annotated as {height} x {width} and, by another pair, {group.height} x {group.width}"
+                )
+            group.pairs.append(pair)
+        except ValueError as error:
+            skips.append(Skip(subset.name, file_name, (number,), str(error)))
+    return Contents(list(groups.values()), skips, len(first.images), len(first.images) - len(counted))
+
+
+def _size(entry: dict[str, Any]) -> tuple[int, int]:
+    height, width = entry.get("height"), entry.get("width")
+    if not (isinstance(height, int) and isinstance(width, int) and height > 0 and width > 0):
+        raise ValueError(f"height {height!r} and width {width!r} are no size of an image")
+    return height, width
+
+
+def _pair(number: int, entry: dict[str, Any], annotators: Sequence[Annotator], counts: bool) -> Pair:
+    phrase = entry.get("text_input")
+    if not isinstance(phrase, str) or not phrase.strip():
+        raise ValueError(f"text_input is {phrase!r}, not a phrase")
+    truths = []
+    for annotator in annotators:
+        if number not in annotator.images:
+            raise ValueError(f"the pair is not in {annotator.name}")
+        exhaustive = bool(annotator.images[number]["is_instance_exhaustive"])
+        items = annotator.annotations.get(number)
+        if not items:
+            truths.append(_EMPTY[exhaustive])
+            continue
+        if not all("bbox" in item and item.get("segmentation") for item in items):
+            raise ValueError(f"an annotation in {annotator.name} has no bbox or no segmentation")
+        masks = [item["segmentation"] for item in items]
+        boxes = [item["bbox"] for item in items]
+        truths.append(Truth(masks, boxes, [bool(item.get("iscrowd", 0)) for item in items], exhaustive))
+    return Pair(number, phrase, tuple(truths), counts)
+
+
+# Shared by all negatives: most pairs are.
+_EMPTY = (Truth([], [], [], False), Truth([], [], [], True))

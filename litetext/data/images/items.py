@@ -1,0 +1,203 @@
+"""What the segmentation data sets have in common: images with their phrases, checked masks, decoded pixels."""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from litetext.data.pixels import to_rgb
+from litetext.saco.images import Rle, check_rle, read_segmentation
+
+
+class Truth(NamedTuple):
+    """What one annotator marked for one pair; without instances the phrase is a negative.
+
+    Attributes:
+        masks: m segmentations; compressed run-length masks in the items of a loader. None where the data set has
+            only boxes.
+        boxes: m boxes [x, y, width, height], normalised to [0, 1].
+        crowd: m flags: the mark covers several instances.
+        exhaustive: The annotator says that no instance is missing.
+    """
+
+    masks: list[Any] | None
+    boxes: list[list[float]]
+    crowd: list[bool]
+    exhaustive: bool
+
+
+class Pair(NamedTuple):
+    """One datapoint: a phrase asked of an image.
+
+    Attributes:
+        id: Unique within the subset.
+        phrase: The noun phrase.
+        truths: One per annotator, in the order of the files.
+        evaluated: The datapoint counts: every annotator is exhaustive.
+        category: The category id that official predictions carry.
+    """
+
+    id: int
+    phrase: str
+    truths: tuple[Truth, ...]
+    evaluated: bool = True
+    category: int = 1
+
+
+class ImagePairs(NamedTuple):
+    """An image and all that is asked of it.
+
+    Attributes:
+        subset: Name of the subset.
+        file_name: As the annotations name it.
+        path: Where it lies.
+        height: Rows, as annotated.
+        width: Columns, as annotated.
+        pairs: In the order of the file.
+        turn: The annotations are of the image as its EXIF orientation turns it.
+    """
+
+    subset: str
+    file_name: str
+    path: Path
+    height: int
+    width: int
+    pairs: list[Pair]
+    turn: bool = False
+
+
+class Skip(NamedTuple):
+    """Pairs that were left out.
+
+    Attributes:
+        subset: Name of the subset.
+        file_name: The image.
+        ids: The pairs' ids.
+        reason: What was wrong, in one line.
+    """
+
+    subset: str
+    file_name: str
+    ids: tuple[int, ...]
+    reason: str
+
+    def __str__(self) -> str:
+        ids = ", ".join(map(str, self.ids[:3])) + (f" and {len(self.ids) - 3} more" if len(self.ids) > 3 else "")
+        return f"{self.subset}: {self.file_name} (id {ids}): {self.reason}"
+
+
+def of_all_ranks(skips: Iterable[Skip]) -> list[Skip]:
+    """What all processes left out, each once; every process must call it."""
+    own = list(skips)
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return list(dict.fromkeys(own))
+    parts: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(parts, own)
+    return list(dict.fromkeys(skip for part in parts for skip in part))
+
+
+class SegItem(NamedTuple):
+    """An image ready for a model.
+
+    Attributes:
+        subset: Name of the subset.
+        file_name: As the annotations name it.
+        image: RGB, uint8 (3, H, W), as stored, as in the official evaluator, or turned by its EXIF
+            orientation where the annotations are of the turned image.
+        pairs: The phrases and their ground truth, masks as compressed run-length masks.
+    """
+
+    subset: str
+    file_name: str
+    image: Tensor
+    pairs: list[Pair]
+
+
+def inside(folder: Path, file_name: str) -> Path:
+    """Where a named file lies in a folder.
+
+    Raises:
+        ValueError: The name leaves the folder, or is none.
+    """
+    plain = os.path.normpath(file_name) if file_name else ""
+    parts = file_name.replace("\\", "/").split("/")
+    if not plain or plain == "." or "\0" in file_name or os.path.isabs(file_name) or ".." in parts:
+        raise ValueError(f"file_name {file_name!r} leaves the image folder {folder}")
+    return folder / plain
+
+
+def decode(path: Path, height: int, width: int, turn: bool = False) -> Tensor:
+    """Read an image as RGB, uint8 (3, height, width); see `pixels` for images that are not 8-bit RGB.
+
+    Args:
+        path: The file.
+        height: Rows that the annotations expect.
+        width: Columns that the annotations expect.
+        turn: Turn it as its EXIF orientation says. Without, pixels are taken as stored: Meta's evaluator ignores the
+            orientation too (sam3_image_dataset.py), and SA-Co's masks are drawn on the stored pixels.
+
+    Raises:
+        ValueError: There is no such file, it does not decode, or has another size than annotated.
+    """
+    if not path.is_file():
+        raise ValueError(f"no such image: {path}")
+    try:
+        pixels = to_rgb(path, turn)
+    except ValueError as error:
+        reason = str(error).removeprefix(f"{path}: ").removeprefix("it does not decode ").strip("()")
+        raise ValueError(f"the image does not decode ({reason})") from error
+    if tuple(pixels.shape[1:]) != (height, width):
+        raise ValueError(
+            f"the image has {pixels.shape[1]} x {pixels.shape[2]} pixels (height x width), "
+            f"the annotations say {height} x {width}"
+        )
+    return pixels
+
+
+def ready(entry: ImagePairs) -> tuple[SegItem | None, list[Skip]]:
+    """Decode an image and check the masks of its pairs.
+
+    Args:
+        entry: The image and its pairs.
+
+    Returns:
+        The item, without the pairs that cannot be used (None where nothing is left), and these with the reasons.
+    """
+    good: list[Pair] = []
+    skips: list[Skip] = []
+    for pair in entry.pairs:
+        try:
+            truths = tuple(_checked(truth, entry.height, entry.width) for truth in pair.truths)
+        except ValueError as error:
+            skips.append(Skip(entry.subset, entry.file_name, (pair.id,), str(error)))
+        else:
+            good.append(pair._replace(truths=truths))
+    if not good:
+        return None, skips
+    try:
+        image = decode(entry.path, entry.height, entry.width, entry.turn)
+    except ValueError as error:
+        ids = tuple(pair.id for pair in good)
+        return None, [*skips, Skip(entry.subset, entry.file_name, ids, str(error))]
+    return SegItem(entry.subset, entry.file_name, image, good), skips
+
+
+def _checked(truth: Truth, height: int, width: int) -> Truth:
+    for box in truth.boxes:
+        if not (isinstance(box, (list, tuple)) and len(box) == 4 and all(isinstance(x, (int, float)) for x in box)):
+            raise ValueError(f"a bbox must be [x, y, width, height], got {str(box)[:60]}")
+    if not truth.masks:
+        return truth
+    return truth._replace(masks=[_mask(segmentation, height, width) for segmentation in truth.masks])
+
+
+def _mask(segmentation: Any, height: int, width: int) -> Rle:
+    try:
+        mask = read_segmentation(segmentation, height, width)
+    except Exception as error:
+        raise ValueError(f"a segmentation cannot be read ({' '.join(str(error).split())})") from error
+    check_rle(mask, height, width)
+    return mask

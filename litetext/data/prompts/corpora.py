@@ -1,0 +1,235 @@
+"""Prompt corpora: read by name and path, unique within a source, counted, and split by a hash of the text.
+
+The paper's audit counts prompts once a source and removes nothing across sources, and so does this file.
+"""
+
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import NamedTuple
+
+from litetext.data.prompts.layouts import READERS, find_layout
+
+
+@dataclass(frozen=True)
+class PromptSource:
+    """One corpus after reading.
+
+    Args:
+        name: The user's name for it.
+        path: Where it was read from, as the user wrote it.
+        kind: Which reader read it.
+        prompts: The prompts, unique, in the order they were first seen.
+        total: How many entries the files hold, repeats and empty ones included.
+        empty: How many of them were rejected because nothing is left without white space and control
+        characters. files: How many files were read.
+    """
+
+    name: str
+    path: str
+    kind: str
+    prompts: list[str]
+    total: int
+    empty: int
+    files: int = 1
+
+
+class CountRow(NamedTuple):
+    """One line of the table of counts."""
+
+    source: str
+    kind: str
+    files: int
+    total: int
+    unique: int
+    empty: int
+
+
+def is_empty(prompt: str) -> bool:
+    """True when a prompt has no visible character: only white space and control or format characters."""
+    text = prompt.strip()
+    if text[:1].isalnum():
+        return False
+    return all(c.isspace() or unicodedata.category(c) in ("Cc", "Cf") for c in text)
+
+
+def _shapes(name: str, path: str) -> Iterator[str]:
+    count, _, rest = path.removeprefix("shapes:").partition(":")
+    if not count.isdecimal() or int(count) < 1 or rest not in ("", "held_out"):
+        raise ValueError(f"source {name!r}: {path!r} is not understood; write shapes:N or shapes:N:held_out")
+    from litetext.data.shapes.world import phrases  # only who asks for shapes needs that room
+
+    yield from phrases(int(count), 0, held_out=rest == "held_out")
+
+
+def locate(name: str, path: str) -> tuple[Path, str]:
+    """Sees that a corpus is there, and splits PATH#FIELD; a file whose own name holds a # is taken as it is.
+
+    Args:
+        name: The source's name, for the message.
+        path: As `read_prompts` takes it, other than `shapes:`.
+
+    Returns:
+        The path, and the field or "".
+
+    Raises:
+        FileNotFoundError: Nothing lies at the path.
+    """
+    whole = Path(path).expanduser()
+    if path and whole.exists():
+        return whole, ""
+    bare, mark, field = path.rpartition("#")
+    located = Path(bare if mark else path).expanduser()
+    if not (bare if mark else path) or not located.exists():
+        raise FileNotFoundError(
+            f"source {name!r}: there is nothing at {path!r}; give the file or folder of your copy of "
+            "the corpus, or shapes:N for phrases that need none"
+        )
+    return located, field if mark else ""
+
+
+def read_prompts(name: str, path: str) -> PromptSource:
+    """Reads one corpus in its own layout.
+
+    What lies at the path chooses the reader: an LVIS annotation file, a REFER folder (refcoco, refcoco+,
+    refcocog) or one of its pickles, gRefCOCO's folder or its grefs(unc).json, a folder of RF100-VL data sets or any
+    COCO-style file, SA-Co Gold, Silver or VEval files, text (one prompt a line), JSON lines, JSON or CSV; all but
+    pickles also gzipped. Case and inner text are kept; only line ends are taken off. A NUL or another control
+    character inside a prompt is text; the tokenizer drops it.
+
+    Args:
+        name: The source's name. One that is a reader's name (lvis, refcoco, grefcoco, rf100vl, saco_gold,
+            saco_silver, saco_veval) asks for that reader where a path could be read in several ways.
+        path: A file or folder; ``PATH#FIELD`` names a column of a CSV or a field of JSON (``categories.name``
+            goes deeper). Fields of the known corpora: lvis ``paper`` (default: as the paper counts, 1,199),
+            ``strip`` (1,198), ``raw`` (1,203), ``synonyms``; refcoco and grefcoco ``sent`` (default), ``raw``;
+            rf100vl and other COCO-style files ``name`` (default, read as a data set's phrases are), ``raw``; saco_veval
+            ``categories`` (default: all 51,248), ``pairs`` (only those asked of a released video).
+            ``shapes:N`` and ``shapes:N:held_out`` are N phrases about drawn shapes and need no file.
+
+    Returns:
+        The prompts and the counts.
+
+    Raises:
+        FileNotFoundError: Nothing lies at the path.
+        ValueError: The layout is not known, a field is missing, a file is damaged, not UTF-8 or not plain
+            data, or no prompt is left.
+    """
+    if path.startswith("shapes:"):
+        kind, entries, files = "shapes", _shapes(name, path), 0
+    else:
+        located, field = locate(name, path)
+        layout = find_layout(name, located, field)
+        kind, entries, files = layout.kind, READERS[layout.kind](layout.files, field), len(layout.files)
+    unique: dict[str, None] = {}
+    total = empty = 0
+    for entry in entries:
+        total += 1
+        if not isinstance(entry, str):
+            raise ValueError(f"source {name!r}: entry {total} of {path} is {type(entry).__name__}, not text")
+        prompt = entry.strip("\r\n")
+        if prompt in unique:
+            continue
+        if is_empty(prompt):
+            empty += 1
+            continue
+        try:
+            prompt.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise ValueError(
+                f"source {name!r}: entry {total} of {path} holds half a character ({prompt[error.start]!a}), "
+                "which no text can; repair the file"
+            ) from error
+        unique[prompt] = None
+    if not unique:
+        raise ValueError(f"source {name!r}: {path} holds no prompt ({total} entries read, {empty} of them empty)")
+    return PromptSource(name, path, kind, list(unique), total, empty, files)
+
+
+def read_sources(sources: Mapping[str, str]) -> list[PromptSource]:
+    """Reads several corpora; prompts that two of them share stay in both.
+
+    Args:
+        sources: Name to path, as `read_prompts` takes them.
+
+    Returns:
+        The sources in the mapping's order.
+
+    Raises:
+        FileNotFoundError: A path has nothing.
+        ValueError: There are no sources, or one cannot be read.
+    """
+    if not sources:
+        raise ValueError("sources is empty; give at least one, e.g. {'lvis': 'lvis_v1_train.json'}")
+    return [read_prompts(name, path) for name, path in sources.items()]
+
+
+def counts_table(sources: Iterable[PromptSource]) -> list[CountRow]:
+    """Counts prompts a source.
+
+    Args:
+        sources: What `read_sources` gave.
+
+    Returns:
+        One row a source and, where there are several, a last row ``all`` with the sums (nothing is removed
+        across sources, as in the paper's count of 404,796).
+    """
+    rows = [CountRow(s.name, s.kind, s.files, s.total, len(s.prompts), s.empty) for s in sources]
+    if len(rows) > 1:
+        sums = [sum(column) for column in zip(*(row[2:] for row in rows), strict=True)]
+        rows.append(CountRow("all", "", *sums))
+    return rows
+
+
+def counts_text(sources: Iterable[PromptSource]) -> str:
+    """The table of `counts_table` as aligned lines, to be printed.
+
+    Args:
+        sources: What `read_sources` gave.
+
+    Returns:
+        Lines joined by newlines, a header first.
+    """
+    rows = [CountRow._fields] + [
+        tuple(f"{cell:,}" if isinstance(cell, int) else cell for cell in row) for row in counts_table(sources)
+    ]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if i < 2 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    )
+
+
+def split_prompts(prompts: Sequence[str], val_fraction: float, salt: str = "") -> tuple[list[int], list[int]]:
+    """Splits prompts into training and validation by a hash of their text.
+
+    A prompt's side depends on nothing but its text, `val_fraction` and `salt`: not on order, other prompts,
+    sources or machine. Case and spacing are left out of the hash, because the tokenizer drops them and a
+    prompt should not be trained on and validated in two spellings. A larger fraction only adds to the
+    validation side.
+
+    Args:
+        prompts: The prompts, repeats allowed.
+        val_fraction: Expected share of the validation side, 0 (none) up to but not including 1.
+        salt: Any text; another salt gives another split.
+
+    Returns:
+        Positions in `prompts` of the training and of the validation side, ascending.
+
+    Raises:
+        ValueError: `val_fraction` is outside [0, 1).
+    """
+    if not 0.0 <= val_fraction < 1.0:
+        raise ValueError(f"val_fraction={val_fraction} is outside [0, 1); 0.02 holds out one prompt in fifty")
+    limit = int(val_fraction * 2**64)
+    sides: tuple[list[int], list[int]] = ([], [])
+    for i, prompt in enumerate(prompts):
+        text = f"{salt}\n{' '.join(prompt.lower().split())}".encode("utf-8", "surrogatepass")
+        number = int.from_bytes(blake2b(text, digest_size=8).digest(), "big")
+        sides[number < limit].append(i)
+    return sides

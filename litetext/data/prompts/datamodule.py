@@ -1,0 +1,270 @@
+"""PromptDataModule: corpora in, tokenized prompts with their permutations and teacher features out."""
+
+from collections.abc import Sequence
+from hashlib import blake2b
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from lightning.pytorch import LightningDataModule
+from lightning.pytorch.utilities import rank_zero_info
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from litetext.data.features.store import FeatureStore
+from litetext.data.permutation import permute
+from litetext.data.prompts.corpora import counts_text, read_sources, split_prompts
+from litetext.data.sampling import BucketSampler, ResumableLoader
+from litetext.tokenizer import TokenBatch, Tokenizer, pad
+
+
+class PromptBatch(NamedTuple):
+    """Prompts of about equal length; B prompts, C of which have a permutation that differs, L tokens, D features.
+
+    Attributes:
+        index: Each prompt's number in `PromptDataModule.prompts`, (B,).
+        tokens: The prompts, (B, L).
+        changed: Positions in this batch of the prompts whose permutation differs from them, (C,).
+        permuted: Those permutations, (C, L). One-word prompts have none, and would add nothing to the loss.
+        features: Teacher features, (B, L, D) half precision, zeros at padding; None when the teacher runs live.
+        permuted_features: Teacher features of the permutations, (C, L, D); for held-out prompts only.
+    """
+
+    index: Tensor  # pyright: ignore[reportIncompatibleMethodOverride]
+    tokens: TokenBatch
+    changed: Tensor
+    permuted: TokenBatch
+    features: Tensor | None
+    permuted_features: Tensor | None
+
+
+class PromptDataset(Dataset):
+    """Builds whole batches at once; all prompts are tokenized beforehand.
+
+    Args:
+        data: The datamodule that holds rows, permutations and features.
+        indices: The prompts of this side of the split.
+        held_out: Whether the teacher's features of the permutations are wanted too.
+    """
+
+    def __init__(self, data: "PromptDataModule", indices: Sequence[int], held_out: bool) -> None:
+        self.data = data
+        self.indices = np.asarray(indices, dtype=np.int64)
+        self.held_out = held_out
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitems__(self, positions: Sequence[int]) -> PromptBatch:
+        """The batch of prompts at these positions of the split."""
+        data = self.data
+        index = self.indices[np.asarray(positions)]
+        rows = [data.rows[i] for i in index]
+        changed = [b for b, i in enumerate(index) if i in data.permuted]
+        permuted = [data.permuted[index[b]] for b in changed]
+        length = data.fixed_length or max(map(len, rows))
+        features = permuted_features = None
+        if data.store is not None:
+            features = data.store.padded(index, length)
+            if self.held_out:
+                permuted_features = data.store.padded([data.permuted_number[index[b]] for b in changed], length)
+        return PromptBatch(
+            index=torch.from_numpy(index),
+            tokens=pad(rows, length),
+            changed=torch.tensor(changed, dtype=torch.int64),
+            permuted=pad(permuted, length) if permuted else TokenBatch(*_no_rows(length)),
+            features=features,
+            permuted_features=permuted_features,
+        )
+
+
+class PromptDataModule(LightningDataModule):
+    """Prompts from any mix of corpora, split by a hash of their text, in batches of about equal length.
+
+    Args:
+        sources: Corpora by name, each a path in its own layout: RefCOCO family, LVIS, RF100-VL, SA-Co Gold, Silver
+            and VEval, .txt, .json, .jsonl, .csv (`PATH#FIELD` names a field), or `shapes:N` for N phrases of the
+            world of shapes.
+        context_length: Tokens a prompt may have, start and end token included; the student's context.
+        overflow: What happens to a longer prompt: `truncate` keeps the end token in the last slot and reports how
+            many were cut, `error` stops.
+        permutation: `attribute-noun` reorders modifiers and head noun within each noun phrase, `words` shuffles all
+            words as the reference trainer does, `none` leaves the consistency loss without work.
+        batch_size: Prompts a training step takes on each device.
+        val_batch_size: Prompts a validation step takes on each device.
+        val_fraction: Share of the prompts held out, by a hash of the text.
+        max_prompts: Use only so many prompts, the first by hash; for a short run on a large corpus.
+        seed: Seed of batches and permutations.
+        num_workers: Processes that build batches; 0 is fastest unless the features lie on a slow disk.
+
+    Raises:
+        ValueError: If no source is given, or an option is out of its range.
+    """
+
+    def __init__(
+        self,
+        sources: dict[str, str],
+        context_length: int = 16,
+        overflow: Literal["truncate", "error"] = "truncate",
+        permutation: Literal["attribute-noun", "words", "none"] = "attribute-noun",
+        batch_size: int = 64,
+        val_batch_size: int = 256,
+        val_fraction: float = 0.05,
+        max_prompts: int | None = None,
+        seed: int = 0,
+        num_workers: int = 0,
+    ) -> None:
+        super().__init__()
+        if not sources:
+            raise ValueError("data.sources is empty; name at least one corpus, as --data.sources.NAME PATH")
+        if not 0 < val_fraction < 1:
+            raise ValueError(f"data.val_fraction is {val_fraction}; choose a share between 0 and 1, such as 0.05")
+        for name, value in (("batch_size", batch_size), ("val_batch_size", val_batch_size)):
+            if value < 1:
+                raise ValueError(f"data.{name} is {value}; it must be at least 1")
+        if num_workers < 0:
+            raise ValueError(f"data.num_workers is {num_workers}; it must be 0 or more")
+        if max_prompts is not None and max_prompts < 10:
+            raise ValueError(f"data.max_prompts is {max_prompts}; a run needs at least 10")
+        self.sources = sources
+        self.permutation: Literal["attribute-noun", "words", "none"] = permutation
+        self.batch_size, self.val_batch_size = batch_size, val_batch_size
+        self.val_fraction, self.max_prompts = val_fraction, max_prompts
+        self.seed, self.num_workers = seed, num_workers
+        self.tokenizer = Tokenizer(context_length, overflow)
+        self.fixed_length: int | None = None  # set by the module when its student must see padding
+        self.store: FeatureStore | None = None
+        self.prompts: list[str] = []
+        self.rows: list[list[int]] = []
+        self.permuted: dict[int, list[int]] = {}
+        self.permuted_number: dict[int, int] = {}
+        self.train: list[int] = []
+        self.val: list[int] = []
+        self._resume = 0
+        self._loader: ResumableLoader | None = None
+
+    @property
+    def context_length(self) -> int:
+        """Tokens a prompt may have."""
+        return self.tokenizer.context_length
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """Training batches of one epoch on each rank, after `setup`."""
+        return max(1, len(self.train) // (self.batch_size * self._rank()[1]))
+
+    def setup(self, stage: str) -> None:
+        """Reads, merges, splits, tokenizes and permutes all prompts; every rank does the same. Once."""
+        if self.rows:
+            return
+        found = read_sources(self.sources)
+        before = self.tokenizer.truncated
+        prompts = list(dict.fromkeys(prompt for source in found for prompt in source.prompts))
+        prompts, rows = _distinct(prompts, self.tokenizer.encode(prompts))
+        truncated = self.tokenizer.truncated - before
+        if self.max_prompts is not None and self.max_prompts < len(prompts):
+            kept = _first_by_hash(prompts, self.max_prompts)
+            prompts, rows = [prompts[i] for i in kept], [rows[i] for i in kept]
+        self.prompts, self.rows = prompts, rows
+        self.train, self.val = split_prompts(prompts, self.val_fraction)
+        for side, name in ((self.train, "training"), (self.val, "validation")):
+            if not side:
+                raise ValueError(
+                    f"no {name} prompts: {len(prompts)} prompts with data.val_fraction={self.val_fraction}; "
+                    "add prompts or change the fraction"
+                )
+        self._permute()
+        rank_zero_info(
+            f"{counts_text(found)}\n"
+            f"{len(rows):,} different token rows: {len(self.train):,} to train on, {len(self.val):,} held out; "
+            f"{len(self.permuted):,} have a permutation ({self.permutation}); "
+            f"{truncated:,} cut at {self.context_length} tokens"
+        )
+
+    def _permute(self) -> None:
+        if self.permutation == "none":
+            return
+        texts = [permute(prompt, self.seed, self.permutation) for prompt in self.prompts]
+        moved = [i for i, text in enumerate(texts) if text != self.prompts[i]]
+        for i, row in zip(moved, self.tokenizer.encode([texts[i] for i in moved]), strict=True):
+            # A cut prompt may lose other words in another order: that would be no permutation.
+            if row != self.rows[i] and sorted(row) == sorted(self.rows[i]):
+                self.permuted[i] = row
+        held_out = [i for i in self.val if i in self.permuted]
+        self.permuted_number = {i: len(self.rows) + k for k, i in enumerate(held_out)}
+
+    def feature_rows(self) -> list[list[int]]:
+        """Token rows that need teacher features: all prompts, then the permutations of the held-out ones."""
+        return [*self.rows, *(self.permuted[i] for i in self.permuted_number)]
+
+    def feature_prompt(self, row: int) -> str:
+        """The prompt behind a row of `feature_rows`, for messages."""
+        return self.prompts[row if row < len(self.rows) else list(self.permuted_number)[row - len(self.rows)]]
+
+    def train_dataloader(self) -> DataLoader:
+        """Batches by length; continues where a resumed run stopped."""
+        dataset = PromptDataset(self, self.train, held_out=False)
+        lengths = np.array([len(self.rows[i]) for i in self.train])
+        sampler = BucketSampler(lengths, self.batch_size, self.seed, *self._rank())
+        self._loader = ResumableLoader(dataset, batch_sampler=sampler, **self._loading())
+        self._loader.skip, self._resume = self._resume % len(sampler), 0
+        return self._loader
+
+    def val_dataloader(self) -> DataLoader:
+        """All held-out prompts, sorted by length; each rank takes its stride."""
+        order = sorted(range(len(self.val)), key=lambda k: len(self.rows[self.val[k]]))
+        rank, world = self._rank()
+        mine = order[rank::world]
+        batches = [mine[i : i + self.val_batch_size] for i in range(0, len(mine), self.val_batch_size)]
+        return DataLoader(PromptDataset(self, self.val, held_out=True), batch_sampler=batches, **self._loading())
+
+    def predict_dataloader(self) -> DataLoader:
+        """One empty batch: `litetext predict` only fills the feature store, in the module's setup."""
+        return DataLoader([None], collate_fn=_nothing)  # pyright: ignore[reportArgumentType]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Batches of this epoch that are done, so that a resumed run goes on with the next."""
+        done = self._loader.done if self._loader is not None else 0
+        # `limit_train_batches` may end an epoch before the loader does.
+        ended = self.trainer is not None and done >= self.trainer.num_training_batches
+        return {"done": 0 if ended else done}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes up the state of an interrupted run."""
+        self._resume = int(state_dict["done"])
+
+    def _rank(self) -> tuple[int, int]:
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)
+
+    def _loading(self) -> dict[str, Any]:
+        return {
+            "collate_fn": _as_is,
+            "num_workers": self.num_workers,
+            "persistent_workers": self.num_workers > 0,
+            "pin_memory": torch.cuda.is_available(),
+        }
+
+
+def _as_is(batch: PromptBatch) -> PromptBatch:
+    return batch
+
+
+def _nothing(items: list[None]) -> None:
+    return None
+
+
+def _no_rows(length: int) -> tuple[Tensor, Tensor]:
+    return torch.zeros(0, length, dtype=torch.int64), torch.zeros(0, dtype=torch.int64)
+
+
+def _distinct(prompts: list[str], rows: list[list[int]]) -> tuple[list[str], list[list[int]]]:
+    # "Dog" and "dog" are one prompt to every encoder; two would be each other's nearest neighbour.
+    first: dict[tuple[int, ...], int] = {}
+    for i, row in enumerate(rows):
+        first.setdefault(tuple(row), i)
+    return [prompts[i] for i in first.values()], [rows[i] for i in first.values()]
+
+
+def _first_by_hash(prompts: list[str], count: int) -> list[int]:
+    digests = [blake2b(prompt.encode("utf-8", "surrogatepass"), digest_size=8).digest() for prompt in prompts]
+    return sorted(sorted(range(len(prompts)), key=digests.__getitem__)[:count])

@@ -1,0 +1,270 @@
+"""The embedded benchmark: held-out scenes of the world of shapes in the layout in which SA-Co Gold is released.
+
+Three annotators mark the same objects and disagree a little, as people do: each draws some objects slightly off,
+and now and then overlooks one or takes a near miss for what the phrase means. What they mark of an object is the
+same for every phrase.
+"""
+
+import json
+import random
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from itertools import count, islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+from pycocotools import mask
+
+from litetext.data.permutation import permute
+from litetext.data.shapes.folder import write_once
+from litetext.data.shapes.world import FIRST_HELD_OUT, SIZE, Phrase, Scene, Shape, draw_phrases, draw_scene, render
+
+ANNOTATORS = ("a", "b", "c")
+PAIRS = 8
+"""Phrases asked of an image, half of them negatives."""
+SHIFT = 0.6
+"""An annotator draws an object at most so many pixels off, in each direction."""
+SCALE = 0.03
+"""And so much larger or smaller, as a share of its radius."""
+EXACT = 0.4
+"""Share of the objects that an annotator draws exactly."""
+OVERLOOKED = 0.02
+"""Share of the instances that an annotator leaves out."""
+TAKEN = 0.02
+"""Share of the pairs for which an annotator marks an object that differs in one value from what is asked."""
+INCOMPLETE = 0.02
+"""Share of the pairs that an annotator declares not exhaustive."""
+
+_VERSION = 1  # raise it whenever the same options give other files
+_FIRST_ID = 10_000_000  # as released
+_MOST = 100_000
+_DRAWS = 150  # phrases drawn before a scene is given up
+_coder: Any = mask
+
+
+class ShapesSet(NamedTuple):
+    """A benchmark on disk.
+
+    Attributes:
+        folder: Where it lies.
+        pairs: Pairs of each subset.
+        images: Images of each subset.
+        seed: Seed it was drawn with.
+        written: It was written now; otherwise it was there.
+    """
+
+    folder: Path
+    pairs: dict[str, int]
+    images: int
+    seed: int
+    written: bool
+
+
+def _attributes(phrase: Phrase, scene: Scene) -> bool:
+    meaning = phrase.meaning
+    named = sum(value is not None for value in (meaning.colour, meaning.size, meaning.pattern))
+    return named >= 2 and (bool(phrase.targets) or shares(phrase, scene))
+
+
+def _crowded(phrase: Phrase, scene: Scene) -> bool:
+    return len(scene.shapes) >= 5 and (len(phrase.targets) >= 2 if phrase.targets else shares(phrase, scene))
+
+
+def _common(phrase: Phrase, scene: Scene) -> bool:
+    _, kind, size, pattern = phrase.meaning
+    return kind is not None and size is None and pattern is None and len(phrase.text.split()) <= 4
+
+
+def _word_order(phrase: Phrase, scene: Scene) -> bool:
+    short = len(phrase.text.split()) <= 5  # long ways to say it have their words elsewhere
+    return short and permute(phrase.text) != phrase.text and (bool(phrase.targets) or shares(phrase, scene))
+
+
+# Which phrases of which scenes a subset asks.
+_FITS = {"attributes": _attributes, "crowded": _crowded, "common": _common, "word_order": _word_order}
+SUBSETS: Mapping[str, str] = {
+    "attributes": "two or three of colour, size and pattern are named",
+    "crowded": "five or six objects; a phrase that is true means several of them",
+    "common": "few words: a kind of shape, alone or with its colour",
+    "word_order": "every phrase twice: as it is said, and with noun and attributes in exchanged places",
+}
+"""The subsets, and what is asked in each. But in `common`, negatives share an attribute with an object."""
+
+
+def shares(phrase: Phrase, scene: Scene) -> bool:
+    """Whether some object has at least one of the values that the phrase names."""
+    return any(
+        mine is not None and mine == its
+        for shape in scene.shapes
+        for mine, its in zip(phrase.meaning, shape.values, strict=True)
+    )
+
+
+def draw_items(subset: str, seed: int) -> Iterator[tuple[Scene, list[Phrase]]]:
+    """The scenes of a subset with their phrases, without end.
+
+    The scenes' numbers lie beyond those of training and validation, and apart for every subset and seed.
+
+    Args:
+        subset: Its name.
+        seed: Seed of the benchmark.
+
+    Yields:
+        A scene and `PAIRS` different phrases, half of them negatives.
+    """
+    block = FIRST_HELD_OUT // 10  # far more than the scenes that are given up
+    start = FIRST_HELD_OUT * (2 + seed) + block * list(SUBSETS).index(subset)
+    for number in count(start):
+        scene = draw_scene(number)
+        rng = random.Random(f"saco {subset} {number}")
+        true, false = (_draw(subset, scene, rng, negatives) for negatives in (0.0, 1.0))
+        if len(true) == len(false) == PAIRS // 2:
+            phrases = [*true, *false]
+            rng.shuffle(phrases)
+            yield scene, phrases
+
+
+def _draw(subset: str, scene: Scene, rng: random.Random, negatives: float) -> list[Phrase]:
+    """Half of a scene's phrases, or fewer where chance does not find them."""
+    found: dict[str, Phrase] = {}
+    for _ in range(_DRAWS):
+        (phrase,) = draw_phrases(scene, 1, rng, negatives)
+        if not _FITS[subset](phrase, scene):
+            continue
+        said = [phrase.text, permute(phrase.text)] if subset == "word_order" else [phrase.text]
+        if not found.keys() & said:
+            found |= {text: replace(phrase, text=text) for text in said}
+        if len(found) == PAIRS // 2:
+            break
+    return list(found.values())
+
+
+class Annotator:
+    """One annotator's view of a scene.
+
+    Args:
+        name: The annotator's letter.
+        scene: The scene.
+    """
+
+    def __init__(self, name: str, scene: Scene) -> None:
+        self._name, self._scene = name, scene
+        self._rng = random.Random(f"annotator {name} {scene.seed}")
+        self.masks = [self._drawn(shape) for shape in scene.shapes]
+        """What the annotator marks of each object, bool (SIZE, SIZE)."""
+
+    def _drawn(self, shape: Shape) -> np.ndarray:
+        if self._rng.random() < EXACT:
+            return shape.mask()
+        right, down = (self._rng.uniform(-SHIFT, SHIFT) for _ in range(2))
+        radius = shape.radius * (1 + self._rng.uniform(-SCALE, SCALE))
+        return replace(shape, x=shape.x + right, y=shape.y + down, radius=radius).mask()
+
+    def answer(self, phrase: Phrase) -> tuple[list[int], bool]:
+        """Positions of the objects marked for a phrase, and whether the annotator calls that exhaustive."""
+        rng = random.Random(f"annotator {self._name} {self._scene.seed} {phrase.text}")
+        marked = [target for target in phrase.targets if rng.random() >= OVERLOOKED]
+        if rng.random() < TAKEN and (near := near_misses(phrase, self._scene)):
+            marked.append(rng.choice(near))
+        return marked, rng.random() >= INCOMPLETE
+
+
+def near_misses(phrase: Phrase, scene: Scene) -> list[int]:
+    """Positions of the objects that lack exactly one of the values named."""
+    return [
+        position
+        for position, shape in enumerate(scene.shapes)
+        if sum(m is not None and m != its for m, its in zip(phrase.meaning, shape.values, strict=True)) == 1
+    ]
+
+
+def write_shapes(folder: str | Path, images: int = 80, seed: int = 0) -> ShapesSet:
+    """Writes the benchmark, unless it is there.
+
+    The folder appears whole or not at all: it is written beside its place and renamed.
+
+    Args:
+        folder: Where to write: `gold_NAME_merged_{a,b,c}_release_test.json` and `images/NAME`.
+        images: Images of each subset.
+        seed: Everything follows from it.
+
+    Returns:
+        What the folder holds.
+
+    Raises:
+        ValueError: An option is out of its range, or the folder holds something else.
+        FileNotFoundError: There is no folder to write it in.
+    """
+    if not 1 <= images <= _MOST:
+        raise ValueError(f"images is {images}; it must be from 1 to {_MOST}")
+    if seed < 0:
+        raise ValueError(f"seed is {seed}; it must be 0 or more")
+    pairs = dict.fromkeys(SUBSETS, images * PAIRS)
+
+    def fill(part: Path) -> None:
+        for subset in SUBSETS:
+            _write_subset(part, subset, images, seed)
+
+    options = {"version": _VERSION, "images": images, "seed": seed, "pairs": pairs}
+    place, written = write_once(folder, options, fill)
+    return ShapesSet(place, pairs, images, seed, written)
+
+
+def _write_subset(root: Path, subset: str, images: int, seed: int) -> None:
+    pictures = root / "images" / subset
+    pictures.mkdir(parents=True)
+    entries: dict[str, list[dict[str, Any]]] = {name: [] for name in ANNOTATORS}
+    marks: dict[str, list[dict[str, Any]]] = {name: [] for name in ANNOTATORS}
+    queries: dict[str, int] = {}
+    for position, (scene, phrases) in enumerate(islice(draw_items(subset, seed), images)):
+        file_name = f"{position:05}.png"
+        Image.fromarray(render(scene)).save(pictures / file_name)
+        for name in ANNOTATORS:
+            annotator = Annotator(name, scene)
+            objects = [_mark(pixels) for pixels in annotator.masks]
+            for k, phrase in enumerate(phrases):
+                pair = _FIRST_ID + position * PAIRS + k
+                query = queries.setdefault(phrase.text, len(queries))
+                marked, exhaustive = annotator.answer(phrase)
+                entries[name].append(_entry(pair, file_name, phrase.text, query, exhaustive))
+                marks[name] += [
+                    {"id": len(marks[name]) + n, "image_id": pair, **objects[target]}
+                    for n, target in enumerate(marked, start=1)
+                ]
+    for name in ANNOTATORS:
+        content = {
+            "info": {"description": f"shapes, {subset}: {SUBSETS[subset]}"},
+            "images": entries[name],
+            "annotations": marks[name],
+            "categories": [{"id": 1, "name": "object"}],
+        }
+        path = root / f"gold_{subset}_merged_{name}_release_test.json"
+        path.write_text(json.dumps(content), encoding="utf-8")
+
+
+def _entry(pair: int, file_name: str, text: str, query: int, exhaustive: bool) -> dict[str, Any]:
+    return {
+        "id": pair,
+        "file_name": file_name,
+        "text_input": text,
+        "width": SIZE,
+        "height": SIZE,
+        "queried_category": str(query),
+        "is_instance_exhaustive": int(exhaustive),
+        "is_pixel_exhaustive": int(exhaustive),
+    }
+
+
+def _mark(pixels: np.ndarray) -> dict[str, Any]:
+    """What an annotation says of its object: areas and boxes as shares of the image, as released."""
+    code = _coder.encode(np.asfortranarray(pixels.astype(np.uint8)))
+    return {
+        "source": "manual",
+        "area": float(pixels.mean()),
+        "bbox": [float(value) / SIZE for value in _coder.toBbox(code)],
+        "segmentation": {"counts": code["counts"].decode("ascii"), "size": list(code["size"])},
+        "category_id": 1,
+        "iscrowd": 0,
+    }

@@ -1,0 +1,1 @@
+"""SA-Co VEval and other videos."""

@@ -1,0 +1,230 @@
+"""VideoDataModule: SA-Co VEval as released, video by video with all the phrases that are asked of it."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from lightning.pytorch import LightningDataModule
+from lightning.pytorch.utilities import rank_zero_info
+from torch.utils.data import DataLoader
+
+from litetext.data.images.datamodule import RankSampler
+from litetext.data.images.items import Skip
+from litetext.data.shapes.veval import write_video_shapes
+from litetext.data.videos.frames import Frames, find_frames
+from litetext.saco.videos import Masklets, VideoAnnotations, masklets, read_video_annotations
+
+DOMAINS = ("sav", "yt1b", "smartglasses")
+"""The domains of SA-Co VEval, in the order of the paper's Table 4."""
+_FILE = re.compile(r"saco_veval_(\w+)_(val|test)\.json(?:\.gz)?")
+_MEDIA = {"smartglasses": "sg"}
+
+
+class VideoItem(NamedTuple):
+    """A video and all that is asked of it.
+
+    Attributes:
+        split: Domain and split, such as `sav_test`.
+        number: Its position in the split.
+        frames: Its frames, read as they are needed.
+        categories: Category ids asked, in the order of the file.
+        phrases: Their noun phrases.
+        truth: True masklets of all phrases.
+    """
+
+    split: str
+    number: int
+    frames: Frames
+    categories: list[int]
+    phrases: list[str]
+    truth: Masklets
+
+
+class VideoDataModule(LightningDataModule):
+    """SA-Co VEval as released, or the embedded video benchmark.
+
+    Attributes:
+        names: The splits in the order they are served, after `setup`.
+        videos: The videos, after `setup`.
+        evaluated: Categories with ground truth of each split, in the order of its file.
+        skips: Videos left out, with reasons.
+
+    Args:
+        root: Folder with the annotation files (or with `annotation` and `media` in it, as released); or `shapes:N`,
+            the embedded benchmark with N videos, which is written to checkpoints/shapes_video/N once.
+        splits: Names such as `sav_test`, or `test`, `val`, or `all` that the folder holds.
+        media: Folders of the frames' folders, by domain: sav, yt1b, smartglasses. By default they are looked for in
+            root/media/saco_NAME and root/NAME, with or without a folder JPEGImages_* in it.
+        skip_missing_videos: Go on without videos that lack a frame; the result is then marked as partial.
+        limit: Use only the first so many videos of each split; the result is then marked as partial.
+
+    Raises:
+        ValueError: If an option is out of its range.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        splits: list[str] | str = "test",
+        media: dict[str, str] | None = None,
+        skip_missing_videos: bool = False,
+        limit: int | None = None,
+    ) -> None:
+        super().__init__()
+        if limit is not None and limit < 1:
+            raise ValueError(f"data.limit is {limit}; it must be at least 1")
+        self.root, self.splits, self.media = root, splits, media or {}
+        self.skip_missing_videos, self.limit = skip_missing_videos, limit
+        self.shapes = 0
+        if root.startswith("shapes:"):
+            number = root.partition(":")[2]
+            if not number.isdecimal() or not int(number):
+                raise ValueError(f"data.root is {root!r}; give a number of videos, as shapes:24")
+            self.shapes, self.root = int(number), f"checkpoints/shapes_video/{int(number)}"
+        self.names: list[str] = []
+        self.videos: list[VideoItem] = []
+        self.evaluated: dict[str, list[int]] = {}
+        self.skips: list[Skip] = []
+        self._cut = False
+
+    @property
+    def partial(self) -> bool:
+        """Videos that should count were left out."""
+        return self._cut or bool(self.skips)
+
+    def prepare_data(self) -> None:
+        """Writes the embedded benchmark if it is asked for and not there; one process a machine."""
+        if self.shapes:
+            folder = Path(self.root)
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            write_video_shapes(folder, self.shapes)
+
+    def setup(self, stage: str) -> None:
+        """Finds and reads the files, says what is there and what is missing; every rank does the same. Once.
+
+        Raises:
+            FileNotFoundError: Annotation files or frames are missing.
+            ValueError: An annotation file cannot be read, or no video is left.
+        """
+        if self.names:
+            return
+        lacking: list[str] = []
+        for name, path in find_splits(Path(self.root).expanduser(), self.splits).items():
+            annotations = read_video_annotations(path)
+            media = self._media(name.rpartition("_")[0])
+            items = [item for item in read_items(name, annotations, media) if item.categories]
+            gone = {item.number: missing for item in items if (missing := item.frames.missing())}
+            rank_zero_info(
+                f"split {name}: {len(items):,} videos, {len(annotations.pairs):,} pairs, "
+                f"{sum(map(len, annotations.truth.values())):,} masklets, {len(gone):,} videos lack frames"
+            )
+            for item in items:
+                if item.number in gone:
+                    paths = gone[item.number]
+                    reason = f"{len(paths):,} of {len(item.frames):,} frames are missing, such as {paths[0]}"
+                    self.skips.append(Skip(name, str(item.frames.video.id), tuple(item.categories), reason))
+            if gone:
+                lacking.append(f"{name}: {len(gone):,} of {len(items):,} videos lack frames ({self.skips[-1].reason})")
+            items = [item for item in items if item.number not in gone]
+            if self.limit is not None and len(items) > self.limit:
+                self._cut, items = True, items[: self.limit]
+            self.videos += items
+            self.evaluated[name] = annotations.evaluated
+            self.names.append(name)
+        for line in lacking:
+            rank_zero_info(f"missing: {line}")
+        if lacking and not self.skip_missing_videos:
+            self.names = []
+            raise FileNotFoundError(
+                "; ".join(lacking) + "; name the folder (--data.media.DOMAIN FOLDER), or go on without them "
+                "(--data.skip_missing_videos true)"
+            )
+        if not self.videos:
+            raise ValueError(f"no video is left to be asked in {', '.join(self.names)}; data.root is {self.root}")
+
+    def _media(self, domain: str) -> Path:
+        if domain in self.media:
+            return Path(self.media[domain]).expanduser()
+        root = Path(self.root).expanduser()
+        places = [root / "media" / f"saco_{_MEDIA.get(domain, domain)}", root / f"saco_{_MEDIA.get(domain, domain)}"]
+        for place in [*places, root / domain]:
+            if place.is_dir():
+                return next(iter(sorted(place.glob("JPEGImages_*"))), place)
+        return places[0]
+
+    def test_dataloader(self) -> DataLoader:
+        """This rank's videos, one a batch."""
+        rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)
+        videos: Any = self.videos
+        sampler = RankSampler(len(videos), rank, world)
+        return DataLoader(videos, batch_size=1, sampler=sampler, collate_fn=_only)
+
+    def transfer_batch_to_device(self, batch: VideoItem, device: torch.device, dataloader_idx: int) -> VideoItem:
+        """Leaves it where it is: frames are read and moved one at a time."""
+        return batch
+
+
+def find_splits(root: Path, wanted: Sequence[str] | str) -> dict[str, Path]:
+    """The annotation files of the wanted splits, by name.
+
+    Args:
+        root: Folder with the files, or with a folder `annotation` that has them.
+        wanted: Names such as `sav_test`; or `test`, `val`, `all`.
+
+    Raises:
+        FileNotFoundError: There is no such folder, or a file is missing.
+    """
+    if not root.is_dir():
+        raise FileNotFoundError(
+            f"data.root {root}: no such folder; give the folder of the SA-Co VEval annotation files"
+        )
+    there: dict[str, Path] = {}
+    for folder in (root, root / "annotation"):
+        for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+            if found := _FILE.fullmatch(path.name):
+                there.setdefault(f"{found[1]}_{found[2]}", path)
+    order = {name: place for place, name in enumerate(DOMAINS)}
+    known = sorted(there, key=lambda name: (order.get(name.rpartition("_")[0], len(order)), name))
+    names: list[str] = []
+    for name in [wanted] if isinstance(wanted, str) else wanted:
+        part = (
+            [k for k in known if name == "all" or k.endswith(f"_{name}")] if name in ("all", "test", "val") else [name]
+        )
+        names += part
+    missing = [name for name in names if name not in there]
+    if missing or not names:
+        lacks = ", ".join(f"saco_veval_{name}.json" for name in missing) or f"any file for {wanted}"
+        raise FileNotFoundError(f"data.root {root} lacks {lacks}; splits found: {', '.join(known) or 'none'}")
+    return {name: there[name] for name in dict.fromkeys(names)}
+
+
+def read_items(name: str, annotations: VideoAnnotations, media: Path) -> list[VideoItem]:
+    """The videos of a split with what is asked of them.
+
+    Args:
+        name: The split.
+        annotations: Its file.
+        media: Folder of the frames' folders.
+
+    Raises:
+        ValueError: A frame's name leaves the folder, or a pair names a category or video that is not there.
+    """
+    asked: dict[Any, dict[int, str]] = {video: {} for video in annotations.videos}
+    for video, category in annotations.pairs:
+        if video not in asked or category not in annotations.categories:
+            raise ValueError(
+                f"{annotations.name}: a pair names video {video!r} and category {category}; one is not there"
+            )
+        asked[video][category] = annotations.categories[category]
+    items = []
+    for number, (video, about) in enumerate(annotations.videos.items()):
+        truth = annotations.truth.get(video) or masklets([], about, "")
+        phrases = asked[video]
+        items.append(VideoItem(name, number, find_frames(about, media), list(phrases), list(phrases.values()), truth))
+    return items
+
+
+def _only(items: list[VideoItem]) -> VideoItem:
+    return items[0]

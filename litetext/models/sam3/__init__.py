@@ -1,0 +1,1 @@
+"""SAM3 for images and videos, and a tiny one."""

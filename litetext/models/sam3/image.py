@@ -1,0 +1,372 @@
+"""A frozen SAM3 for images: the vision tower once an image, phrases in chunks, text features from outside.
+
+    image ─ preprocess ─► encode_images ─► Vision ─┐
+    phrases ─ any text encoder ─► features, lengths ┴─► detect (raw) or segment (official post-processing)
+
+Whatever depends on the image alone is part of `Vision`: the pyramid, the geometry token, and the image tokens after
+the first self-attention of the DETR encoder, which comes before they meet a phrase. SAM 3: Carion et al. 2025.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int64, UInt8
+from torch import Tensor, nn
+from transformers import Sam3ImageProcessor, Sam3Model
+from transformers.masking_utils import create_bidirectional_mask
+
+from litetext.models.hub import TEXT_FILES, find_model
+from litetext.models.sam3.forward import Queries, decode, geometry_token, judge
+from litetext.models.sam3.postprocess import Found, finish, official_scores
+from litetext.shipped import shipped
+
+_CHUNK = 16
+_PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
+
+
+@dataclass(frozen=True)
+class Vision:
+    """What SAM3 knows of B images before it hears a phrase; `vision[i]` is one of them.
+
+    Attributes:
+        levels: The pyramid that masks are drawn from, fine to coarse, each (B, D, y, x).
+        begun: Image tokens after the DETR encoder's first self-attention, (B, P, D).
+        places: Their position encoding, (1, P, D).
+        token: The geometry token, (B, 1, D).
+    """
+
+    levels: tuple[Tensor, ...]
+    begun: Float[Tensor, "b p d"]
+    places: Float[Tensor, "1 p d"]
+    token: Float[Tensor, "b 1 d"]
+
+    def __len__(self) -> int:
+        """Images."""
+        return len(self.token)
+
+    def __getitem__(self, image: int) -> "Vision":
+        """One image, as a batch of one."""
+        one = slice(image, image + 1) if image >= 0 else slice(image, image + 1 or None)
+        if not len(self.token[one]):
+            raise IndexError(f"image {image} of {len(self)}")
+        return Vision(tuple(level[one] for level in self.levels), self.begun[one], self.places, self.token[one])
+
+
+class Detected(NamedTuple):
+    """Raw outputs of the last decoder layer for N phrases and Q queries.
+
+    Attributes:
+        logits: Class logits, (N, Q).
+        presence: Presence logits, (N,).
+        boxes: cx, cy, w, h in 0..1, (N, Q, 4).
+        masks: Mask logits of every query, (N, Q, y, x).
+    """
+
+    logits: Float[Tensor, "n q"]
+    presence: Float[Tensor, " n"]
+    boxes: Float[Tensor, "n q 4"]
+    masks: Float[Tensor, "n q y x"]
+
+
+class _Heard(NamedTuple):
+    """A chunk of phrases up to the masks."""
+
+    queries: Queries
+    hidden: Tensor
+    tokens: Tensor
+    prompt: Tensor
+    valid: Tensor
+
+
+class _Textless(Sam3Model):
+    """A SAM3 that never reads its text encoder: three quarters of a tiny one, and 354 million parameters."""
+
+    _keys_to_ignore_on_load_unexpected = [  # noqa: RUF012  as transformers declares it
+        *(Sam3Model._keys_to_ignore_on_load_unexpected or ()),
+        r"text_encoder\.",
+        r"text_projection\.",
+    ]
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)  # from_pretrained builds without memory
+        del self.text_encoder, self.text_projection
+
+
+class Sam3Image(nn.Module):
+    """A frozen SAM3, always in eval mode, that takes text features of any encoder.
+
+    Args:
+        model: A SAM3 of transformers; its parameters stop asking for gradients.
+        geometry_token: Append the geometry encoder's token to every phrase, as Meta's SAM3 does. `False` gives what
+            transformers computes when no box is given, which is not what SAM3 was trained with.
+        processor: Image processor of the checkpoint; None resizes to the model's square and scales to -1..1.
+    """
+
+    def __init__(
+        self, model: Sam3Model, geometry_token: bool = True, processor: Sam3ImageProcessor | None = None
+    ) -> None:
+        super().__init__()
+        config: Any = model.config
+        self.model = model
+        self.geometry_token = geometry_token
+        self.size: int = config.vision_config.backbone_config.image_size
+        """Side of the square images in pixels."""
+        self.width: int = config.detr_encoder_config.hidden_size
+        """Size of the text features it takes."""
+        self.processor = processor or Sam3ImageProcessor(size={"height": self.size, "width": self.size})
+        self.requires_grad_(False).eval()
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: str | os.PathLike[str],
+        geometry_token: bool = True,
+        dtype: Literal["float32", "bfloat16", "float16"] = "float32",
+    ) -> "Sam3Image":
+        """Loads a SAM3 in transformers' layout without its text encoder.
+
+        Args:
+            name: A folder of Sam3Model or Sam3VideoModel, `checkpoints/sam3-tiny`, or a hub id (`facebook/sam3`).
+            geometry_token: See the class.
+            dtype: Type of weights and computation; post-processing is always in float32.
+
+        Raises:
+            FileNotFoundError: If there is no such folder, and no such model on the hub.
+            ValueError: If the folder holds something else, or weights are missing or cannot be read.
+        """
+        folder = find_model(shipped(os.fspath(name)), "SAM3", (*TEXT_FILES, *_PROCESSOR_FILES), "a local folder")
+        if not (folder / "config.json").is_file():
+            raise ValueError(f"{folder} is no SAM3 in transformers' layout: a folder with config.json is wanted")
+        try:
+            loaded: Any = _Textless.from_pretrained(
+                folder, dtype=getattr(torch, dtype), local_files_only=True, output_loading_info=True
+            )
+            processor = None
+            if any((folder / file).is_file() for file in _PROCESSOR_FILES):
+                processor = Sam3ImageProcessor.from_pretrained(folder, local_files_only=True)
+        except Exception as error:  # OSError, ValueError, SafetensorError, ...: the libraries raise many kinds
+            reason = (str(error).strip().splitlines() or [""])[0][:200]
+            raise ValueError(f"{folder} cannot be loaded as a SAM3: {type(error).__name__}: {reason}") from error
+        model, info = loaded
+        missing = sorted(info["missing_keys"])
+        if missing:
+            raise ValueError(
+                f"{folder} is no whole SAM3: {len(missing)} of its weights are missing, such as {missing[0]}"
+            )
+        return cls(model, geometry_token, processor)
+
+    def train(self, mode: bool = True) -> "Sam3Image":
+        """Stays in eval mode."""
+        return super().train(False)
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self.model.detr_decoder.query_embed.weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What it computes in."""
+        return self.model.detr_decoder.query_embed.weight.dtype
+
+    def preprocess(self, images: Sequence[UInt8[Tensor, "3 _ _"]]) -> Float[Tensor, "b 3 s s"]:
+        """Resizes and scales images as the checkpoint's own processor says.
+
+        Args:
+            images: RGB images of any sizes, uint8 (3, H, W).
+
+        Returns:
+            Normalised squares in float32, (B, 3, S, S).
+        """
+        return self.processor(list(images), return_tensors="pt", input_data_format="channels_first")["pixel_values"]
+
+    @torch.no_grad()
+    def encode_images(self, pixels: Float[Tensor, "b 3 s s"]) -> Vision:
+        """Runs the vision tower: once an image, whatever is asked of it afterwards.
+
+        Args:
+            pixels: Normalised images from `preprocess`, (B, 3, S, S).
+
+        Raises:
+            ValueError: If they are not of the size that the model was built for.
+        """
+        if tuple(pixels.shape[-2:]) != (self.size, self.size):
+            height, width = pixels.shape[-2:]
+            raise ValueError(
+                f"images of {height} x {width} pixels, and this SAM3 takes {self.size} x {self.size}; "
+                "use preprocess, or give the checkpoint's image processor that size"
+            )
+        seen: Any = self.model.vision_encoder(pixels.to(self.device, self.dtype))
+        levels = tuple(seen.fpn_hidden_states[:-1])
+        where = seen.fpn_position_encoding[:-1][-1][:1]
+        tokens, places = (t.flatten(2).transpose(1, 2) for t in (levels[-1], where))
+        first: Any = self.model.detr_encoder.layers[0]
+        normed = first.layer_norm1(tokens)
+        placed = normed + places
+        attended, _ = first.self_attn(query=placed, key=placed, value=normed)
+        return Vision(levels, attended + tokens, places, geometry_token(self.model, levels[-1], where))
+
+    @torch.no_grad()
+    def detect(
+        self, vision: Vision, features: Float[Tensor, "n l d"], lengths: Int64[Tensor, " n"], chunk: int = _CHUNK
+    ) -> Detected:
+        """Raw outputs for N phrases about one image, every query's mask among them.
+
+        Args:
+            vision: One image, from `encode_images`.
+            features: Text features, (N, L, D); those at padding do not matter.
+            lengths: Valid tokens of each phrase, (N,).
+            chunk: Phrases at once: memory grows with it, results do not change.
+
+        Raises:
+            ValueError: If there are several images, the features are of the wrong width, or a length or `chunk` is out
+                of its range.
+        """
+        self._check(vision, features, lengths, chunk)
+        queries = self.model.detr_decoder.query_embed.num_embeddings
+        empty = vision.begun.new_zeros(0, queries, 4)
+        height, width = vision.levels[0].shape[-2:]
+        none = empty[..., 0], empty[:, 0, 0], empty, empty.new_zeros(0, queries, height, width)
+        parts = [Detected(*none)]
+        for start in range(0, len(lengths), chunk):
+            heard = self._hear(vision, features[start : start + chunk], lengths[start : start + chunk])
+            logits, boxes, presence = (part[-1] for part in heard.queries)
+            parts.append(Detected(logits, presence, boxes, self._draw(vision, heard, heard.hidden)))
+        return Detected(*(torch.cat(part) for part in zip(*parts, strict=True)))
+
+    def segment(
+        self,
+        vision: Vision,
+        features: Float[Tensor, "n l d"],
+        lengths: Int64[Tensor, " n"],
+        size: tuple[int, int],
+        threshold: float = 0.5,
+        chunk: int = _CHUNK,
+    ) -> Iterator[Found]:
+        """What is found for each of N phrases in one image, after the official post-processing.
+
+        Masks are drawn only where a query reaches the threshold, and phrases come one by one: memory holds one chunk
+        and the masks of one phrase.
+
+        Args:
+            vision: One image, from `encode_images`.
+            features: Text features, (N, L, D); those at padding do not matter.
+            lengths: Valid tokens of each phrase, (N,).
+            size: Height and width of the original image in pixels.
+            threshold: Least score of an instance, inclusive, after rounding to 5 decimals.
+            chunk: Phrases at once: memory grows with it, results do not change.
+
+        Returns:
+            N answers in order.
+
+        Raises:
+            ValueError: As `detect`.
+        """
+        self._check(vision, features, lengths, chunk)
+        return self._segment(vision, features, lengths, size, threshold, chunk)
+
+    @torch.no_grad()
+    def _segment(
+        self, vision: Vision, features: Tensor, lengths: Tensor, size: tuple[int, int], threshold: float, chunk: int
+    ) -> Iterator[Found]:
+        for start in range(0, len(lengths), chunk):
+            heard = self._hear(vision, features[start : start + chunk], lengths[start : start + chunk])
+            logits, boxes, presence = (part[-1] for part in heard.queries)
+            scores = official_scores(logits, presence)
+            kept = scores >= threshold
+            drawn = kept.any(1).nonzero()[:, 0]
+            masks = self._draw_kept(vision, heard, kept, drawn) if len(drawn) else logits.new_zeros(0, 0, 1, 1)
+            line = {phrase: k for k, phrase in enumerate(drawn.tolist())}
+            for n, chosen in enumerate(kept):
+                own = masks[line[n], : int(chosen.sum())] if n in line else logits.new_zeros(0, 1, 1)
+                yield finish(scores[n, chosen], boxes[n, chosen], own, size)
+
+    def _check(self, vision: Vision, features: Tensor, lengths: Tensor, chunk: int) -> None:
+        if len(vision) != 1:
+            raise ValueError(f"phrases are about one image, and this vision holds {len(vision)}; give vision[i]")
+        if chunk < 1:
+            raise ValueError(f"chunk={chunk} must be at least 1")
+        self.check_width(features.shape[-1])
+        if len(features) != len(lengths):
+            raise ValueError(f"text features of {len(features)} phrases with {len(lengths)} lengths; give one each")
+        if len(lengths) and not 1 <= int(lengths.min()) <= int(lengths.max()) <= features.shape[1]:
+            raise ValueError(f"lengths from {lengths.min()} to {lengths.max()} do not fit {features.shape[1]} tokens")
+
+    def check_width(self, width: int, name: str = "these text features") -> None:
+        """Refuses a text encoder whose features are not of the size that this SAM3 reads.
+
+        Raises:
+            ValueError: If `width` is another one.
+        """
+        if width != self.width:
+            raise ValueError(
+                f"{name}: {width} values a token, and this SAM3 reads {self.width}; "
+                f"take a text encoder that was made for it (width={self.width})"
+            )
+
+    @torch.no_grad()
+    def fuse(
+        self, vision: Vision, features: Float[Tensor, "n l d"], lengths: Int64[Tensor, " n"]
+    ) -> tuple[Float[Tensor, "n p d"], Float[Tensor, "n m d"], Bool[Tensor, "n m"]]:
+        """The DETR encoder, where image and text meet; the first stage of `detect` and `segment`.
+
+        Args:
+            vision: One image, from `encode_images`.
+            features: Text features, (N, L, D); those at padding do not matter.
+            lengths: Valid tokens of each phrase, (N,).
+
+        Returns:
+            Image tokens for each phrase (N, P, D); what they attended to, text and then the geometry token (N, M, D);
+            and which of that counts (N, M).
+        """
+        count = len(lengths)
+        lengths = lengths.to(self.device)
+        longest = int(lengths.max())
+        prompt = features[:, :longest].to(self.device, self.dtype)
+        valid = torch.arange(longest, device=self.device) < lengths[:, None]
+        if self.geometry_token:
+            prompt = torch.cat([prompt, vision.token.expand(count, -1, -1)], 1)
+            valid = torch.cat([valid, valid.new_ones(count, 1)], 1)
+        encoder: Any = self.model.detr_encoder
+        tokens = vision.begun.expand(count, -1, -1)
+        mask = create_bidirectional_mask(
+            config=encoder.config, inputs_embeds=tokens, attention_mask=valid, encoder_hidden_states=prompt
+        )
+        # The first layer from its cross-attention on: what comes before is in `Vision`.
+        first = encoder.layers[0]
+        asked = first.layer_norm2(vision.begun).expand_as(tokens)
+        tokens = tokens + first.cross_attn(query=asked, key=prompt, value=prompt, attention_mask=mask)[0]
+        tokens = tokens + first.mlp(first.layer_norm3(tokens))
+        for layer in encoder.layers[1:]:
+            tokens = layer(tokens, prompt_feats=prompt, vision_pos_encoding=vision.places, prompt_cross_attn_mask=mask)
+        return tokens, prompt, valid
+
+    def _hear(self, vision: Vision, features: Tensor, lengths: Tensor) -> _Heard:
+        """A chunk through the DETR encoder and decoder."""
+        model = self.model
+        tokens, prompt, valid = self.fuse(vision, features, lengths)
+        shape = torch.tensor([vision.levels[-1].shape[-2:]], device=self.device)
+        decoded = decode(model, tokens, vision.places, shape, prompt, valid)
+        queries = judge(model, decoded, prompt, valid)
+        return _Heard(queries, decoded.intermediate_hidden_states[-1], tokens, prompt, valid)
+
+    def _draw(self, vision: Vision, heard: _Heard, queries: Tensor) -> Tensor:
+        # The finer levels stay a batch of one: the pixel decoder adds them to each phrase's coarsest.
+        return self.model.mask_decoder(
+            decoder_queries=queries,
+            backbone_features=list(vision.levels),
+            encoder_hidden_states=heard.tokens,
+            prompt_features=heard.prompt,
+            prompt_mask=heard.valid,
+        ).pred_masks
+
+    def _draw_kept(self, vision: Vision, heard: _Heard, kept: Tensor, drawn: Tensor) -> Tensor:
+        """Masks of the kept queries alone, in order, filled up with others to the same number for every phrase."""
+        most = int(kept.sum(1).max())
+        order = torch.argsort(kept[drawn].int(), dim=1, descending=True, stable=True)[:, :most]
+        queries = heard.hidden[drawn].gather(1, order[..., None].expand(-1, -1, heard.hidden.shape[-1]))
+        some = heard._replace(tokens=heard.tokens[drawn], prompt=heard.prompt[drawn], valid=heard.valid[drawn])
+        return self._draw(vision, some, queries)

@@ -1,0 +1,1 @@
+"""Text encoders: the teacher, students, and other models' towers."""

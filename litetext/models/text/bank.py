@@ -1,0 +1,256 @@
+"""A file of encoded phrases: what a text encoder said, so that nobody has to load it again.
+
+A safetensors file. Tokens of all rows stand one behind the other, without padding: `features` (N, D) float32, `tokens`
+(N,) their ids, `offsets` (R + 1,) where each row begins. Rows are found by the tokens of a phrase, as an encoder finds
+its answer: "White Dog" and "white dog" are the same row. Phrases and origin stand in the metadata.
+"""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Float, Int32
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from litetext.models.text.encoder import PhraseFeatures, encode_phrases
+from litetext.models.text.fingerprint import fingerprint
+from litetext.models.text.mobileclip import MobileClipText
+from litetext.models.text.teacher import Sam3TextEncoder
+from litetext.tokenizer import Tokenizer
+
+_FORMAT = "litetext phrase bank 1"
+_COMMAND = "litetext predict --config prompt_bank.yaml"
+_MOST_TEXT = 90_000_000  # safetensors reads no header of 100 MB or more
+
+
+@dataclass(frozen=True)
+class BankOrigin:
+    """What made a bank.
+
+    Attributes:
+        encoder: The text encoder as it was named.
+        fingerprint: Hash of its configuration and weights.
+        tokenizer: Fingerprint of the tokenizer, see `Tokenizer.fingerprint`.
+        context_length: Most tokens of a phrase.
+        width: Size of an output feature.
+        parameters: Parameters of the text encoder.
+    """
+
+    encoder: str
+    fingerprint: str
+    tokenizer: str
+    context_length: int
+    width: int
+    parameters: int
+
+
+class PhraseBank:
+    """Features of phrases, found by their tokens.
+
+    Args:
+        origin: What made them.
+        phrases: The phrases, for people.
+        tokens: Token ids of each row, (n_i,).
+        features: Token features of each row, (n_i, D).
+        path: The file, for messages.
+
+    Attributes:
+        checksum: Hash of tokens and features.
+    """
+
+    def __init__(
+        self,
+        origin: BankOrigin,
+        phrases: Sequence[str],
+        tokens: Sequence[Int32[Tensor, " _"]],
+        features: Sequence[Float[Tensor, "_ d"]],
+        path: str = "bank",
+    ) -> None:
+        self.origin, self.phrases, self.path = origin, list(phrases), path
+        self.tokens, self.features = list(tokens), list(features)
+        self.checksum = _checksum(self.tokens, self.features)
+        self._row = {tuple(row.tolist()): n for n, row in enumerate(self.tokens)}
+
+    def __len__(self) -> int:
+        """Rows: phrases with different tokens."""
+        return len(self.features)
+
+    def select(self, phrases: Sequence[str]) -> PhraseFeatures:
+        """The features of some phrases, in the form that a text encoder's have.
+
+        Args:
+            phrases: Phrases in any spelling that has the same tokens as one in the bank.
+
+        Raises:
+            ValueError: Some are not in the bank; the message names the first and says how many.
+        """
+        asked = list(dict.fromkeys(phrases))
+        rows = [self._row.get(tuple(row)) for row in Tokenizer(self.origin.context_length).encode(asked)]
+        lost = [phrase for phrase, row in zip(asked, rows, strict=True) if row is None]
+        if lost:
+            more = f" and of {len(lost) - 1:,} more" if len(lost) > 1 else ""
+            raise ValueError(
+                f"{self.path} has no features of the phrase {lost[0]!r}{more} ({len(lost):,} of {len(asked):,} asked "
+                f"are missing); add to the phrases of {_COMMAND}, or name the text encoder instead of its bank"
+            )
+        number = {phrase: row for phrase, row in zip(asked, rows, strict=True) if row is not None}
+        return PhraseFeatures(self.features, number, self.origin.width)
+
+    def check_encoder(self, encoder: Sam3TextEncoder | MobileClipText, name: str) -> None:
+        """Refuses a text encoder that did not make this bank.
+
+        Raises:
+            ValueError: It is another one.
+        """
+        found = fingerprint(encoder)
+        if found != self.origin.fingerprint:
+            raise ValueError(
+                f"{self.path} was made by another text encoder than {name}: by {self.origin.encoder} with fingerprint "
+                f"{self.origin.fingerprint[:12]}, here {found[:12]}; make the bank again, or leave one of the two out"
+            )
+
+
+def make_bank(encoder: Sam3TextEncoder | MobileClipText, name: str, phrases: Sequence[str]) -> PhraseBank:
+    """Encodes phrases; the features are those of `encode_phrases` on the same list, bit for bit.
+
+    Args:
+        encoder: The text encoder.
+        name: What it is called.
+        phrases: Noun phrases.
+    """
+    tokenizer = Tokenizer(encoder.context_length)
+    asked = list(dict.fromkeys(phrases))
+    heard = encode_phrases(encoder, tokenizer, asked)
+    tokens: list[Tensor] = [torch.empty(0)] * len(heard)
+    for phrase, row in zip(asked, tokenizer.encode(asked), strict=True):
+        tokens[heard.number[phrase]] = torch.tensor(row, dtype=torch.int32)
+    origin = BankOrigin(
+        encoder=name,
+        fingerprint=fingerprint(encoder),
+        tokenizer=Tokenizer(encoder.context_length).fingerprint,
+        context_length=encoder.context_length,
+        width=encoder.width,
+        parameters=sum(p.numel() for p in encoder.parameters()),
+    )
+    return PhraseBank(origin, asked, tokens, [row.float().cpu() for row in heard.rows])
+
+
+def save_bank(bank: PhraseBank, path: str | os.PathLike[str]) -> None:
+    """Writes a bank whole or not at all, over an older bank and over nothing else.
+
+    Args:
+        bank: At least one row.
+        path: A file that ends in .safetensors.
+
+    Raises:
+        FileNotFoundError: The folder is not there.
+        ValueError: Another kind of file lies there, or the bank is too large or empty.
+    """
+    path = Path(path)
+    check_place(path)
+    said = json.dumps(bank.phrases)
+    if not len(bank):
+        raise ValueError(f"{path}: there is no phrase to write")
+    if len(said) > _MOST_TEXT:
+        raise ValueError(f"{path}: {len(bank.phrases):,} phrases have {len(said):,} bytes of text; make several banks")
+    lengths = torch.tensor([0, *map(len, bank.tokens)])
+    tensors = {"features": torch.cat(bank.features), "tokens": torch.cat(bank.tokens), "offsets": lengths.cumsum(0)}
+    origin = {key: str(value) for key, value in asdict(bank.origin).items()}
+    about = {"format": _FORMAT, "phrases": said, "checksum": bank.checksum, **origin}
+    # Beside its place, then renamed: a reader sees the old bank or the new one.
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as part:
+        draft = Path(part) / path.name
+        try:
+            save_file(tensors, draft, metadata=about)
+        except SafetensorError as error:
+            raise OSError(f"{path} cannot be written: {error}") from error
+        (usual := Path(part) / "usual").touch()  # the library's files are for their owner alone
+        draft.chmod(usual.stat().st_mode)
+        os.replace(draft, path)
+
+
+def check_place(path: Path) -> None:
+    """Sees that a bank may be written there, before anything is encoded.
+
+    Raises:
+        FileNotFoundError: The folder is not there.
+        ValueError: The name does not end in .safetensors, or another kind of file lies there.
+    """
+    if path.suffix != ".safetensors":
+        raise ValueError(f"{path}: a bank's name ends in .safetensors")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"{path}: there is no folder {path.parent}; make it first")
+    if path.exists() and not is_bank(path):
+        raise ValueError(f"{path} is there and is no phrase bank; choose another name")
+
+
+def is_bank(path: str | os.PathLike[str]) -> bool:
+    """Whether a path is a readable phrase bank."""
+    if Path(path).suffix != ".safetensors" or not Path(path).is_file():
+        return False
+    try:
+        with safe_open(path, framework="pt") as file:
+            return (file.metadata() or {}).get("format", "").startswith(_FORMAT.rpartition(" ")[0])
+    except (SafetensorError, OSError):
+        return False
+
+
+def load_bank(path: str | os.PathLike[str]) -> PhraseBank:
+    """Opens a bank; no text encoder is needed.
+
+    Args:
+        path: The file.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is no bank, damaged, or made with another tokenizer.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"phrase bank {path}: no such file; {_COMMAND} writes one")
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = file.metadata() or {}
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        reason = (str(error).splitlines() or [""])[0][:120]
+        raise ValueError(f"phrase bank {path} cannot be read ({reason}); make it again") from error
+    if about.get("format") != _FORMAT:
+        kind = about.get("format", "a safetensors file of another kind")
+        raise ValueError(f"{path} is no phrase bank that this litetext reads, but {kind}; make one with {_COMMAND}")
+    try:
+        origin = BankOrigin(
+            about["encoder"],
+            about["fingerprint"],
+            about["tokenizer"],
+            int(about["context_length"]),
+            int(about["width"]),
+            int(about["parameters"]),
+        )
+        lengths = tensors["offsets"].diff().tolist()
+        tokens, features = tensors["tokens"].split(lengths), tensors["features"].split(lengths)
+        bank = PhraseBank(origin, json.loads(about["phrases"]), tokens, features, f"phrase bank {path}")
+        checksum = about["checksum"]
+    except (KeyError, ValueError, RuntimeError) as error:
+        raise ValueError(f"phrase bank {path} is damaged ({error}); make it again") from error
+    if bank.checksum != checksum:
+        raise ValueError(f"phrase bank {path} is damaged: its checksum differs; make it again")
+    if Tokenizer(origin.context_length).fingerprint != origin.tokenizer:
+        raise ValueError(f"phrase bank {path} was made with another tokenizer; make it again with {_COMMAND}")
+    return bank
+
+
+def _checksum(tokens: Sequence[Tensor], features: Sequence[Tensor]) -> str:
+    held = hashlib.blake2b(digest_size=16)
+    for ids, row in zip(tokens, features, strict=True):
+        held.update(f"{len(ids)} {row.dtype} {tuple(row.shape)}".encode())
+        held.update(ids.numpy().tobytes())
+        held.update(row.numpy().tobytes())
+    return held.hexdigest()

@@ -1,0 +1,92 @@
+"""Any text encoder by its path: the teacher's own, students that `litetext fit` wrote, published SAM3-LiteText."""
+
+import os
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from litetext.checkpoints.text import TextState, read_text_state, require_match, resize_positions
+from litetext.models.hub import find_model
+from litetext.models.text.compact import is_compact, load_compact
+from litetext.models.text.folder import KIND, load_text_folder, stored_config
+from litetext.models.text.mobileclip import MobileClipText
+from litetext.models.text.students import load_student
+from litetext.models.text.teacher import Sam3TextEncoder
+from litetext.shipped import shipped
+
+
+def load_text_encoder(
+    name: str | os.PathLike[str], context_length: int | None = None, heads: int | None = None
+) -> Sam3TextEncoder | MobileClipText:
+    """Loads a text encoder in eval mode; what it is, its file says.
+
+    Args:
+        name: A `.ckpt` of `litetext fit`; a SAM3 (transformers folder, hub id, `sam3.pt`) for the teacher's own; or
+            published SAM3-LiteText weights (transformers folder, hub id, or efficientsam3's `.pt`); or a folder that
+            `litetext export` or `litetext.models.text.compact` wrote.
+        context_length: For published students, to use the first rows of a longer position table; None takes the
+            whole table. They are padded to it as they were trained (`padding: reference`).
+        heads: Attention heads, for a file that does not say; None means 64 channels a head, as in all published ones.
+
+    Raises:
+        FileNotFoundError: If there is no such path, and no such model on the hub.
+        ValueError: If it holds no text encoder whose features a SAM3 reads.
+    """
+    path = find_model(shipped(os.fspath(name)), "text encoder", instead="a local path")
+    if path.suffix == ".ckpt":
+        return load_student(str(path))
+    if is_compact(path):
+        return load_compact(path)
+    config = stored_config(path)
+    if config.get("model_type") == KIND:
+        return load_text_folder(path)
+    found = read_text_state(path)
+    if isinstance(config.get("litetext"), dict) and found.layout == "litetext":
+        return _exported(found, config["litetext"].get("student"))
+    if found.layout in ("sam3", "meta", "native"):
+        return Sam3TextEncoder.from_pretrained(path, heads)
+    if "projector.weight" not in found.state:
+        raise ValueError(
+            f"{path} is a MobileCLIP text tower without a projection to SAM3's features; distil it first: "
+            "litetext fit with model.student.init_args.pretrained"
+        )
+    size = _student_config(found.state)
+    size["heads"] = (
+        heads or config.get("text_config", {}).get("num_attention_heads") or max(1, size["embed_width"] // 64)
+    )
+    if context_length is not None:
+        size["context_length"] = context_length
+    student = MobileClipText(**size, padding="reference", pretrained=str(path))
+    return student.eval().requires_grad_(False)
+
+
+def _exported(found: TextState, config: Any) -> MobileClipText:
+    """A student of ours in the folder that transformers opens, as it was before it went there."""
+    try:
+        with torch.device("meta"):
+            student = MobileClipText(**{**config, "embedding_rank": 0})
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{found.source}: its config.json does not describe a student ({error})") from error
+    # The folder's tables may be longer: filled up to the processor's length, and by a token for padding.
+    rows = {"embedding.token.weight": found.state["embedding.token.weight"][: config["vocab_size"]].clone()}
+    state, _ = resize_positions({**found.state, **rows}, student.context_length, "slice", found.source)
+    require_match(student.state_dict(), state, found)
+    student.load_state_dict(state, assign=True)
+    return student.eval().requires_grad_(False)
+
+
+def _student_config(state: dict[str, Tensor]) -> dict[str, Any]:
+    blocks = {int(key.split(".")[1]) for key in state if key.startswith("blocks.")}
+    mixers = {int(key.split(".")[1]) for key in state if ".mixer." in key}
+    config = {
+        "vocab_size": state["embedding.token.weight"].shape[0],
+        "embed_width": state["embedding.token.weight"].shape[1],
+        "context_length": state["embedding.position"].shape[0],
+        "width": state["projector.weight"].shape[0],
+        "layers": len(blocks - mixers),
+        "repmixer": bool(mixers),
+    }
+    if mixers:
+        config["kernel_size"] = state[f"blocks.{min(mixers)}.conv_mlp.conv.weight"].shape[-1]
+    return config

@@ -1,0 +1,330 @@
+"""The student: a MobileCLIP text tower and a projection to the features that SAM3 reads.
+
+    ids ─ token + position ─► [RepMixer] ─► transformer x n ─► [RepMixer] ─► norm ─► projector ─► features
+
+MobileCLIP: Vasu et al., CVPR 2024 (RepMixer: Vasu et al., FastViT, ICCV 2023); the tower cut to 16 tokens
+with a projection per token: SAM3-LiteText. Published checkpoints: `litetext.checkpoints.text`.
+"""
+
+import copy
+import logging
+import os
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from litetext.checkpoints.text import LoadReport, read_text_state, require_match, resize_positions
+from litetext.models.text.row_norm import RowNorm
+from litetext.models.text.transformer import Embedding, Packing, TransformerBlock
+
+log = logging.getLogger(__name__)
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "s0": {"embed_width": 512, "heads": 8, "layers": 4, "repmixer": True, "embedding_rank": 0, "width": 256},
+    "s1": {
+        "embed_width": 512,
+        "heads": 8,
+        "layers": 12,
+        "repmixer": False,
+        "embedding_rank": 0,
+        "width": 256,
+    },
+    "l": {
+        "embed_width": 768,
+        "heads": 12,
+        "layers": 12,
+        "repmixer": False,
+        "embedding_rank": 0,
+        "width": 256,
+    },
+    "nano": {"embed_width": 48, "heads": 4, "layers": 2, "repmixer": False, "embedding_rank": 6, "width": 64},
+}
+"""Towers by name; `layers` counts transformer blocks, to which `repmixer` adds one block at each end."""
+
+LAYER_SCALE = 1e-5
+"""Initial scale of RepMixer branches, as in MobileCLIP."""
+
+
+class DepthwiseConv(nn.Module):
+    """One filter per channel along the tokens; padding tokens and the world beyond the ends are zeros.
+
+    Args:
+        width: channels d.
+        kernel_size: odd number of taps.
+        bias: add one value per channel.
+    """
+
+    def __init__(self, width: int, kernel_size: int, bias: bool = False) -> None:
+        super().__init__()
+        if kernel_size % 2 == 0:
+            raise ValueError(f"kernel_size={kernel_size} must be odd, so that a token is its window's centre.")
+        self.weight = nn.Parameter(torch.empty(width, 1, 1, kernel_size))
+        self.bias = nn.Parameter(torch.zeros(width)) if bias else None
+        nn.init.trunc_normal_(self.weight, std=0.02)
+
+    def forward(self, rows: Float[Tensor, "n d"], packing: Packing) -> Float[Tensor, "n d"]:
+        """Rows (N, d) -> rows (N, d)."""
+        # As an image of height 1: the CPU has a fast 2-d depthwise kernel and none for 1-d.
+        image = packing.unpack(rows).transpose(1, 2).unsqueeze(2)
+        taps = self.weight.shape[3]
+        mixed = F.conv2d(image, self.weight, self.bias, padding=(0, taps // 2), groups=self.weight.shape[0])
+        return packing.pack(mixed.squeeze(2).transpose(1, 2))
+
+
+class RepMixer(nn.Module):
+    """x + scale * (skip(x) + conv_norm(conv(x)) - norm(x)): token mixing that folds into one convolution.
+
+    The three norms are BatchNorms over the rows, that is over valid tokens only.
+    """
+
+    def __init__(self, width: int, kernel_size: int) -> None:
+        super().__init__()
+        self.norm = RowNorm(width)
+        self.skip = RowNorm(width)
+        self.conv = DepthwiseConv(width, kernel_size)
+        self.conv_norm = RowNorm(width)
+        # Three axes as in MobileCLIP: there, weight decay spares vectors only and so reaches this scale.
+        self.scale = nn.Parameter(torch.full((1, 1, width), LAYER_SCALE))
+
+    def forward(self, rows: Float[Tensor, "n d"], packing: Packing) -> Float[Tensor, "n d"]:
+        """Rows (N, d) -> rows (N, d)."""
+        mixed = self.skip(rows) + self.conv_norm(self.conv(rows, packing)) - self.norm(rows)
+        return rows + self.scale[0] * mixed
+
+    @torch.no_grad()
+    def fold(self) -> DepthwiseConv:
+        """The same map in eval mode as one convolution with bias (FastViT, section 3.2.1)."""
+
+        def affine(norm: nn.BatchNorm1d) -> tuple[Tensor, Tensor]:
+            mean, var = cast(Tensor, norm.running_mean), cast(Tensor, norm.running_var)
+            gain = norm.weight / torch.sqrt(var + norm.eps)
+            return gain, norm.bias - mean * gain
+
+        (skip, skip_bias), (conv, conv_bias), (norm, norm_bias) = map(affine, (self.skip, self.conv_norm, self.norm))
+        scale, taps = self.scale[0, 0], self.conv.weight.shape[3]
+        folded = DepthwiseConv(len(scale), taps, bias=True).to(self.scale)
+        folded.weight.copy_(self.conv.weight * (scale * conv)[:, None, None, None])
+        folded.weight[:, 0, 0, taps // 2] += 1 + scale * (skip - norm)
+        cast(Tensor, folded.bias).copy_(scale * (skip_bias + conv_bias - norm_bias))
+        return folded
+
+
+class ConvMlp(nn.Module):
+    """fc2(gelu(fc1(norm(conv(x))))): an MLP that first looks around."""
+
+    def __init__(self, width: int, kernel_size: int) -> None:
+        super().__init__()
+        self.conv = DepthwiseConv(width, kernel_size)
+        self.norm = RowNorm(width)
+        self.fc1 = nn.Linear(width, 4 * width)
+        self.fc2 = nn.Linear(4 * width, width)
+        for linear in (self.fc1, self.fc2):
+            nn.init.trunc_normal_(linear.weight, std=0.02)
+            nn.init.zeros_(linear.bias)
+
+    def forward(self, rows: Float[Tensor, "n d"], packing: Packing) -> Float[Tensor, "n d"]:
+        """Rows (N, d) -> rows (N, d)."""
+        return self.fc2(F.gelu(self.fc1(self.norm(self.conv(rows, packing)))))
+
+
+class RepMixerBlock(nn.Module):
+    """mixer(x), then x + scale * mlp(x)."""
+
+    def __init__(self, width: int, kernel_size: int) -> None:
+        super().__init__()
+        self.mixer: RepMixer | DepthwiseConv = RepMixer(width, kernel_size)
+        self.conv_mlp = ConvMlp(width, kernel_size)
+        self.scale = nn.Parameter(torch.full((1, 1, width), LAYER_SCALE))
+
+    def forward(self, rows: Float[Tensor, "n d"], packing: Packing) -> Float[Tensor, "n d"]:
+        """Rows (N, d) -> rows (N, d)."""
+        rows = self.mixer(rows, packing)
+        return rows + self.scale[0] * self.conv_mlp(rows, packing)
+
+
+class MobileClipText(nn.Module):
+    """MobileCLIP's text tower with a linear projection of every token to SAM3's text features.
+
+    At context 16: s0 42,541,312, s1 63,528,192, l 123,800,320 parameters, as published, counting the pooled
+    projection that SAM3 never uses (`eot_projection`: kept for the checkpoints' sake, frozen, no gradient).
+
+    Args:
+        preset: tower to build; the arguments left at null take its values. `s0` has 4 transformer blocks
+            between 2 RepMixer blocks, `s1` and `l` have 12 transformer blocks, `nano` suits a tiny teacher.
+        context_length: longest prompt in tokens, start and end included; rows of the position table.
+        width: size of an output feature: 256 for SAM3 (s0, s1, l), 64 for the shipped tiny SAM3 (nano).
+        padding: `masked` makes a prompt's features independent of padding: attention skips it, convolutions
+            see zeros there, BatchNorm statistics count valid tokens only. `reference` reproduces the
+            published weights: prompts are filled to context_length with id 0, which counts as a word.
+        embed_width: size of a token vector inside the tower.
+        heads: attention heads; must divide embed_width.
+        layers: transformer blocks.
+        repmixer: put a RepMixer block before and one after the transformer blocks.
+        kernel_size: taps of the RepMixer blocks' convolutions; odd.
+        embedding_rank: values stored per vocabulary entry, lifted to embed_width by one matrix; 0 stores
+            embed_width values as MobileCLIP does.
+        vocab_size: rows of the token table.
+        pretrained: initial weights: a local file (Apple's MobileCLIP .pt, an open_clip .safetensors or .bin,
+            an efficientsam3 or SAM3-LiteText checkpoint) or an open_clip tag, `MobileCLIP-S1:datacompdr`.
+        pretrained_positions: a longer position table in `pretrained` is cut to its first rows (`slice`), or
+            resampled to context_length (`interpolate`, what efficientsam3's trainer did).
+
+    Raises:
+        ValueError: unknown preset or padding, sizes that do not fit, or weights of another tower.
+        FileNotFoundError: `pretrained` is neither a file nor an open_clip tag.
+    """
+
+    def __init__(
+        self,
+        preset: Literal["s0", "s1", "l", "nano"] = "s0",
+        context_length: int = 16,
+        width: int | None = None,
+        padding: Literal["masked", "reference"] = "masked",
+        embed_width: int | None = None,
+        heads: int | None = None,
+        layers: int | None = None,
+        repmixer: bool | None = None,
+        kernel_size: int = 11,
+        embedding_rank: int | None = None,
+        vocab_size: int = 49408,
+        pretrained: str | None = None,
+        pretrained_positions: Literal["slice", "interpolate"] = "slice",
+    ) -> None:
+        super().__init__()
+        if preset not in PRESETS:
+            raise ValueError(f"preset={preset!r} is unknown; choose from {', '.join(PRESETS)}.")
+        if padding not in ("masked", "reference"):
+            raise ValueError(f"padding={padding!r} is unknown; choose masked or reference.")
+        given = {
+            "width": width,
+            "embed_width": embed_width,
+            "heads": heads,
+            "layers": layers,
+            "repmixer": repmixer,
+            "embedding_rank": embedding_rank,
+        }
+        size = PRESETS[preset] | {name: value for name, value in given.items() if value is not None}
+        rest = {"context_length": context_length, "kernel_size": kernel_size, "vocab_size": vocab_size}
+        for name, value in (size | rest).items():
+            if value < (0 if name in ("layers", "repmixer", "embedding_rank") else 1):
+                raise ValueError(f"{name}={value} must be positive.")
+        self.config: dict[str, Any] = {"preset": preset, "padding": padding, **size, **rest}
+        """Plain values from which `MobileClipText(**config)` builds this tower again."""
+        self.context_length, self.padding = context_length, padding
+        self.width: int = size["width"]
+        d, blocks = size["embed_width"], size["layers"]
+
+        self.embedding = Embedding(vocab_size, d, context_length, size["embedding_rank"])
+        towers: list[nn.Module] = [TransformerBlock(d, size["heads"]) for _ in range(blocks)]
+        if size["repmixer"]:
+            towers = [RepMixerBlock(d, kernel_size), *towers, RepMixerBlock(d, kernel_size)]
+        self.blocks = nn.ModuleList(towers)
+        self.final_norm = nn.LayerNorm(d)
+        self.eot_projection = nn.Parameter(torch.empty(d, d), requires_grad=False)
+        self.projector = nn.Linear(d, self.width)
+        self._reset()
+        self.load_report: LoadReport | None = None
+        if pretrained is not None:
+            self.load_report = self.load_from(find_weights(pretrained), pretrained_positions)
+
+    def _reset(self) -> None:
+        self.embedding.reset()
+        for block in self.blocks:
+            if isinstance(block, TransformerBlock):
+                block.reset(len(self.blocks))
+        nn.init.normal_(self.eot_projection, std=self.eot_projection.shape[0] ** -0.5)
+
+    def forward(self, ids: Int64[Tensor, "b l"], lengths: Int64[Tensor, " b"]) -> Float[Tensor, "b l w"]:
+        """Features of every token.
+
+        Args:
+            ids: token ids, padded at the end; L at most `context_length`.
+            lengths: valid tokens of each prompt, start and end token included.
+
+        Returns:
+            Features (B, L, width). At padding: zeros (`masked`) or what the published models compute there
+            (`reference`).
+
+        Raises:
+            ValueError: L exceeds the position table, or a length lies outside 1..L.
+        """
+        batch, length = self.embedding.shape(ids)
+        if self.padding == "reference":
+            valid = torch.arange(length, device=ids.device) < lengths[:, None]
+            ids = F.pad(ids.masked_fill(~valid, 0), (0, self.context_length - length))
+            packing = Packing(None, batch, self.context_length)
+        else:
+            packing = Packing(lengths, batch, length)
+        rows = self.embedding(ids, packing)
+        for block in self.blocks:
+            rows = block(rows, packing)
+        return packing.unpack(self.projector(self.final_norm(rows)))[:, :length]
+
+    def load_from(
+        self, path: str | os.PathLike[str], positions: Literal["slice", "interpolate"] = "slice"
+    ) -> LoadReport:
+        """Loads the text tower of a checkpoint in any layout that `litetext.checkpoints.text` knows.
+
+        Args:
+            path: checkpoint file.
+            positions: what to do with a position table of another length, see `pretrained_positions`.
+
+        Returns:
+            What was loaded and what kept its initial value (the projector, where the layout has none).
+
+        Raises:
+            FileNotFoundError: no such file.
+            ValueError: unreadable file, no text tower in it, or one of another shape.
+        """
+        found = read_text_state(path)
+        state, resized = resize_positions(found.state, self.context_length, positions, found.source)
+        report = require_match(self.state_dict(), state, found, note=resized)
+        self.load_state_dict(state, strict=False)
+        log.info(report.line)
+        return report
+
+    def reparameterize(self) -> "MobileClipText":
+        """A copy for inference, in eval mode, each RepMixer folded into one convolution; this module stays.
+
+        The copy no longer loads or saves the layouts of training checkpoints: keep the original for that.
+        """
+        folded = copy.deepcopy(self).eval()
+        for block in folded.blocks:
+            if isinstance(block, RepMixerBlock) and isinstance(block.mixer, RepMixer):
+                block.mixer = block.mixer.fold()
+        return folded.requires_grad_(False)
+
+
+def find_weights(name: str) -> Path:
+    """A local file as it is, or an open_clip tag `MODEL:TAG` from the hub or its cache.
+
+    Raises:
+        FileNotFoundError: neither a file nor a tag, or the tag could not be downloaded.
+        ValueError: the tag names a causal tower, which this bidirectional one cannot host.
+    """
+    if Path(name).exists():
+        return Path(name)
+    model, _, tag = name.partition(":")
+    if not tag or Path(name).suffix in (".pt", ".pth", ".ckpt", ".bin", ".safetensors"):
+        raise FileNotFoundError(f"pretrained={name!r}: no such file; give a file or MODEL:TAG of open_clip.")
+    import open_clip  # slow to import, and needed here alone
+
+    known = open_clip.pretrained.get_pretrained_cfg(model, tag)
+    if not known:
+        tags = ", ".join(f"{m}:{t}" for m, t in open_clip.list_pretrained() if m.startswith("MobileCLIP"))
+        raise FileNotFoundError(f"pretrained={name!r}: open_clip knows no such weights; its MobileCLIP ones: {tags}.")
+    text = (open_clip.get_model_config(model) or {}).get("text_cfg", {})
+    if not text.get("no_causal_mask"):
+        raise ValueError(f"pretrained={name!r} is a causal text tower; MobileCLIP S1, S2, S3, S4 and L-14 are not.")
+    try:
+        return Path(open_clip.pretrained.download_pretrained(known))
+    except Exception as error:  # requests, huggingface_hub and urllib each raise their own kinds
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise FileNotFoundError(
+            f"pretrained={name!r} is not on this machine and could not be downloaded ({reason}); "
+            "give the path of a downloaded file instead."
+        ) from error

@@ -1,0 +1,177 @@
+"""Students in 8-bit numbers: weights alone, to be small, or whole linear layers, to be fast on a CPU.
+
+A row of a weight (an output channel, or a token's vector) has one scale: its largest magnitude becomes 127. Rounding
+then costs at most half a step of 1/127 of that. Symmetric quantisation: Jacob et al., CVPR 2018, section 2.
+"""
+
+import warnings
+from typing import Any, TypeVar
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int8, Int64
+from torch import Tensor, nn
+
+from litetext.models.text.mobileclip import MobileClipText
+
+_Module = TypeVar("_Module", bound=nn.Module)
+
+
+def quantize_rows(
+    weight: Float[Tensor, "rows columns"],
+) -> tuple[Int8[Tensor, "rows columns"], Float[Tensor, " rows"]]:
+    """8-bit numbers and one scale a row: weight = values * scale, up to half a step.
+
+    Args:
+        weight: Any matrix (R, C).
+
+    Returns:
+        Values int8 (R, C) in -127..127, scales float32 (R,); a row of zeros has scale 1.
+    """
+    weight = weight.detach().float()
+    largest = weight.abs().amax(1)
+    scale = torch.where(largest > 0, largest / 127, torch.ones_like(largest))
+    return torch.round(weight / scale[:, None]).clamp_(-127, 127).to(torch.int8), scale
+
+
+def _fixed(values: Tensor) -> nn.Parameter:
+    """A parameter that does not learn; 8-bit numbers cannot."""
+    return nn.Parameter(values, requires_grad=False)
+
+
+class Int8Linear(nn.Module):
+    """A linear layer whose weight is stored in 8 bits; it computes in the type of its input.
+
+    Args:
+        in_features: Columns of the weight.
+        out_features: Rows of the weight.
+        bias: Whether it adds one value an output.
+    """
+
+    def __init__(self, in_features: int, out_features: int, bias: bool = True) -> None:
+        super().__init__()
+        self.weight = _fixed(torch.zeros(out_features, in_features, dtype=torch.int8))
+        self.scale = _fixed(torch.ones(out_features))
+        self.bias = _fixed(torch.zeros(out_features)) if bias else None
+
+    @classmethod
+    def of(cls, linear: nn.Linear) -> "Int8Linear":
+        """The 8-bit form of a linear layer."""
+        made = cls(linear.in_features, linear.out_features, linear.bias is not None)
+        made.weight, made.scale = map(_fixed, quantize_rows(linear.weight))
+        if linear.bias is not None:
+            made.bias = _fixed(linear.bias.detach().float().clone())
+        return made
+
+    def forward(self, rows: Float[Tensor, "*n i"]) -> Float[Tensor, "*n o"]:
+        """Rows (..., in_features) -> rows (..., out_features)."""
+        product = F.linear(rows, self.weight.to(rows.dtype)) * self.scale.to(rows.dtype)
+        return product if self.bias is None else product + self.bias.to(rows.dtype)
+
+    def widened(self) -> nn.Linear:
+        """The same map as a plain linear layer."""
+        linear = nn.Linear(self.weight.shape[1], self.weight.shape[0], self.bias is not None, device="meta")
+        state = {"weight": self.weight * self.scale[:, None]} | ({} if self.bias is None else {"bias": self.bias})
+        linear.load_state_dict(state, assign=True)
+        return linear
+
+
+class Int8Embedding(nn.Module):
+    """A token table stored in 8 bits with one scale a token.
+
+    Args:
+        tokens: Rows V.
+        width: Columns d.
+    """
+
+    def __init__(self, tokens: int, width: int) -> None:
+        super().__init__()
+        self.weight = _fixed(torch.zeros(tokens, width, dtype=torch.int8))
+        self.scale = _fixed(torch.ones(tokens))
+
+    @classmethod
+    def of(cls, table: nn.Embedding) -> "Int8Embedding":
+        """The 8-bit form of a token table."""
+        made = cls(*table.weight.shape)
+        made.weight, made.scale = map(_fixed, quantize_rows(table.weight))
+        return made
+
+    def forward(self, ids: Int64[Tensor, "*n"]) -> Float[Tensor, "*n d"]:
+        """Ids (...) -> vectors (..., d)."""
+        return self.weight[ids] * self.scale[ids].unsqueeze(-1)
+
+
+def quantize_weights(student: MobileClipText, tokens: bool = True, linears: bool = True) -> MobileClipText:
+    """A copy for inference with 8-bit weights, computed in 32 bits; RepMixers are folded first.
+
+    The pooled projection that SAM3 never uses is left out. Norms, positions, biases and convolutions, under one
+    parameter in a hundred, stay in 32 bits.
+
+    Args:
+        student: Any student; it stays as it is.
+        tokens: Quantise the token table.
+        linears: Quantise the linear layers.
+
+    Returns:
+        A student with the same interface.
+    """
+    small = student.reparameterize()
+    small.eot_projection = nn.Parameter(small.eot_projection.new_zeros(0, 0), requires_grad=False)
+    swap_layers(small, tokens, linears)
+    return small
+
+
+def swap_layers(module: nn.Module, tokens: bool = True, linears: bool = True) -> None:
+    """Puts 8-bit layers into the places of linear layers and token tables, in place."""
+    for name, child in list(module.named_children()):
+        if linears and isinstance(child, nn.Linear):
+            setattr(module, name, Int8Linear.of(child))
+        elif tokens and isinstance(child, nn.Embedding):
+            setattr(module, name, Int8Embedding.of(child))
+        else:
+            swap_layers(child, tokens, linears)
+
+
+def dynamic_int8(encoder: _Module) -> _Module:
+    """Lets a module's linear layers compute in 8 bits on the CPU, in place: weights by output channel, inputs as met.
+
+    Inputs are scaled by batch, so that what a prompt gets depends a little on its neighbours.
+
+    Args:
+        encoder: In eval mode, in float32 on the CPU; its linear layers may be `Int8Linear`.
+
+    Returns:
+        The same module.
+    """
+    from torch.ao.quantization import quantize_dynamic
+    from torch.ao.quantization.qconfig import per_channel_dynamic_qconfig
+
+    _widen(encoder)
+    chosen: dict[Any, Any] = {nn.Linear: per_channel_dynamic_qconfig}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it says that torchao will take over
+        return quantize_dynamic(encoder, chosen, dtype=torch.qint8, inplace=True)  # type: ignore[return-value]
+
+
+def _widen(module: nn.Module) -> None:
+    for name, child in list(module.named_children()):
+        if isinstance(child, Int8Linear):
+            setattr(module, name, child.widened())
+        else:
+            _widen(child)
+
+
+def resident_bytes(module: nn.Module) -> int:
+    """Bytes of all numbers that a module holds in memory: parameters, buffers, and packed 8-bit layers."""
+    storages: dict[int, int] = {}
+
+    def add(*tensors: Tensor) -> None:
+        storages.update({t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors})
+
+    add(*module.parameters(), *module.buffers())
+    packed = 0
+    for part in module.modules():
+        if isinstance(part, torch.ao.nn.quantized.Linear):
+            weight, bias = part.weight(), part.bias()  # copies: their addresses mean nothing
+            packed += weight.numel() + 12 * len(weight) + (0 if bias is None else 4 * bias.numel())
+    return sum(storages.values()) + packed

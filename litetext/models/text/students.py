@@ -1,0 +1,56 @@
+"""Students back from our own Lightning checkpoints."""
+
+from pathlib import Path
+
+import torch
+
+from litetext.checkpoints.text import TextState, require_match
+from litetext.models.text.mobileclip import MobileClipText
+
+
+def load_student(path: str) -> MobileClipText:
+    """Builds the student of a checkpoint that `litetext fit` wrote, without its teacher.
+
+    Args:
+        path: The `.ckpt` file.
+
+    Returns:
+        The student in eval mode.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is no checkpoint of a litetext student, or its weights are of another one.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"student checkpoint {path}: no such file; fit writes checkpoints/RUN/best.ckpt")
+    stored = read_checkpoint(path)
+    config = stored.get("litetext", {}).get("student")
+    if config is None:
+        raise ValueError(f"{path} holds no litetext student; give a .ckpt that `litetext fit` wrote with DistillModule")
+    try:
+        student = MobileClipText(**config)
+    except TypeError as error:
+        raise ValueError(f"{path} describes a student that this version cannot build ({error})") from error
+    weights = {k.removeprefix("student."): v for k, v in stored["state_dict"].items() if k.startswith("student.")}
+    require_match(student.state_dict(), weights, TextState(weights, "native", "student.", path))
+    student.load_state_dict(weights)
+    return student.eval()
+
+
+def read_checkpoint(path: str) -> dict:
+    """Reads a Lightning checkpoint with `weights_only`, memory-mapped.
+
+    Raises:
+        ValueError: If the file is cut short, or no Lightning checkpoint, or holds more than plain values.
+    """
+    try:
+        stored = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except Exception as error:  # torch raises KeyError, RuntimeError, UnpicklingError, ... for damaged files
+        reason = str(error).strip().splitlines()[0][:120] if str(error).strip() else ""
+        raise ValueError(
+            f"{path} cannot be read as a checkpoint ({type(error).__name__}: {reason}); it may be cut short: "
+            "take another, such as last.ckpt or best.ckpt of the same run"
+        ) from error
+    if not isinstance(stored, dict) or "state_dict" not in stored:
+        raise ValueError(f"{path} is no Lightning checkpoint: it has no state_dict")
+    return stored

@@ -1,0 +1,101 @@
+"""The text side of an evaluation: any number of text encoders before one SAM3, every phrase encoded once by each."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from lightning.pytorch.utilities import rank_zero_info
+from torch import nn
+
+from litetext.models.text.bank import is_bank, load_bank
+from litetext.models.text.encoder import PhraseFeatures, encode_phrases
+from litetext.models.text.fingerprint import digest
+from litetext.models.text.loading import load_text_encoder
+from litetext.tokenizer import Tokenizer
+
+TEACHER = "teacher"
+
+
+class TextSide(NamedTuple):
+    """What the text encoders said.
+
+    Attributes:
+        phrases: Features of the phrases, by the name of the text encoder.
+        parameters: Parameters of each text encoder.
+    """
+
+    phrases: dict[str, PhraseFeatures]
+    parameters: dict[str, int]
+
+
+def name_encoders(sam3: str | None, text_encoders: Mapping[str, str] | None, teacher: bool) -> dict[str, str]:
+    """Paths of the text encoders by name, SAM3's own first.
+
+    Args:
+        sam3: The segmenter, or None.
+        text_encoders: Further ones.
+        teacher: SAM3's own is among them.
+
+    Raises:
+        ValueError: A name is taken, or there are text encoders without a SAM3.
+    """
+    others = dict(text_encoders or {})
+    if sam3 is None and others:
+        raise ValueError("model.sam3 is null, and model.text_encoders need one; name a SAM3")
+    if teacher and TEACHER in others:
+        raise ValueError(f"model.text_encoders.{TEACHER} is SAM3's own; choose another name, or model.teacher false")
+    return {**({TEACHER: sam3} if teacher and sam3 is not None else {}), **others}
+
+
+def hear(
+    names: Mapping[str, str],
+    asked: Sequence[str],
+    check_width: Callable[[int, str], None],
+    device: torch.device,
+    identity: Any,
+) -> TextSide:
+    """Encodes phrases with every text encoder, one in memory at a time; of a phrase bank, none.
+
+    Args:
+        names: Paths of the text encoders, or of phrase banks that they made, by name.
+        asked: Distinct phrases.
+        check_width: Refuses features of a size that the SAM3 does not read.
+        device: Where they compute.
+        identity: A hash that takes up what decides the features.
+
+    Raises:
+        FileNotFoundError: There is no such text encoder.
+        ValueError: One cannot be read or does not fit, or a phrase is not in a bank.
+    """
+    side = TextSide({}, {})
+    for name, path in names.items():
+        if is_bank(path):
+            bank = load_bank(path)
+            origin = bank.origin
+            check_width(origin.width, f"text encoder {name} ({path})")
+            side.parameters[name], side.phrases[name] = origin.parameters, bank.select(asked)
+            identity.update(f"{name} {bank.checksum}".encode())
+            rank_zero_info(
+                f"text encoder {name}: {path}, a bank of {len(bank):,} phrases by {origin.encoder} "
+                f"({origin.parameters:,} parameters)"
+            )
+            continue
+        encoder = load_text_encoder(path)
+        check_width(encoder.width, f"text encoder {name} ({path})")
+        side.parameters[name] = count_parameters(encoder)
+        tokenizer = Tokenizer(encoder.context_length)
+        encoder.to(device)
+        side.phrases[name] = encode_phrases(encoder, tokenizer, asked)
+        # Padding mode and heads are in no weight.
+        digest(identity, encoder, f"{name} {json.dumps(encoder.config, sort_keys=True, default=str)}")
+        rank_zero_info(
+            f"text encoder {name}: {path}, {side.parameters[name]:,} parameters; "
+            f"{tokenizer.truncated:,} of {len(asked):,} phrases cut at {encoder.context_length} tokens"
+        )
+    return side
+
+
+def count_parameters(module: nn.Module) -> int:
+    """Parameters of a model."""
+    return sum(p.numel() for p in module.parameters())

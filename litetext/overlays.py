@@ -1,0 +1,105 @@
+"""Masks painted over pictures, and labels that say what they are."""
+
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, UInt8
+from PIL import Image, ImageDraw, ImageFont
+from scipy.ndimage import binary_erosion
+
+from litetext.metrics.matching import rle
+from litetext.saco.images import Rle
+
+COLOURS = np.array([(230, 25, 75), (60, 180, 75), (0, 130, 200), (245, 130, 48), (145, 30, 180), (70, 240, 240)])
+"""Of objects, by their number, in turn."""
+_LEGIBLE = 480
+"""Smaller pictures are enlarged before labels are written on them."""
+
+
+def paint(
+    pixels: UInt8[np.ndarray, "h w 3"], masks: Iterable[Bool[np.ndarray, "h w"]], colours: Sequence[int]
+) -> UInt8[np.ndarray, "h w 3"]:
+    """Pales a picture and colours masks in it.
+
+    Args:
+        pixels: RGB.
+        masks: One an object.
+        colours: Number of each object; the same number has the same colour everywhere.
+    """
+    image = (0.5 * pixels.mean(-1, keepdims=True) + 0.5 * pixels).astype(np.uint8)
+    for colour, mask in zip(colours, masks, strict=True):
+        image[mask] = (0.4 * image[mask] + 0.6 * COLOURS[colour % len(COLOURS)]).astype(np.uint8)
+    return image
+
+
+def overlay(
+    pixels: UInt8[np.ndarray, "h w 3"], masks: Sequence[Rle], colours: Sequence[int], labels: Sequence[str]
+) -> UInt8[np.ndarray, "y x 3"]:
+    """A picture with coloured masks, their outlines, and a label at each; one mask is decoded at a time.
+
+    Where masks overlap, the first of them is on top.
+
+    Args:
+        pixels: RGB. One whose longer side is below 480 pixels is enlarged by a whole factor, so that labels are
+            legible.
+        masks: One an object; an empty one is not labelled.
+        colours: Number of each object.
+        labels: Text of each object.
+    """
+    factor = -(-_LEGIBLE // max(pixels.shape[:2]))
+    if not masks:
+        return _enlarged(pixels, factor)
+    picture = paint(pixels, (rle.decode(mask).astype(bool) for mask in reversed(masks)), colours[::-1])
+    picture = _enlarged(picture, factor)
+    width = max(1, round(max(picture.shape[:2]) / 400))
+    boxes = [[int(value) for value in rle.toBbox(mask)] for mask in masks]
+    for mask, colour, (x, y, w, h) in zip(masks[::-1], colours[::-1], boxes[::-1], strict=True):
+        inside = _enlarged(rle.decode(mask)[y : y + h, x : x + w].astype(bool), factor)
+        part = picture[y * factor : (y + h) * factor, x * factor : (x + w) * factor]
+        part[inside > binary_erosion(inside, iterations=width)] = COLOURS[colour % len(COLOURS)]
+    image = Image.fromarray(picture)
+    _write(image, [[value * factor for value in box] for box in boxes], colours, labels)
+    return np.asarray(image)
+
+
+def _enlarged(pixels: np.ndarray, factor: int) -> np.ndarray:
+    return pixels if factor == 1 else pixels.repeat(factor, 0).repeat(factor, 1)
+
+
+def _write(image: Image.Image, boxes: Sequence[Sequence[int]], colours: Sequence[int], labels: Sequence[str]) -> None:
+    """Labels, each in the first free place above, in, or below its object."""
+    draw, font = ImageDraw.Draw(image), _font(max(13, round(max(image.size) / 48)))
+    margin = max(2, font.size // 5)
+    taken: list[tuple[float, float, float, float]] = []
+    for (near, upper, w, h), colour, label in zip(boxes, colours, labels, strict=True):
+        if not w or not h:
+            continue
+        left, top, right, bottom = draw.textbbox((0, 0), label, font=font)
+        wide, high = right - left + 2 * margin, bottom - top + 2 * margin
+        x = min(max(0, near + (w - wide) / 2), max(0, image.width - wide))
+        middle = upper + (h - high) / 2
+        wanted = (upper - high, upper + h, middle, middle - high, middle + high)
+        places = [(x, min(max(0, y), image.height - high)) for y in wanted]
+        free = [(x, y) for x, y in places if not any(_meet((x, y, x + wide, y + high), other) for other in taken)]
+        x, y = (free or places)[0]
+        box = (x, y, x + wide, y + high)
+        taken.append(box)
+        red, green, blue = (int(value) for value in COLOURS[colour % len(COLOURS)])
+        dark = 0.299 * red + 0.587 * green + 0.114 * blue < 150
+        draw.rectangle(box, fill=(red, green, blue))
+        draw.text((x + margin - left, y + margin - top), label, font=font, fill="white" if dark else "black")
+
+
+def _meet(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+
+
+@lru_cache(maxsize=8)
+def _font(size: int) -> Any:
+    # matplotlib brings a font with most alphabets; Pillow's own knows little beyond Latin letters.
+    import matplotlib
+
+    return ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"), size)

@@ -1,0 +1,233 @@
+"""`litetext score`: the official numbers, from the files of any system."""
+
+import gzip
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from litetext.commands.score import CURVES, count, differences
+from tests.fixtures.runs import Answer
+from tests.fixtures.saco_world import H, W, content, entry, mark
+
+ORACLE = Path(__file__).parent.parent / "fixtures" / "oracle"
+
+
+def gt(case: str) -> list[str]:
+    return [str(path) for path in sorted((ORACLE / case).glob("gt_*"))]
+
+
+def pred(case: str) -> str:
+    return str(next((ORACLE / case).glob("pred*")))
+
+
+@pytest.mark.parametrize("case", ["case1", "case2", "case3"])
+def test_official_numbers(case: str, tmp_path: Path, litetext: Callable[..., Answer]) -> None:
+    output = tmp_path / "scores.json"
+    answer = litetext("score", "--gt", *gt(case), "--predictions", pred(case), "--output", str(output))
+    assert answer.code == 0, answer.err
+    scores: dict[str, dict[str, float]] = json.loads(output.read_text())
+    expected = json.loads((ORACLE / case / "official.json").read_text())
+    compared = 0
+    for kind, numbers in scores.items():
+        assert len(numbers) == 26
+        for name, value in official_numbers(expected, kind).items():
+            assert numbers[name] == pytest.approx(value, abs=1e-9), (kind, name)
+            compared += 1
+        assert f"{numbers['cgF1']:.4f}" in answer.out
+    assert compared >= 26
+
+
+def official_numbers(expected: Any, kind: str) -> dict[str, float]:
+    """The oracle's numbers of a kind, by their names without the prefix."""
+    prefix, found = f"cgF1_eval_{kind}_", {}
+    stack = [expected]
+    while stack:
+        for name, value in stack.pop().items():
+            if isinstance(value, dict):
+                stack.append(value)
+            elif name.startswith(prefix):
+                found[name.removeprefix(prefix)] = value
+    return found
+
+
+def test_plain_and_gzipped_files_and_what_is_absent(tmp_path: Path, litetext: Callable[..., Answer]) -> None:
+    items = json.loads(gzip.decompress(Path(pred("case1")).read_bytes()))
+    plain = tmp_path / "predictions.json"
+    plain.write_text(json.dumps(items))
+    argv = ("score", "--gt", *gt("case1"), "--predictions")
+    assert litetext(*argv, str(plain)).out == litetext(*argv, pred("case1")).out
+    plain.write_text(json.dumps([{k: v for k, v in item.items() if k != "bbox"} for item in items]))
+    only_masks = litetext(*argv, str(plain))
+    assert "bbox is left out" in only_masks.out
+    assert "segm is left out" not in only_masks.out
+    plain.write_text("[]")
+    nothing = litetext(*argv, str(plain))
+    assert nothing.code == 0
+    assert "left out" not in nothing.out
+
+
+def test_bad_files_end_in_one_line(tmp_path: Path, refused: Callable[..., str]) -> None:
+    truth, good = gt("case1"), pred("case1")
+    assert "nothere.json" in refused("score", "--gt", *truth, "--predictions", "nothere.json")
+    assert "--gt names 4 files" in refused("score", "--gt", *truth, truth[0], "--predictions", good)
+    assert "predictions" in refused("score", "--gt", *truth)
+    broken = tmp_path / "broken.json"
+    broken.write_text('[{"image_id": 1')
+    assert "broken.json cannot be read as JSON" in refused("score", "--gt", *truth, "--predictions", str(broken))
+    broken.write_text('[{"image_id": 1, "score": 0.5}]')
+    assert "prediction 0 has no category_id" in refused("score", "--gt", *truth, "--predictions", str(broken))
+    broken.write_text('[{"image_id": 1, "category_id": 1, "score": 0.5}]')
+    assert "segm is left out: the predictions do not hold it; bbox" in refused(
+        "score", "--gt", *truth, "--predictions", str(broken)
+    )
+    for damaged, told in (
+        ('["x"]', "prediction 0 is 'x'"),
+        ('[{"image_id": "1", "category_id": 1, "score": 0.5}]', "image_id '1'"),
+        ('[{"image_id": 1, "category_id": 1, "score": NaN}]', "score nan"),
+        ('[{"image_id": 1, "category_id": 1, "score": null}]', "score None"),
+    ):
+        broken.write_text(damaged)
+        assert told in refused("score", "--gt", *truth, "--predictions", str(broken))
+    cut = tmp_path / "gt_a.json.gz"
+    cut.write_bytes(Path(truth[0]).read_bytes()[:-50])
+    assert "gt_a.json.gz cannot be read as JSON" in refused("score", "--gt", str(cut), "--predictions", good)
+    cut.write_bytes(gzip.compress(b'{"images": [{"id": 1}], "annotations": 3, "categories": []}'))
+    assert "is not a SA-Co ground-truth file" in refused("score", "--gt", str(cut), "--predictions", good)
+
+
+MODES = {"oracle": "abc", "single_a": "a", "single_b": "b", "single_c": "c"}
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("case", ["case1", "case2", "case3"])
+def test_differences_from_the_official_evaluator(case: str, mode: str) -> None:
+    counted = count([str(ORACLE / case / f"gt_{x}.json.gz") for x in MODES[mode]], pred(case))
+    for values in differences(counted, str(ORACLE / case / "official.json"), mode).values():
+        assert len(values) == 26 + len(CURVES)
+        assert max(values.values()) < 1e-9
+
+
+def test_the_official_file_may_be_flat_or_nested_and_must_hold_numbers(
+    tmp_path: Path, litetext: Callable[..., Answer], refused: Callable[..., str]
+) -> None:
+    numbers = json.loads((ORACLE / "case1" / "official.json").read_text())["oracle"]["segm"]["metrics"]
+    flat = tmp_path / "flat.json"
+    flat.write_text(json.dumps(numbers | {"cgF1_eval_segm_cgF1": numbers["cgF1_eval_segm_cgF1"] + 0.25}))
+    argv = ("score", "--gt", *gt("case1"), "--predictions", pred("case1"))
+    told = litetext(*argv, "--official", str(flat)).out
+    assert "segm: largest difference from the official evaluator 0.25 over 26 numbers\n" in told
+    assert "bbox: largest" not in told
+    nested = str(ORACLE / "case1" / "official.json")
+    assert "over 6 lists by threshold" in litetext(*argv, "--official", nested, "--entry", "oracle").out
+    assert "name the key under which they lie with --entry" in refused(*argv, "--official", nested)
+    assert "there: oracle, single_a" in refused(*argv, "--official", nested, "--entry", "b")
+    assert "give both" in refused(*argv, "--entry", "oracle")
+
+
+class World:
+    """Files of one annotator and a system that finds everything, to be damaged."""
+
+    def __init__(self, folder: Path) -> None:
+        images = [entry(k, f"{k}.png", f"thing {k}") for k in range(6)]
+        self.gt = content(images, [mark(k, k) for k in range(6) if k % 2])
+        self.found = [{**mark(k, k), "score": 0.9} for k in range(6) if k % 2]
+        self.folder = folder
+
+    def scored(self, litetext: Callable[..., Answer]) -> tuple[dict[str, Any], str]:
+        paths = {name: self.folder / f"{name}.json" for name in ("gt", "found", "out")}
+        paths["gt"].write_text(json.dumps(self.gt))
+        paths["found"].write_text(json.dumps(self.found))
+        answer = litetext(
+            *("score", "--gt", str(paths["gt"]), "--predictions", str(paths["found"]), "--output", str(paths["out"]))
+        )
+        assert answer.code == 0, answer.err
+        return json.loads(paths["out"].read_text()), answer.out
+
+
+def test_what_is_amiss_is_told_and_the_rest_is_kept(tmp_path: Path, litetext: Callable[..., Answer]) -> None:
+    whole, told = World(tmp_path).scored(litetext)
+    assert whole.keys() == {"segm", "bbox"}
+    assert whole["segm"]["cgF1"] > 0.99
+    assert len(told.splitlines()) == 27, "no notes"
+
+    world = World(tmp_path)
+    world.found += [{**mark(0, 77), "score": 0.9}, {**mark(0, 77), "score": 0.9}, {**mark(0, 78), "score": 0.9}]
+    world.found.append({**mark(9, 2), "score": 0.9, "category_id": 8})
+    scores, told = world.scored(litetext)
+    assert scores == whole, "predictions for ids and of categories that nobody knows are ignored, as officially"
+    assert "predictions for ids that gt.json does not hold are ignored: 3 for 2 (first: id 77)" in told
+    assert "predictions of categories that the ground truth does not know are ignored: 1 (first: id 2)" in told
+
+    world = World(tmp_path)
+    world.found[0]["segmentation"] = mark(1, 1, height=H + 1)["segmentation"]
+    scores, told = world.scored(litetext)
+    assert scores["segm"]["recall"] == pytest.approx(2 / 3, abs=1e-3)
+    assert scores["bbox"] == whole["bbox"]
+    assert "predictions: masks of another size than their image match nothing: 1 (first: id 1)" in told
+
+
+@pytest.mark.parametrize(
+    "damaged", [{"size": [H, W], "counts": "0"}, {"size": [H, W], "counts": "\u00e9"}, "nonsense", [[1.0]], {"size": 3}]
+)
+def test_damaged_masks(damaged: Any, tmp_path: Path, litetext: Callable[..., Answer]) -> None:
+    world = World(tmp_path)
+    world.found[1]["segmentation"] = damaged
+    scores, told = world.scored(litetext)
+    assert "predictions: damaged masks match nothing: 1 (first: id 3: " in told
+    assert scores["segm"]["recall"] == pytest.approx(2 / 3, abs=1e-3)
+    assert scores["segm"]["IL_recall"] == pytest.approx(1, abs=1e-3), "it is a prediction none the less"
+    assert scores.keys() == {"segm", "bbox"}
+    world = World(tmp_path)
+    world.gt["annotations"][1]["segmentation"] = damaged
+    scores, told = world.scored(litetext)
+    assert "gt.json: datapoints left out for a damaged mask: 1 (first: id 3: " in told
+    assert "partial: 1 datapoints were left out" in told
+    assert (scores["partial"], scores["left_out"]) == (True, 1)
+    assert scores["segm"]["cgF1"] > 0.99
+
+
+def test_ground_truth_without_boxes_or_masks(tmp_path: Path, litetext: Callable[..., Answer]) -> None:
+    world = World(tmp_path)
+    del world.gt["annotations"][0]["bbox"]
+    scores, told = world.scored(litetext)
+    assert scores.keys() == {"segm"}
+    assert "bbox is left out: the ground truth does not hold it" in told
+    world = World(tmp_path)
+    for item in (*world.gt["annotations"], *world.found):
+        del item["segmentation"]
+    scores, told = world.scored(litetext)
+    assert scores.keys() == {"bbox"}
+    assert scores["bbox"]["cgF1"] > 0.99
+
+
+VIDEOS = ORACLE / "video_synth"
+
+
+def test_veval_files_are_recognised_and_scored(tmp_path: Path, litetext: Callable[..., Answer]) -> None:
+    answer = litetext(
+        *("score", "--gt", str(VIDEOS / "gt.json.gz"), "--predictions", str(VIDEOS / "pred.json.gz")),
+        *("--output", str(tmp_path / "out.json"), "--official", str(VIDEOS / "official.json")),
+    )
+    assert answer.code == 0, answer.err
+    told = [line for line in answer.out.splitlines() if "largest difference" in line]
+    assert [line.split(":")[0] for line in told] == ["mask", "bbox"]
+    assert all(float(line.split("evaluator ")[1].split()[0]) < 1e-7 for line in told)
+    stored = json.loads((tmp_path / "out.json").read_text())
+    official = json.loads((VIDEOS / "official.json").read_text())
+    assert stored["dataset_results"]["video_mask_teta"] == official["dataset_results"]["video_mask_teta"]
+    assert len(stored["video_np_results"]) == len(official["video_np_results"])
+    assert "51.9320" in answer.out
+
+
+def test_bad_veval_files_end_in_one_line(tmp_path: Path, refused: Callable[..., str]) -> None:
+    gt, found = str(VIDEOS / "gt.json.gz"), str(VIDEOS / "pred.json.gz")
+    assert "--gt names 2 files; videos have one annotator" in refused("score", "--gt", gt, gt, "--predictions", found)
+    (tmp_path / "pred.json").write_text("[{}]")
+    told = refused("score", "--gt", gt, "--predictions", str(tmp_path / "pred.json"))
+    assert "track 0 has no video_id" in told
+    (tmp_path / "other.json").write_text("{}")
+    told = refused("score", "--gt", gt, "--predictions", found, "--official", str(tmp_path / "other.json"))
+    assert "holds none of the official numbers" in told

@@ -1,0 +1,293 @@
+"""`litetext segment` and `litetext.Segmenter`: own images and clips, for own phrases."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from pycocotools.coco import COCO
+
+import litetext.modules.evaluation  # noqa: F401  Lightning writes to the stderr that it first sees
+from litetext import Segmenter, segmenter
+from litetext.data.shapes.veval import draw_clip
+from litetext.data.shapes.world import FIRST_HELD_OUT, draw_scene, render
+from litetext.data.videos.clips import Clip, is_clip, write_clip
+from litetext.metrics.matching import mask_ious, to_rle
+from litetext.models.sam3.image import Sam3Image
+from litetext.models.text.bank import make_bank, save_bank
+from litetext.models.text.loading import load_text_encoder
+from litetext.overlays import COLOURS, overlay
+from tests.fixtures.runs import Answer
+
+STUDENT = "checkpoints/student-tiny/student.ckpt"
+RINGS, CIRCLES, CLIP = FIRST_HELD_OUT + 3, FIRST_HELD_OUT + 2, FIRST_HELD_OUT + 5
+ASKED = ("--phrases", "white ring", "black circle")
+
+
+@pytest.fixture
+def images(folder: Path) -> Path:
+    """A folder of two images; one holds two white rings, the other two black circles."""
+    (folder / "in").mkdir()
+    for name, seed in (("rings", RINGS), ("circles", CIRCLES)):
+        Image.fromarray(render(draw_scene(seed))).save(folder / "in" / f"{name}.png")
+    return folder / "in"
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Segmenter:
+    return Segmenter()
+
+
+def test_a_folder_of_images(images: Path, litetext: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    encode = Sam3Image.encode_images
+
+    def counted(self: Sam3Image, pixels: torch.Tensor) -> Any:
+        seen.append(len(pixels))
+        return encode(self, pixels)
+
+    monkeypatch.setattr(Sam3Image, "encode_images", counted)
+    answer = litetext("segment", "in", *ASKED, "white ring", "--output", "out")
+    assert answer.code == 0, answer.err
+    assert seen == [1, 1], "several phrases take one pass of the vision tower an image"
+    assert answer.out.splitlines()[-1] == "2 of 2 segmented: out"
+    circles, rings = answer.out.splitlines()[:2]
+    assert circles.startswith("in/circles.png  white ring: nothing   black circle: ")
+    assert rings.startswith("in/rings.png  white ring: 1.00 ")
+    coco = COCO("out/predictions.json")
+    assert [c["name"] for c in coco.loadCats(coco.getCatIds())] == ["white ring", "black circle"]
+    for name, seed, category, kind in (("rings", RINGS, 1, "ring"), ("circles", CIRCLES, 2, "circle")):
+        (entry,) = [image for image in coco.loadImgs(coco.getImgIds()) if image["file_name"] == f"in/{name}.png"]
+        found = coco.loadAnns(coco.getAnnIds(imgIds=[entry["id"]]))
+        assert {mark["category_id"] for mark in found} == {category}
+        colour = "white" if kind == "ring" else "black"
+        truth = [s.mask() for s in draw_scene(seed).shapes if (s.values.colour, s.values.kind) == (colour, kind)]
+        ious = mask_ious([mark["segmentation"] for mark in found], to_rle(torch.from_numpy(np.stack(truth))))
+        assert len(truth) == 2
+        assert (ious.max(0) > 0.7).all(), "every object is found"
+        for mark in found:
+            rows, columns = np.nonzero(coco.annToMask(mark))
+            assert mark["area"] == len(rows)
+            assert mark["score"] >= 0.5
+            x, y, w, h = mark["bbox"]  # in pixels
+            box = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
+            assert np.allclose((x, y, x + w, y + h), box, atol=6)
+        with Image.open(f"out/{name}.png") as picture:
+            assert picture.size == (560, 560)  # 112 pixels, enlarged until labels are legible
+            pixels = np.array(picture)
+        assert (pixels == COLOURS[0]).all(-1).sum() > 500, "outline and label"
+
+
+def test_patterns_names_and_what_cannot_be_read(
+    images: Path, folder: Path, litetext: Callable[..., Answer], refused: Callable[..., str]
+) -> None:
+    (folder / "other").mkdir()
+    Image.open(images / "rings.png").convert("RGB").save(folder / "other" / "rings.jpg")
+    (images / "bad.jpg").write_bytes(b"nothing")
+    whole = (images / "rings.png").read_bytes()
+    (images / "cut.png").write_bytes(whole[: len(whole) // 2])
+    answer = litetext("segment", "*/*.png", "other/rings.jpg", "in/bad.jpg", "gone.png", *ASKED, "--output", "out/a")
+    assert answer.code == 0, answer.err
+    assert answer.out.splitlines()[-1] == "3 of 6 segmented; 3 left out: out/a"
+    assert sorted(path.name for path in Path("out/a").iterdir()) == [
+        "circles.png",
+        "predictions.json",
+        "rings-2.png",
+        "rings.png",
+    ]
+    lines = answer.err.splitlines()
+    assert [line.split(":")[2].strip() for line in lines] == ["gone.png", "in/cut.png", "in/bad.jpg"]
+    assert len(json.loads(Path("out/a/predictions.json").read_text())["images"]) == 3
+    nothing = litetext("segment", "in/bad.jpg", "gone.png", *ASKED, "--output", "b")
+    assert nothing.code == 2
+    assert "none of 2 inputs can be read; the first: gone.png: no such file" in nothing.err.splitlines()[-1]
+    assert not Path("b/predictions.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["in", "--output", "out"], "phrases"),
+        (["--phrases", "cup", "--output", "out"], "there is nothing to segment"),
+        (["in", *ASKED, "--output", "in"], "is an input there; name another folder"),
+        (["in", *ASKED, "--output", "tiny.yaml"], "is a file; name a folder"),
+        (["in", *ASKED, "--output", "out", "--threshold", "2"], "threshold is 2.0; choose a score from 0 to 1"),
+        (["in", *ASKED, "--output", "out", "--fps", "0"], "--fps is 0.0"),
+        (["in", "--phrases", " ", "--output", "out"], "one of the phrases is empty"),
+        (["in", *ASKED, "--output", "out", "--model", "nowhere"], "SAM3 'nowhere'"),
+        (["in", *ASKED, "--output", "out", "--text_encoder", "no.ckpt"], "'no.ckpt': no such file"),
+        (["in", *ASKED, "--output", "out", "--bank", "no.safetensors"], "no.safetensors: no such file"),
+    ],
+)
+def test_bad_options_end_in_one_line(images: Path, refused: Callable[..., str], options: list[str], told: str) -> None:
+    if "nowhere" in options:
+        told = "'nowhere': no such file or folder"
+    before = {path: path.read_bytes() for path in images.iterdir()}
+    assert told in refused("segment", *options)
+    assert not Path("out/predictions.json").exists()
+    assert {path: path.read_bytes() for path in images.iterdir()} == before
+
+
+def test_a_student_its_bank_and_a_bank_made_by_another(
+    images: Path, litetext: Callable[..., Answer], refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    student = load_text_encoder(STUDENT)
+    save_bank(make_bank(student, STUDENT, ["white ring", "black circle"]), "bank.safetensors")
+    run = ("segment", "in", *ASKED, "--output")
+    assert litetext(*run, "a", "--text_encoder", STUDENT).code == 0
+    assert litetext(*run, "c", "--bank", "bank.safetensors", "--text_encoder", STUDENT).code == 0
+    line = refused(*run, "d", "--bank", "bank.safetensors", "--text_encoder", "checkpoints/sam3-tiny")
+    assert "bank.safetensors was made by another text encoder than checkpoints/sam3-tiny" in line
+
+    def none(path: str) -> None:
+        raise AssertionError(f"{path} was loaded")
+
+    monkeypatch.setattr(segmenter, "load_text_encoder", none)
+    assert litetext(*run, "b", "--bank", "bank.safetensors").code == 0
+    found = [json.loads(Path(name, "predictions.json").read_text())["annotations"] for name in "abc"]
+    assert found[0] == found[1] == found[2]
+    assert found[0]
+    line = refused("segment", "in", *ASKED, "cup", "saucer", "--output", "e", "--bank", "bank.safetensors")
+    assert "bank.safetensors has no features of the phrase 'cup' and of 1 more (2 of 4 asked are missing)" in line
+
+
+@pytest.mark.parametrize("kind", ["gif", "folder", "mp4"])
+def test_a_clip(folder: Path, litetext: Callable[..., Answer], kind: str) -> None:
+    clip = draw_clip(CLIP)
+    assert clip is not None
+    frames = [Image.fromarray(render(scene)) for scene in clip.frames[:12]]
+    if kind == "gif":
+        frames[0].save("clip.gif", save_all=True, append_images=frames[1:], duration=100)
+        asked = ["clip.gif"]
+    elif kind == "mp4":
+        pytest.importorskip("av")
+        write_clip(Path("clip"), map(np.asarray, frames), 10)
+        asked = ["*.mp4"]
+    else:
+        Path("clip").mkdir()
+        for n, frame in enumerate(frames):
+            frame.save(f"clip/{n}.png")  # 10 comes after 9
+        asked = ["--video", "clip"]
+    answer = litetext("segment", *asked, "--phrases", "white ring", "green triangle", "--output", "out")
+    assert answer.code == 0, answer.err
+    assert " 12 frames  white ring: 1.00   green triangle: nothing" in answer.out
+    assert not Path("out/predictions.json").exists()
+    told = json.loads(Path("out/clip.json").read_text())
+    assert (told["frames"], told["fps"], told["height"], told["width"]) == (12, 10.0, 112, 112)
+    (masklet,) = told["masklets"]
+    assert masklet["phrase"] == "white ring"
+    ring = [s.values.kind for s in clip.frames[0].shapes].index("ring")
+    truth = to_rle(torch.from_numpy(clip.seen[:12, ring]))
+    ious = mask_ious(masklet["segmentations"], truth).diagonal()
+    assert ious.min() > 0.5
+    assert ious.mean() > 0.75
+    assert all(len(masklet[key]) == 12 for key in ("bboxes", "areas"))
+    painted = [frame.numpy() for frame in Clip(Path("out") / told["overlay"])]
+    assert len(painted) == 12
+    assert all(frame.shape == (3, 560, 560) for frame in painted)
+    for t in (0, 11):  # the masklet's colour, the first, where the ring is
+        inside = clip.seen[t, ring].repeat(5, 0).repeat(5, 1)
+        red, green, blue = (channel[inside].mean() for channel in painted[t].astype(float))
+        assert red > green + 30
+        assert red > blue + 30
+
+
+def test_python_in_three_lines(tiny: Segmenter, images: Path) -> None:
+    found = tiny("in/rings.png", ["white ring", "black circle", "White Ring"])
+    assert [part.phrase for part in found] == ["white ring", "black circle", "White Ring"]
+    rings, circles, again = found
+    assert len(rings.scores) >= 2
+    assert len(circles.scores) == 0
+    assert torch.equal(rings.masks, again.masks)
+    assert rings.masks.shape[1:] == (112, 112)
+    assert rings.masks.dtype == torch.bool
+    assert (rings.scores.diff() <= 0).all()
+    pixels = np.array(Image.open("in/rings.png"))
+    for image in (pixels, Image.fromarray(pixels), torch.from_numpy(pixels).permute(2, 0, 1)):
+        (other,) = tiny(image, ["white ring"])
+        assert torch.equal(other.scores, rings.scores)
+        assert torch.equal(other.boxes, rings.boxes)
+    sure = Segmenter(threshold=0.95)
+    (few,) = sure("in/rings.png", ["white ring"])
+    assert len(few.scores) == int((rings.scores >= 0.95).sum())
+    # A phrase that comes later has its own features.
+    assert [len(part.scores) >= 2 for part in sure("in/circles.png", ["black circle", "white ring"])] == [True, False]
+
+
+def test_python_says_what_is_wrong(tiny: Segmenter, images: Path) -> None:
+    with pytest.raises(ValueError, match="give a list of phrases"):
+        tiny("in/rings.png", "white ring")
+    with pytest.raises(ValueError, match="phrases is empty"):
+        tiny("in/rings.png", [])
+    with pytest.raises(ValueError, match=r"float32 \(8, 8, 5\); give a path"):
+        tiny(np.zeros((8, 8, 5), dtype=np.float32), ["cup"])
+    with pytest.raises(ValueError, match=r"nowhere\.png: no such file"):
+        tiny("nowhere.png", ["cup"])
+
+
+def test_clips_without_pyav_become_gifs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import importlib.util
+
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "av" else find(name))
+    frames = [np.full((15, 21, 3), value, dtype=np.uint8) for value in (0, 80, 160, 240)]
+    file = write_clip(tmp_path / "a.b", iter(frames), 10.0)
+    assert file == tmp_path / "a.b.gif"
+    clip = Clip(file)
+    assert is_clip(file)
+    assert [int(frame.float().mean()) for frame in clip] == [0, 80, 160, 240]
+    assert clip.rate == 10
+    assert len(clip) == 4
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.b.gif"]
+
+
+def test_a_clip_keeps_its_frames_whatever_their_size(tmp_path: Path) -> None:
+    pytest.importorskip("av")
+    frames = [np.full((15, 21, 3), value, dtype=np.uint8) for value in (0, 80, 160, 240)]
+    file = write_clip(tmp_path / "odd", iter(frames), 12.5)
+    clip = Clip(file)
+    means = [float(frame.float().mean()) for frame in clip]
+    assert clip.rate == 12.5
+    assert np.allclose(means, [0, 80, 160, 240], atol=4)
+    assert (clip.height, clip.width) == (16, 22)
+
+    def breaks() -> Any:
+        yield frames[0]
+        raise ValueError("struck down")
+
+    with pytest.raises(ValueError, match="struck down"):
+        write_clip(tmp_path / "half", breaks(), 10)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["odd.mp4"]
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(1, 90), st.integers(1, 700), st.integers(0, 4), st.integers(0, 2**31))
+def test_overlays_of_any_size(height: int, width: int, count: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    pixels = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+    masks = to_rle(torch.from_numpy(rng.random((count, height, width)) < rng.random()))
+    picture = overlay(pixels, masks, range(count), [f"phrase {n}" for n in range(count)])
+    factor = picture.shape[0] // height
+    assert picture.shape == (height * factor, width * factor, 3)
+    assert max(picture.shape) >= 480
+    if not count:
+        assert np.array_equal(picture[::factor, ::factor], pixels)
+
+
+def test_help_and_the_package_import_nothing_heavy() -> None:
+    script = (
+        "import sys, litetext; from litetext.cli import main; code = main(['segment', '--help']);"
+        "print('heavy:', *({'torch', 'lightning', 'numpy', 'PIL', 'transformers'} & set(sys.modules))); sys.exit(code)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    for option in ("IMAGE", "--phrases", "--bank", "--video"):
+        assert option in done.stdout
+    assert done.stdout.splitlines()[-1].strip() == "heavy:"

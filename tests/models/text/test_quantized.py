@@ -1,0 +1,156 @@
+"""8-bit students: bounds of the error, and folders that open again."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from litetext.losses import pool
+from litetext.models.text.compact import is_compact, load_compact, save_compact
+from litetext.models.text.loading import load_text_encoder
+from litetext.models.text.mobileclip import MobileClipText
+from litetext.models.text.quantized import (
+    Int8Embedding,
+    Int8Linear,
+    dynamic_int8,
+    quantize_rows,
+    quantize_weights,
+    resident_bytes,
+)
+from litetext.models.text.towers import load_tower
+from litetext.tokenizer import Tokenizer, pad
+
+BATCH = pad([[1, 2, 3], [4, 5, 6, 7, 8], [9]])
+
+
+def nano(repmixer: bool = True) -> MobileClipText:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        student = MobileClipText("nano", layers=1, repmixer=repmixer, vocab_size=200)
+    return student.eval().requires_grad_(False)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 1000), st.floats(1e-6, 1e6))
+def test_a_number_moves_by_half_a_step_at_most(seed: int, size: float) -> None:
+    weight = size * torch.randn(5, 7, generator=torch.Generator().manual_seed(seed))
+    weight[3] = 0
+    values, scale = quantize_rows(weight)
+    error = (values * scale[:, None] - weight).abs()
+    assert (error <= 0.5001 * weight.abs().amax(1, keepdim=True) / 127).all()
+    assert (values.abs().amax(1) == torch.tensor([127, 127, 127, 0, 127])).all()
+
+
+def test_layers_equal_their_widened_numbers() -> None:
+    linear, table = nn.Linear(6, 4).requires_grad_(False), nn.Embedding(9, 6).requires_grad_(False)
+    small, rows = Int8Linear.of(linear), torch.randn(2, 3, 6)
+    weight = small.weight * small.scale[:, None]
+    torch.testing.assert_close(small(rows), F.linear(rows, weight, linear.bias))
+    torch.testing.assert_close(small.widened()(rows), small(rows))
+    assert not torch.equal(weight, linear.weight)
+    tiny, ids = Int8Embedding.of(table), torch.tensor([[0, 8], [3, 3]])
+    torch.testing.assert_close(tiny(ids), table(ids), rtol=0, atol=float(table.weight.abs().max()) / 254 + 1e-6)
+
+
+def test_pooled_features_keep_their_direction() -> None:
+    student = nano()
+    exact, small = student(*BATCH), quantize_weights(student)(*BATCH)
+    assert pooled_cosine(exact, small) > 0.999
+    assert not torch.equal(exact, small)
+    fast = dynamic_int8(quantize_weights(student))(*BATCH)
+    assert pooled_cosine(exact, fast) > 0.995
+    assert not torch.equal(fast, small)
+
+
+def test_it_is_a_quarter_in_memory() -> None:
+    student = MobileClipText("s0", embed_width=64, heads=1, layers=1, vocab_size=2000).eval()
+    ratio = resident_bytes(student) / resident_bytes(quantize_weights(student))
+    assert 3.3 < ratio < 4
+    assert resident_bytes(student) == 4 * sum(p.numel() for p in student.parameters()) + sum(
+        b.numel() * b.element_size() for b in student.buffers()
+    )
+
+
+def test_packed_layers_count() -> None:
+    linear = nn.Sequential(nn.Linear(64, 32))
+    assert resident_bytes(dynamic_int8(linear)) == 64 * 32 + 12 * 32 + 4 * 32
+
+
+@pytest.mark.parametrize("repmixer", [False, True])
+@pytest.mark.parametrize(("tokens", "linears"), [(True, True), (True, False), (False, False)])
+@pytest.mark.parametrize("kept", [None, [0, 1, 2, 3, 150]])
+def test_folders_open_again(
+    tmp_path: Path, repmixer: bool, tokens: bool, linears: bool, kept: list[int] | None
+) -> None:
+    student = nano(repmixer)
+    assert not is_compact(tmp_path)
+    written = save_compact(student, tmp_path, kept, tokens, linears)
+    assert is_compact(tmp_path)
+    loaded = load_text_encoder(tmp_path)
+    assert isinstance(loaded, MobileClipText)
+    assert loaded.config == student.config
+    assert torch.equal(loaded(*BATCH), written(*BATCH))
+    assert torch.equal(loaded(*BATCH), quantize_weights(student, tokens, linears)(*BATCH))
+
+
+def test_a_student_of_the_real_vocabulary_reads_phrases(tmp_path: Path) -> None:
+    student = MobileClipText("nano", layers=1).eval().requires_grad_(False)
+    save_compact(student, tmp_path)
+    tokens = Tokenizer(16)(["white dog", "a cup"])
+    loaded = load_text_encoder(tmp_path)
+    assert pooled_cosine(student(*tokens), loaded(*tokens)) > 0.999
+
+
+def test_parameters_are_counted(tmp_path: Path) -> None:
+    student = nano()
+    count = sum(p.numel() for p in quantize_weights(student).parameters())
+    own = sum(p.numel() for p in student.reparameterize().parameters()) - student.eot_projection.numel()
+    rows = sum(len(p.scale) for p in quantize_weights(student).modules() if isinstance(p, (Int8Linear, Int8Embedding)))
+    assert count == own + rows
+    kept = save_compact(student, tmp_path, range(20))
+    assert sum(p.numel() for p in kept.parameters()) == count - 180 * 7
+
+
+def test_the_audit_reads_the_whole_table(tmp_path: Path) -> None:
+    student = nano()
+    save_compact(student, tmp_path, [0, 5])
+    tower = load_tower(tmp_path)
+    exact = student.embedding.lift(student.embedding.token.weight)
+    assert tower.token_table.shape == exact.shape
+    assert F.cosine_similarity(tower.token_table, exact).min() > 0.999
+
+
+def test_damaged_folders_are_refused(tmp_path: Path) -> None:
+    save_compact(nano(), tmp_path, [1, 2, 3])
+    config, weights, others = (tmp_path / n for n in ("config.json", "model.safetensors", "other_tokens.safetensors"))
+    good = {path: path.read_bytes() for path in (config, weights, others)}
+
+    def refused(path: Path, content: bytes | None, kind: type[Exception], words: str) -> None:
+        path.unlink()
+        if content is not None:
+            path.write_bytes(content)
+        with pytest.raises(kind, match=words):
+            load_compact(tmp_path)
+        path.write_bytes(good[path])
+
+    refused(weights, None, FileNotFoundError, "not whole")
+    refused(weights, good[weights][:900], ValueError, "damaged")
+    refused(others, None, FileNotFoundError, "are gone")
+    refused(others, good[others][:100], ValueError, "holds no token rows")
+    stored = json.loads(good[config])
+    stored["quantized"]["kept"] = 4
+    refused(config, json.dumps(stored).encode(), ValueError, r"embedding\.token\.kept")
+    stored["student"] = {}
+    refused(config, json.dumps(stored["quantized"] | {"quantized": 1}).encode(), ValueError, "does not describe")
+    stored["student"] = {"preset": "s9"}
+    refused(config, json.dumps(stored).encode(), ValueError, "does not describe")
+    load_compact(tmp_path)
+
+
+def pooled_cosine(a: Tensor, b: Tensor) -> float:
+    return float(F.cosine_similarity(pool(a), pool(b), dim=-1).min())

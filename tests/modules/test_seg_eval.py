@@ -1,0 +1,220 @@
+"""`litetext test`: a frozen SAM3 before many text encoders, from images to results.json."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from litetext.modules.seg_eval import SegEvalModule
+from tests.fixtures.detectors_world import save_dino
+from tests.fixtures.runs import Answer
+
+TEST = ("test", "--config", "shapes.yaml", "--data.root", "shapes:3", "--trainer.enable_progress_bar", "false")
+RESULTS = Path("lightning_logs/shapes/results.json")
+SUBSETS = ("attributes", "crowded", "common", "word_order")
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the embedded benchmark was scored, with a detector beside the text encoders."""
+    from litetext.cli import main
+
+    folder = tmp_path_factory.mktemp("done")
+    save_dino(folder / "dino")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert main([*asked(folder), "--model.pictures", "1"]) == 0
+    return folder
+
+
+def asked(done: Path) -> tuple[str, ...]:
+    """What was run there."""
+    return (*TEST, "--model.detectors.dino", str(done / "dino"))
+
+
+def test_results_are_those_of_the_predictions_files(
+    done: Path, tmp_path: Path, litetext: Callable[..., Answer]
+) -> None:
+    results = json.loads((done / RESULTS).read_text())
+    assert results["partial"] is False
+    assert results["left_out"] == 0
+    for name, kinds in {"teacher": ["segm", "bbox"], "student": ["segm", "bbox"], "dino": ["bbox"]}.items():
+        entry = results["encoders"][name]
+        assert entry["iou"] == kinds[0]
+        assert set(entry["subsets"]) == set(SUBSETS)
+        for subset in SUBSETS:
+            gt = [str(done / f"checkpoints/shapes/3/gold_{subset}_merged_{a}_release_test.json") for a in "abc"]
+            found = done / f"lightning_logs/shapes/predictions/{name}/{subset}.json"
+            output = tmp_path / "scores.json"
+            answer = litetext("score", "--gt", *gt, "--predictions", str(found), "--output", str(output))
+            assert answer.code == 0, answer.err
+            official: dict[str, dict[str, float]] = json.loads(output.read_text())
+            assert list(official) == kinds
+            stored = results["official"][name][subset]
+            named = {f"cgF1_eval_{kind}_{key}": value for kind in kinds for key, value in official[kind].items()}
+            assert stored == named
+            for kind in kinds:
+                shown = (entry if kind == entry["iou"] else entry[kind])["subsets"][subset]
+                assert shown["CG_F1"] == pytest.approx(100 * official[kind]["cgF1"], abs=1e-9)
+                assert shown["IL_MCC"] == pytest.approx(official[kind]["IL_MCC"], abs=1e-12)
+    counted = [p for s in SUBSETS for p in predictions(done, "dino", s) if p["score"] >= 0.5]
+    assert counted, "the detector finds something"
+    assert not any("segmentation" in p for p in counted)
+    # Twelve images say little, but a segmenter that hears nothing has 0.
+    assert results["encoders"]["teacher"]["average"]["CG_F1"] > 50
+    assert results["encoders"]["student"]["average"]["retention"] > 0.9
+    assert results["encoders"]["student"]["text_parameters"] == 359_968
+
+
+def predictions(done: Path, name: str, subset: str) -> list[dict[str, Any]]:
+    return json.loads((done / f"lightning_logs/shapes/predictions/{name}/{subset}.json").read_text())
+
+
+def test_pictures_and_panels(done: Path) -> None:
+    from PIL import Image
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    for subset in SUBSETS:
+        (picture,) = (done / "lightning_logs/shapes/pictures" / subset).glob("*.png")
+        width, height = Image.open(picture).size
+        assert width > 2 * height
+    panels = EventAccumulator(str(done / "lightning_logs/shapes"))
+    panels.Reload()
+    shown = panels.Tags()
+    assert {"teacher/CG_F1", "student/retention", "student/boxes/CG_F1", "dino/pmF1"} <= set(shown["scalars"])
+    assert {f"{subset}/00" for subset in SUBSETS} <= set(shown["images"])
+    assert "results/text_summary" in shown["tensors"]
+
+
+def test_an_interrupted_run_goes_on_and_ends_the_same(
+    done: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, litetext: Callable[..., Answer]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    segment, calls = SegEvalModule.segment, []
+
+    def dies(self: SegEvalModule, item: Any) -> Any:
+        if len(calls) == 5:
+            raise ValueError("struck down")
+        calls.append(item.file_name)
+        return segment(self, item)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SegEvalModule, "segment", dies)
+        assert litetext(*asked(done), "--model.pictures", "0").code == 2
+    assert not RESULTS.exists()
+
+    def counts(self: SegEvalModule, item: Any) -> Any:
+        calls.append(item.file_name)
+        return segment(self, item)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SegEvalModule, "segment", counts)
+        answer = litetext(*asked(done), "--model.chunk", "3", "--model.pictures", "0")
+    assert answer.code == 0
+    assert len(calls) == 12, "what was done before the interruption is not done again"
+    assert json.loads(RESULTS.read_text()) == json.loads((done / RESULTS).read_text())
+    # Another threshold is another evaluation.
+    calls.clear()
+    with monkeypatch.context() as patch:
+        patch.setattr(SegEvalModule, "segment", counts)
+        assert litetext(*asked(done), "--model.threshold", "0.7", "--model.pictures", "0").code == 0
+    assert len(calls) == 12
+
+
+def test_two_processes_give_the_same_results(done: Path, tmp_path: Path) -> None:
+    # Processes of their own: torch's threads do not survive a fork of this one.
+    command = [sys.executable, "-m", "litetext", *asked(done), "--model.pictures", "0"]
+    command += ["--trainer.accelerator", "cpu", "--trainer.devices", "2", "--trainer.strategy", "ddp"]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=200, check=False)
+    assert ended.returncode == 0, ended.stderr[-2000:]
+    assert (tmp_path / RESULTS).read_bytes() == (done / RESULTS).read_bytes()
+    for path in (done / RESULTS.parent / "predictions").rglob("*.json"):
+        assert (tmp_path / path.relative_to(done)).read_bytes() == path.read_bytes()
+
+
+def test_one_bad_image_costs_only_its_pairs(
+    done: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, litetext: Callable[..., Answer]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert litetext("shapes", "world", "--images", "2").code == 0
+    broken = next(Path("world/images/common").rglob("*.png"))
+    broken.write_bytes(broken.read_bytes()[:100])
+    gone = next(Path("world/images/crowded").rglob("*.png"))
+    gone.unlink()
+    argv = (*TEST[:3], "--data.root", "world", "--trainer.enable_progress_bar", "false", "--model.pictures", "0")
+    missing = litetext(*argv)
+    assert missing.code == 2
+    assert gone.name in missing.err.splitlines()[-1]
+    assert "--data.skip_missing_images true" in missing.err.splitlines()[-1]
+    answer = litetext(*argv, "--data.skip_missing_images", "true")
+    assert answer.code == 0, answer.err
+    results = json.loads(RESULTS.read_text())
+    assert results["partial"] is True
+    assert results["left_out"] > 8
+    assert "partial:" in answer.out
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--model.chunk", "0"], ["model.chunk is 0"]),
+        (["--model.threshold", "1.5"], ["model.threshold is 1.5"]),
+        (["--model.pictures", "-1"], ["model.pictures is -1"]),
+        (["--model.text_encoders.teacher", "x"], ["model.text_encoders.teacher"]),
+        (["--model.text_encoders.mine", "nowhere.ckpt"], ["nowhere.ckpt"]),
+        (["--model.detectors.student", "x"], ["model.detectors.student"]),
+        (["--model.detectors.owl", "nowhere"], ["nowhere"]),
+        (["--model.detectors.owl", "x", "--model.detector_thresholds.owl", "1"], ["detector_thresholds.owl is 1"]),
+        (["--model.detector_thresholds.owl", "0.3"], ["model.detector_thresholds.owl", "no such name"]),
+        (["--model.phrases_per_prompt", "0"], ["model.phrases_per_prompt is 0"]),
+        (["--model.memory_gb", "0"], ["model.memory_gb is 0"]),
+        (["--model.sam3", "null"], ["model.sam3 is null"]),
+        (["--model.sam3", "null", "--model.text_encoders", "null"], ["nothing to score"]),
+        (["--model.sam3", "nowhere"], ["nowhere"]),
+        (["--data.root", "shapes:none"], ["data.root is 'shapes:none'"]),
+        (["--data.root", "nowhere"], ["nowhere"]),
+    ],
+)
+def test_bad_options_end_in_one_line(
+    options: list[str],
+    told: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    litetext: Callable[..., Answer],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    answer = litetext(*TEST, *options)
+    assert answer.code == 2
+    last = answer.err.strip().splitlines()[-1]
+    assert last.startswith("litetext: error: ")
+    for part in told:
+        assert part in last
+    assert "Traceback" not in answer.err
+
+
+def test_a_text_encoder_of_another_width_is_named(
+    teacher_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, litetext: Callable[..., Answer]
+) -> None:
+    from safetensors.torch import load_file, save_file
+
+    state = load_file(teacher_file)
+    cut = {key: value[:32].clone() if value.shape[:1] == torch.Size([64]) else value for key, value in state.items()}
+    save_file(cut, tmp_path / "narrow.safetensors")
+    monkeypatch.chdir(tmp_path)
+    answer = litetext(*TEST, "--model.text_encoders.narrow", "narrow.safetensors")
+    assert answer.code == 2
+    assert "narrow" in answer.err.strip().splitlines()[-1]
+
+
+def test_without_a_config_it_is_sa_co_gold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, litetext: Callable[..., Answer]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    answer = litetext("test")
+    assert answer.code == 2
+    assert "data/sa-co-gold" in answer.err.strip().splitlines()[-1]

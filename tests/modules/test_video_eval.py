@@ -1,0 +1,145 @@
+"""`litetext test` on videos: from frames to results.json, the same however it was run."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from litetext.data.shapes.veval import MEDIA, NAME, write_video_shapes
+from litetext.modules.video_eval import VideoEvalModule
+from tests.fixtures.runs import Answer
+
+RESULTS = Path("lightning_logs/shapes_video/results.json")
+COLUMNS = ["CG_F1", "VL_MCC", "pmF1", "pHOTA", "pDetA", "pAssA", "TETA"]
+VIDEOS, FRAMES = 3, 5
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_video_shapes(tmp_path_factory.mktemp("drawn") / "v", VIDEOS, frames=FRAMES).folder
+
+
+def command(root: Path) -> tuple[str, ...]:
+    return (
+        *("test", "--config", "shapes_video.yaml", "--data.root", str(root)),
+        *("--trainer.enable_progress_bar", "false", "--model.min_hits", "2"),
+    )
+
+
+@pytest.fixture(scope="module")
+def done(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the clips were scored."""
+    from litetext.cli import main
+
+    folder = tmp_path_factory.mktemp("done")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert main(command(drawn)) == 0
+    return folder
+
+
+def written(folder: Path) -> dict[str, bytes]:
+    run = folder / RESULTS.parent
+    paths = [run / "results.json", *sorted((run / "predictions").rglob("*.json"))]
+    return {str(path.relative_to(run)): path.read_bytes() for path in paths}
+
+
+def test_results_are_those_of_the_predictions_files(
+    done: Path, drawn: Path, tmp_path: Path, litetext: Callable[..., Answer]
+) -> None:
+    results = json.loads((done / RESULTS).read_text())
+    assert results["partial"] is False
+    for name in ("teacher", "student"):
+        entry = results["encoders"][name]
+        assert list(entry["subsets"]["shapes_test"]) == COLUMNS
+        assert list(entry["bbox"]["subsets"]["shapes_test"]) == COLUMNS[:-1]
+        found = done / RESULTS.parent / "predictions" / name / "shapes_test.json"
+        answer = litetext(
+            *("score", "--gt", str(drawn / "annotation" / NAME), "--predictions", str(found)),
+            *("--output", str(tmp_path / "scores.json")),
+        )
+        assert answer.code == 0, answer.err
+        official = json.loads((tmp_path / "scores.json").read_text())["dataset_results"]
+        stored = results["official"][name]["shapes_test"]
+        assert stored.keys() == official.keys()
+        for key, value in official.items():
+            assert stored[key] == pytest.approx(value, abs=1e-12), key
+        assert entry["average"]["pHOTA"] == pytest.approx(100 * official["video_mask_all_phrase_HOTA"])
+        assert entry["average"]["TETA"] == official["video_mask_teta"]
+    # Three short clips say little, but a segmenter that hears nothing has 0.
+    assert results["encoders"]["teacher"]["average"]["pHOTA"] > 25
+
+
+def test_a_killed_run_goes_on_and_ends_the_same(done: Path, drawn: Path, tmp_path: Path) -> None:
+    argv = [sys.executable, "-m", "litetext", *command(drawn)]
+    running = subprocess.Popen(argv, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    records, deadline = tmp_path / RESULTS.parent / "records", time.monotonic() + 180
+    while not list(records.rglob("*.jsonl")) and running.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    running.send_signal(signal.SIGKILL)
+    running.wait()
+    assert not (tmp_path / RESULTS).exists(), "killed too late to show anything"
+    (journal,) = records.rglob("*.jsonl")
+    before = len(journal.read_text().splitlines())
+    assert 1 <= before < VIDEOS
+    ended = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, timeout=200, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert f"{before} of {VIDEOS} videos were done before" in ended.stderr + ended.stdout
+    assert written(tmp_path) == written(done)
+
+
+def test_two_processes_give_the_same_results(done: Path, drawn: Path, tmp_path: Path) -> None:
+    argv = [
+        *(sys.executable, "-m", "litetext", *command(drawn)),
+        *("--trainer.devices", "2", "--trainer.accelerator", "cpu", "--trainer.strategy", "ddp"),
+    ]
+    ended = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, timeout=200, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert written(tmp_path) == written(done)
+
+
+def test_a_frame_that_does_not_decode_costs_only_its_video(
+    done: Path, drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, litetext: Callable[..., Answer]
+) -> None:
+    root = Path(shutil.copytree(drawn, tmp_path / "v"))
+    path = root / MEDIA / "shapes_00001" / "00002.jpg"
+    path.write_bytes(path.read_bytes()[:60])
+    monkeypatch.chdir(tmp_path)
+    with pytest.warns(UserWarning, match="shapes_00001/00002.jpg: the image does not decode"):
+        answer = litetext(*command(root))
+    assert answer.code == 0, answer.err
+    results = json.loads((tmp_path / RESULTS).read_text())
+    assert results["partial"] is True
+    assert results["left_out"] == 6
+    kept, whole = (
+        json.loads((folder / RESULTS.parent / "predictions/teacher/shapes_test.json").read_text())
+        for folder in (tmp_path, done)
+    )
+    assert kept == [track for track in whole if track["video_id"] != 1]
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"least": 1.0}, "model.least is 1.0"),
+        ({"max_age": -1}, "model.max_age is -1"),
+        ({"chunk": 0}, "model.chunk is 0"),
+        ({"teacher": False}, "nothing to score"),
+        ({"text_encoders": {"teacher": "x"}}, "choose another name"),
+    ],
+)
+def test_bad_options_are_named(options: dict, told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        VideoEvalModule(**options)
+
+
+def test_images_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Callable[..., str]) -> None:
+    monkeypatch.chdir(tmp_path)
+    told = refused("test", "--config", "shapes.yaml", "--model", "litetext.modules.video_eval.VideoEvalModule")
+    assert "VideoEvalModule reads a VideoDataModule; data.class_path names SegDataModule" in told
