@@ -16,7 +16,7 @@ from litetext.models.text.encoder import PhraseFeatures, encode_phrases
 from litetext.models.text.loading import load_text_encoder
 from litetext.modules.disagreements import objects
 from litetext.overlays import overlay
-from litetext.saco.images import Rle
+from litetext.saco.masks import Rle
 from litetext.segmenter import Segmenter
 from litetext.tokenizer import Tokenizer
 

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from scipy.ndimage import binary_erosion
 
 from litetext.metrics.matching import rle
-from litetext.saco.images import Rle
+from litetext.saco.masks import Rle
 
 COLOURS = np.array([(230, 25, 75), (60, 180, 75), (0, 130, 200), (245, 130, 48), (145, 30, 180), (70, 240, 240)])
 """Of objects, by their number, in turn."""

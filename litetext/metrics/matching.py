@@ -15,7 +15,7 @@ from pycocotools import mask
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from litetext.saco.images import Rle
+from litetext.saco.masks import Rle, checked
 
 Masks = Sequence[Rle] | Tensor
 """Masks of one datapoint: run-length masks, or one boolean tensor (n, height, width)."""
@@ -36,10 +36,15 @@ def rle_ious(predicted: Sequence[Rle], truth: Sequence[Rle]) -> Float64[np.ndarr
 
     Returns:
         The matrix (n, m).
+
+    Raises:
+        ValueError: The runs of a mask do not add up to its size.
     """
     if not predicted or not truth:
         return np.zeros((len(predicted), len(truth)))
-    return np.asarray(rle.iou(predicted, truth, [0] * len(truth)))
+    # Here pycocotools takes nothing but plain dicts.
+    a, b = [dict(one) for one in checked(predicted)], [dict(one) for one in checked(truth)]
+    return np.asarray(rle.iou(a, b, [0] * len(b)))
 
 
 def tensor_ious(predicted: Bool[Tensor, "n h w"], truth: Bool[Tensor, "m h w"]) -> Float64[np.ndarray, "n m"]:

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, Float64, Int64
 
 from litetext.metrics.assess import IouType
-from litetext.metrics.matching import rle
+from litetext.metrics.matching import rle, rle_ious
 from litetext.saco.videos import Masklets
 
 _EPS = np.finfo(np.float64).eps
@@ -61,12 +61,12 @@ def _mask_overlaps(truth: Masklets, predicted: Masklets) -> Overlaps:
     shared = np.zeros((m, n), dtype=np.int64)
     true_area, found_area = _pixels(truth), _pixels(predicted)
     for t in range(length) if m and n else ():
-        rows = [i for i in range(m) if truth.masks[i][t] is not None]
-        columns = [j for j in range(n) if predicted.masks[j][t] is not None]
-        if not rows or not columns:
+        true = {i: mask for i in range(m) if (mask := truth.masks[i][t]) is not None}
+        found = {j: mask for j in range(n) if (mask := predicted.masks[j][t]) is not None}
+        if not true or not found:
             continue
-        found = [predicted.masks[j][t] for j in columns]
-        ious = np.asarray(rle.iou(found, [truth.masks[i][t] for i in rows], [0] * len(rows))).T
+        rows, columns = list(true), list(found)
+        ious = rle_ious(list(found.values()), list(true.values())).T
         grid = np.ix_(rows, columns)
         frames[t][grid] = ious
         both = true_area[rows, t][:, None] + found_area[columns, t][None]

@@ -17,18 +17,23 @@ from litetext.saco.fields import LARGEST_IMAGE, LARGEST_SIDE, read_number_id, sh
 Rle = dict[str, Any]
 """One compressed mask as in COCO files: {"size": [height, width], "counts": str or bytes}."""
 
+
+class CheckedMask(dict[str, Any]):
+    """A compressed mask whose runs add up to its size: safe for all functions of `pycocotools`."""
+
+
 _rle: Any = mask  # its type stubs know fewer inputs than it accepts
 _LONGEST_OUTLINE = 1 << 22
 """Pixels along all polygons of one mask; what they are drawn with grows with it."""
 
 
-def read_mask(segmentation: Any, height: int, width: int, any_size: bool = False) -> Rle:
+def read_mask(segmentation: Any, height: int, width: int, any_size: bool = False) -> CheckedMask:
     """The `segmentation` of an annotation or a prediction as one compressed mask.
 
     Args:
-        segmentation: Compressed run-length mask (given back as it is), uncompressed one, or polygons: lists of
-            x1, y1, x2, y2, ... in pixels, at most one image's extent outside the image. Polygons of fewer than three
-            points are passed over where others remain.
+        segmentation: Compressed run-length mask (its counts are kept as they are), uncompressed one, or polygons:
+            lists of x1, y1, x2, y2, ... in pixels, at most one image's extent outside the image. Polygons of fewer than
+            three points are passed over where others remain.
         height: Rows of the image.
         width: Columns of the image.
         any_size: Let run-length masks have another size than the image, as the official evaluators do; they match
@@ -47,8 +52,23 @@ def read_mask(segmentation: Any, height: int, width: int, any_size: bool = False
         found = _rle.merge(_rle.frPyObjects(polygons, height, width))
         if not int(_rle.area(found)):
             raise ValueError("the polygons cover no pixel")
-        return found
+        return CheckedMask(found)
     raise ValueError(f"segmentation must be a run-length mask or polygons, got {shown(segmentation, 80)}")
+
+
+def checked(masks: Sequence[Rle]) -> list[CheckedMask]:
+    """Compressed masks of any size, each checked unless it was before.
+
+    Raises:
+        ValueError: One is damaged; its place in the list is named.
+    """
+    found: list[CheckedMask] = []
+    for place, one in enumerate(masks):
+        try:
+            found.append(one if isinstance(one, CheckedMask) else _read_runs(one, 0, 0, any_size=True))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"mask {place} of {len(masks)}: {error}") from error
+    return found
 
 
 def check_rle(segmentation: Rle, height: int, width: int) -> None:
@@ -113,22 +133,22 @@ def check_polygons(polygons: Sequence[Any], height: int, width: int) -> list[lis
     return kept
 
 
-def mask_box(segmentation: Rle) -> list[float]:
+def mask_box(segmentation: CheckedMask) -> list[float]:
     """The box [x, y, width, height] around a checked mask, in pixels; zeros around an empty one."""
     return [float(x) for x in _rle.toBbox(segmentation)]
 
 
-def mask_area(segmentation: Rle) -> int:
+def mask_area(segmentation: CheckedMask) -> int:
     """The pixels of a checked mask."""
     return int(_rle.area(segmentation))
 
 
-def empty_mask(height: int, width: int) -> Rle:
+def empty_mask(height: int, width: int) -> CheckedMask:
     """A mask without pixels."""
-    return _rle.frPyObjects({"size": [height, width], "counts": [height * width]}, height, width)
+    return _from_runs(np.array([height * width]), (height, width))
 
 
-def box_masks(boxes: Any, height: int, width: int) -> list[Rle]:
+def box_masks(boxes: Any, height: int, width: int) -> list[CheckedMask]:
     """Boxes as masks, as far as they lie in the image.
 
     Args:
@@ -142,19 +162,20 @@ def box_masks(boxes: Any, height: int, width: int) -> list[Rle]:
     far = np.array([width, height])
     low = np.clip(np.nan_to_num(array[:, :2]), 0, far)
     high = np.clip(np.nan_to_num(array[:, :2] + array[:, 2:]), low, far)
-    return _rle.frPyObjects(np.concatenate([low, high - low], axis=1), height, width)
+    return [CheckedMask(one) for one in _rle.frPyObjects(np.concatenate([low, high - low], axis=1), height, width)]
 
 
-def _read_runs(segmentation: dict[str, Any], height: int, width: int, any_size: bool) -> Rle:
+def _read_runs(segmentation: dict[str, Any], height: int, width: int, any_size: bool) -> CheckedMask:
     size, counts = _size(segmentation), segmentation["counts"]
     if size is None or (size != (height, width) and not any_size):
         raise ValueError(_other_size(segmentation, height, width))
+    if isinstance(segmentation, CheckedMask):
+        return segmentation
     if isinstance(counts, (str, bytes)):
         runs = _decoded(counts, *size)
         if runs[1:].all():
-            exact = all(type(side) is int for side in segmentation["size"])
-            return segmentation if exact else {**segmentation, "size": list(size)}
-        return _rle.frPyObjects({"size": list(size), "counts": _folded(runs)}, *size)
+            return CheckedMask(size=list(size), counts=counts)
+        return _from_runs(runs, size)
     if not isinstance(counts, list):
         raise ValueError(f"a mask's counts are {shown(counts)}, neither text nor a list of runs")
     try:
@@ -162,7 +183,11 @@ def _read_runs(segmentation: dict[str, Any], height: int, width: int, any_size: 
     except (ValueError, OverflowError) as error:
         raise ValueError(f"a mask's runs are damaged ({error})") from error
     _check_runs(runs, *size)
-    return _rle.frPyObjects({"size": list(size), "counts": _folded(runs)}, *size)
+    return _from_runs(runs, size)
+
+
+def _from_runs(runs: np.ndarray, size: tuple[int, int]) -> CheckedMask:
+    return CheckedMask(_rle.frPyObjects({"size": list(size), "counts": _folded(runs)}, *size))
 
 
 def _decoded(counts: Any, height: int, width: int) -> np.ndarray:

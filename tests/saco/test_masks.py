@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools import mask
 
-from litetext.saco.masks import box_masks, check_rle, empty_mask, mask_area, mask_box, read_mask
+from litetext.metrics.matching import rle_ious
+from litetext.saco.masks import box_masks, check_rle, checked, empty_mask, mask_area, mask_box, read_mask
 from tests.fixtures.saco_world import rle
 
 coder: Any = mask
@@ -23,15 +24,17 @@ def drawn(height: int, width: int, share: float, seed: int) -> np.ndarray:
 def test_every_mask_that_pycocotools_writes_passes(height: int, width: int, share: float, seed: int) -> None:
     pixels = drawn(height, width, share, seed)
     code = rle(pixels)
-    assert read_mask(code, height, width) is code
+    found = read_mask(code, height, width)
+    assert found == code
+    assert read_mask(found, height, width) is found
     runs = np.flatnonzero(np.diff(pixels.ravel(order="F").astype(int), prepend=0, append=2))
     plain = {"size": [height, width], "counts": np.diff(runs, prepend=0).tolist()}
     assert (coder.decode(read_mask(plain, height, width)) == pixels).all()
-    assert mask_area(code) == pixels.sum()
+    assert mask_area(found) == pixels.sum()
     for size in ((height + 1, width), (width + 100, height)):
         with pytest.raises(ValueError, match="size"):
             read_mask(code, *size)
-        assert read_mask(code, *size, any_size=True) is code, "as officially: it matches nothing"
+        assert read_mask(code, *size, any_size=True) == code, "as officially: it matches nothing"
     for damaged in (
         {**code, "counts": code["counts"][:-1]},
         {**code, "size": [height, width + 1]},
@@ -125,7 +128,7 @@ def test_runs_of_no_length_between_others_do_not_hide_an_overlap() -> None:
     assert mask_area(found) == 12
     packed = coder.frPyObjects({"size": [4, 5], "counts": [4, 6, 0, 6, 4]}, 4, 5)
     for one in (found, read_mask(packed, 4, 5)):
-        assert coder.iou([one], [same], [0])[0, 0] == 1
+        assert rle_ious([one], [same])[0, 0] == 1
 
 
 def test_boxes_as_masks_stay_in_the_image() -> None:
@@ -134,6 +137,17 @@ def test_boxes_as_masks_stay_in_the_image() -> None:
     assert box_masks([], 4, 5) == []
     assert mask_box(box_masks(boxes[:1], 4, 5)[0]) == [1, 1, 2, 2]
     assert mask_area(empty_mask(4, 5)) == 0
+
+
+def test_masks_handed_to_the_metrics_are_checked_once() -> None:
+    code = rle(np.eye(6, dtype=bool))
+    found = checked([code, read_mask(code, 6, 6)])
+    assert all(one is two for one, two in zip(checked(found), found, strict=True))
+    for damaged in ({**code, "counts": code["counts"] + "1"}, {"size": [6, 6]}, None):
+        with pytest.raises(ValueError, match="mask 1 of 2: "):
+            checked([code, damaged])  # type: ignore[list-item]
+    with pytest.raises(ValueError, match="mask 0 of 1: "):
+        rle_ious([{**code, "counts": code["counts"] + "1"}], [code])
 
 
 def test_large_masks() -> None:
