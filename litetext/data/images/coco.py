@@ -8,6 +8,7 @@ from typing import Any
 
 from litetext.data.images.gold import Contents
 from litetext.data.images.items import ImagePairs, Pair, Skip, Truth, inside
+from litetext.data.images.orientation import Exif
 from litetext.saco.images import read_json
 
 
@@ -22,6 +23,8 @@ class CocoSet:
         negatives: Absent categories that each image is asked for: a number draws that many, none of them asks for
             every absent category. LVIS images are only asked for categories that are known to be absent.
         seed: Seed of the drawn negatives.
+        exif: Whether the annotations are of images as `stored`, or as `turned` by their EXIF orientation, as annotation
+            tools show them. `auto` goes by the annotated sizes, and takes what they do not tell as turned.
     """
 
     annotations: str
@@ -29,6 +32,7 @@ class CocoSet:
     name: str = "coco"
     negatives: int | None = None
     seed: int = 0
+    exif: Exif = "auto"
 
 
 def read_coco(source: CocoSet) -> Contents:

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler
 from litetext.data.images.coco import CocoSet, read_coco
 from litetext.data.images.gold import Contents, find_subsets, read_subset
 from litetext.data.images.items import ImagePairs, SegItem, Skip, of_all_ranks, ready
+from litetext.data.images.orientation import orient
 from litetext.data.shapes.gold import write_shapes
 
 _log = logging.getLogger(__name__)
@@ -229,7 +230,11 @@ class SegDataModule(LightningDataModule):
             yield subset.name, subset.images, read_subset(subset, self.evaluated_only)
         if self.coco is not None:
             folder = Path(self.coco.images or Path(self.coco.annotations).parent)
-            yield self.coco.name, folder, read_coco(self.coco)
+            contents = read_coco(self.coco)
+            images, turned = orient(contents.images, self.coco.exif)
+            if turned:
+                rank_zero_info(f"subset {self.coco.name}: {turned}")
+            yield self.coco.name, folder, contents._replace(images=images)
 
     def _write_missing(self) -> None:
         if self.missing_list is None or (self.trainer is not None and self.trainer.global_rank):
