@@ -10,8 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from PIL import Image
 from pycocotools.coco import COCO
 
@@ -24,7 +22,7 @@ from litetext.metrics.matching import mask_ious, to_rle
 from litetext.models.sam3.image import Sam3Image
 from litetext.models.text.bank import make_bank, save_bank
 from litetext.models.text.loading import load_text_encoder
-from litetext.overlays import COLOURS, overlay
+from litetext.overlays import COLOURS
 from tests.fixtures.runs import Answer
 
 STUDENT = "checkpoints/student-tiny/student.ckpt"
@@ -266,20 +264,6 @@ def test_a_clip_keeps_its_frames_whatever_their_size(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="struck down"):
         write_clip(tmp_path / "half", breaks(), 10)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["odd.mp4"]
-
-
-@settings(max_examples=15, deadline=None)
-@given(st.integers(1, 90), st.integers(1, 700), st.integers(0, 4), st.integers(0, 2**31))
-def test_overlays_of_any_size(height: int, width: int, count: int, seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    pixels = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
-    masks = to_rle(torch.from_numpy(rng.random((count, height, width)) < rng.random()))
-    picture = overlay(pixels, masks, range(count), [f"phrase {n}" for n in range(count)])
-    factor = picture.shape[0] // height
-    assert picture.shape == (height * factor, width * factor, 3)
-    assert max(picture.shape) >= 480
-    if not count:
-        assert np.array_equal(picture[::factor, ::factor], pixels)
 
 
 def test_help_and_the_package_import_nothing_heavy() -> None:
