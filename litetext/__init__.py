@@ -5,26 +5,7 @@ segmenter = Segmenter("checkpoints/sam3-tiny", text_encoder="student.ckpt")
 found = segmenter("image.png", ["white dog", "cup"])
 """
 
-import importlib
-from typing import Any
+import lazy_loader
 
-_ROOMS = {
-    "Segmenter": "litetext.segmenter",
-    "Segments": "litetext.segmenter",
-    "Tokenizer": "litetext.tokenizer",
-    "load_student": "litetext.models.text.students",
-    "load_text_encoder": "litetext.models.text.loading",
-}
-
-__all__ = ["Segmenter", "Segments", "Tokenizer", "load_student", "load_text_encoder"]  # pyright: ignore
-
-
-def __getattr__(name: str) -> Any:
-    # Looked up when asked for: `litetext --help` has no use for torch.
-    if name in _ROOMS:
-        return getattr(importlib.import_module(_ROOMS[name]), name)
-    raise AttributeError(f"module 'litetext' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+# The public names stand in __init__.pyi; a module is imported when the first of its names is asked for.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -99,7 +99,7 @@ def test_unknown_command(refused: Callable[..., str]) -> None:
         (["--trainer.max_epochs", "three"], "trainer.max_epochs: expected int, got three"),
         (["--trainer.limit_val_batches", "many"], "trainer.limit_val_batches: expected int or float, got many"),
         (["--model.lr", "three"], "model.lr: expected float, got three"),
-        (["--model.lrr", "3"], "model: Option 'lrr' is not accepted by litetext.modules.distill.DistillModule"),
+        (["--model.lrr", "3"], "model: Option 'lrr' is not accepted by litetext.modules.DistillModule"),
         (["--model.lr", "-1"], "model.lr is -1.0; it must be positive"),
         (
             ["--model.teacher_features", "lively"],
@@ -107,7 +107,7 @@ def test_unknown_command(refused: Callable[..., str]) -> None:
         ),
         (["--model.student.preset", "s7"], "model.student.preset: expected one of 's0', 's1', 'l', 'nano', got s7"),
         (["--model.student.heads", "5"], "heads=5 does not divide the width 48; choose a divisor of the width."),
-        (["--model", "litetext.nope.X"], "model: module 'litetext' has no attribute 'nope'"),
+        (["--model", "litetext.nope.X"], "model: No litetext attribute nope"),
         (["--data.val_fraction", "2"], "data.val_fraction is 2.0; choose a share between 0 and 1, such as 0.05"),
         (["--data.batch_size", "0"], "data.batch_size is 0; it must be at least 1"),
         (["--data.batch_size", "x"], "data.batch_size: expected int, got x"),

@@ -1,1 +1,6 @@
 """The anatomy of a text encoder on a prompt corpus: what `litetext audit` measures."""
+
+import lazy_loader
+
+# The public names stand in __init__.pyi; a module is imported when the first of its names is asked for.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -16,6 +16,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 
+from litetext.aliases import public_paths
 from litetext.models.text.students import read_checkpoint
 from litetext.modules.callbacks import LastCheckpoint, StepSeed
 from litetext.shipped import config_path
@@ -51,7 +52,7 @@ def read_config(name: str) -> dict[str, Any]:
     """
     path = config_path(name)
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.safe_load(public_paths(path.read_text(encoding="utf-8")))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"--config {name}: not a YAML file: {error}") from error
     if not isinstance(content, dict):
@@ -83,14 +84,14 @@ def merge_configs(argv: Sequence[str]) -> list[str]:
     for word in words:
         option, _, value = word.partition("=")
         if option not in ("--config", "-c"):
-            rest.append(word)
+            rest.append(public_paths(word))
             continue
         name = value or next(words, None)
         if name is None:
             raise ValueError("--config needs the name or path of a YAML file")
         if name.startswith("{"):
             try:
-                merged = deep_merge(merged, json.loads(name))
+                merged = deep_merge(merged, json.loads(public_paths(name)))
             except json.JSONDecodeError as error:
                 raise ValueError(f"--config {name[:60]}: not JSON: {error}") from error
             continue

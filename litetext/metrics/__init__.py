@@ -1,1 +1,6 @@
 """Metrics of the paper: pure functions over counts, and thin torchmetrics classes around them."""
+
+import lazy_loader
+
+# The public names stand in __init__.pyi; a module is imported when the first of its names is asked for.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,2 @@
+from .audit import AuditOptions as AuditOptions
+from .prescription import prescribe as prescribe

@@ -1,0 +1,2 @@
+from .targets import export as export
+from .parity import Parity as Parity

@@ -1,0 +1,11 @@
+from .text.mobileclip import MobileClipText as MobileClipText
+from .text.teacher import Sam3TextEncoder as Sam3TextEncoder
+from .text.fast import FastStudent as FastStudent
+from .text.bank import PhraseBank as PhraseBank
+from .text.bank import load_bank as load_bank
+from .text.students import load_student as load_student
+from .text.loading import load_text_encoder as load_text_encoder
+from .text.towers import load_tower as load_tower
+from .sam3.image import Sam3Image as Sam3Image
+from .sam3.video import Sam3Video as Sam3Video
+from .detectors import load_detector as load_detector

@@ -1,0 +1,45 @@
+"""Class paths of earlier versions."""
+
+import importlib
+from pathlib import Path
+
+import pytest
+import yaml
+
+from litetext import aliases
+from litetext.aliases import public_paths
+
+SAVED = Path(__file__).parent / "fixtures" / "configs" / "saved_0.1.0.yaml"
+
+
+def named(path):
+    module, _, name = path.rpartition(".")
+    return getattr(importlib.import_module(module), name)
+
+
+@pytest.mark.parametrize(("defined", "public"), aliases._DEFINED.items())
+def test_where_a_class_lies_and_what_configs_call_it_are_one_class(defined, public):
+    assert named(defined) is named(public)
+    assert named(public).__module__ == defined.rpartition(".")[0]
+
+
+@pytest.mark.parametrize("public", aliases._MOVED.values())
+def test_a_class_that_moved_is_offered(public):
+    assert isinstance(named(public), type)
+
+
+def test_only_whole_names_are_replaced():
+    text = "x.litetext.modules.distill.DistillModule litetext.modules.distill.DistillModules"
+    assert public_paths(text) == text
+    assert public_paths('{"class_path": "litetext.data.veval.VideoDataModule"}').endswith('"litetext.data.VideoDataModule"}')
+
+
+def test_a_config_saved_by_the_version_before_still_trains(litetext, folder, teacher_file):
+    text = SAVED.read_text()
+    assert "litetext.data.prompt_datamodule.PromptDataModule" in text
+    options = ("--model.teacher", str(teacher_file), "--data.sources", '{"shapes": "shapes:120"}', "--run", "again")
+    answer = litetext("fit", "--config", str(SAVED), *options, "--trainer.max_epochs", "1")
+    assert answer.code == 0, answer.err
+    assert (folder / "checkpoints" / "again" / "best.ckpt").is_file()
+    saved = yaml.safe_load((folder / "lightning_logs" / "again" / "config.yaml").read_text())
+    assert named(saved["data"]["class_path"]) is named("litetext.data.PromptDataModule")
