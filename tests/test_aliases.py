@@ -31,7 +31,9 @@ def test_a_class_that_moved_is_offered(public):
 def test_only_whole_names_are_replaced():
     text = "x.litetext.modules.distill.DistillModule litetext.modules.distill.DistillModules"
     assert public_paths(text) == text
-    assert public_paths('{"class_path": "litetext.data.veval.VideoDataModule"}').endswith('"litetext.data.VideoDataModule"}')
+    assert public_paths('{"class_path": "litetext.data.veval.VideoDataModule"}').endswith(
+        '"litetext.data.VideoDataModule"}'
+    )
 
 
 def test_a_config_saved_by_the_version_before_still_trains(litetext, folder, teacher_file):

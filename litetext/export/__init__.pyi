@@ -1,2 +1,2 @@
-from .targets import export as export
 from .parity import Parity as Parity
+from .targets import export as export

@@ -1,5 +1,7 @@
 from .agreement import Agreement as Agreement
 from .agreement import neighbour_agreement as neighbour_agreement
+from .assess import Detections as Detections
+from .assess import GroundTruth as GroundTruth
 from .cgf1 import CGF1 as CGF1
 from .cgf1 import ILMCC as ILMCC
 from .cgf1 import PMF1 as PMF1
@@ -7,5 +9,3 @@ from .cgf1 import phrase_metrics as phrase_metrics
 from .hota import PhraseHOTA as PhraseHOTA
 from .teta import TETA as TETA
 from .video import VideoCGF1 as VideoCGF1
-from .assess import Detections as Detections
-from .assess import GroundTruth as GroundTruth
