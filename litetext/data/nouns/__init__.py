@@ -43,7 +43,7 @@ from litetext.data.nouns.meaning import (
     find,
     find_anchors,
 )
-from litetext.data.nouns.phrases import KINDS, Phrase, draw_phrases, phrases
+from litetext.data.nouns.phrases import KINDS, Phrase, draw_phrases, list_phrases
 from litetext.data.nouns.render import boxes, render
 from litetext.data.nouns.scenes import (
     COLOURS,
@@ -55,7 +55,7 @@ from litetext.data.nouns.scenes import (
     draw_scene,
     held_out,
 )
-from litetext.data.nouns.sheet import Noun, colourless, core, draw_sheet, find_noun, find_style, nouns, sheet, styles
+from litetext.data.nouns.sheet import Noun, colourless, core, draw_sheet, drawings, find_noun, find_style, nouns, styles
 
 __all__ = [
     "ABSENCES",
@@ -80,16 +80,16 @@ __all__ = [
     "draw_phrases",
     "draw_scene",
     "draw_sheet",
+    "drawings",
     "find",
     "find_anchors",
     "find_noun",
     "find_style",
     "held_out",
+    "list_phrases",
     "meanings",
     "nouns",
-    "phrases",
     "render",
-    "sheet",
     "styles",
     "words",
 ]

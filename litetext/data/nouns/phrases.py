@@ -146,7 +146,7 @@ def _is_held_out(meaning: Meaning) -> bool:
     return False
 
 
-def phrases(count: int, seed: int = 0, split: Split = "train") -> list[str]:
+def list_phrases(count: int, seed: int = 0, split: Split = "train") -> list[str]:
     """Different phrases of the grammar, in an order that depends on the seed.
 
     Args:

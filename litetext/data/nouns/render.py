@@ -6,7 +6,7 @@ from functools import cache
 import numpy as np
 
 from litetext.data.nouns.scenes import COLOURS, SIZE, Background, Scene, Sprite
-from litetext.data.nouns.sheet import CELL, INNER, nouns, sheet
+from litetext.data.nouns.sheet import CELL, INNER, drawings, nouns
 
 _RGB = np.array(
     [
@@ -70,7 +70,7 @@ def boxes(masks: np.ndarray) -> np.ndarray:
 @cache
 def _levels() -> tuple[np.ndarray, np.ndarray]:
     """The sheet at full and half size, colours multiplied by alpha, with a border of one pixel, as uint8."""
-    cells = sheet().astype(np.int32)
+    cells = drawings().astype(np.int32)
     cells[..., :3] = (cells[..., :3] * cells[..., 3:] + 127) // 255
     pairs = cells[..., ::2, :, :] + cells[..., 1::2, :, :]
     halves = (pairs[..., ::2, :] + pairs[..., 1::2, :]) >> 2
@@ -96,11 +96,11 @@ def _tile(sprite: Sprite) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _check(sprite: Sprite) -> None:
-    drawings = sheet()
-    if not 0 <= sprite.noun < drawings.shape[1]:
+    sheet = drawings()
+    if not 0 <= sprite.noun < sheet.shape[1]:
         raise ValueError(f"noun is {sprite.noun}; the sheet of nouns has 0 to {len(nouns()) - 1}")
-    if not 0 <= sprite.style < drawings.shape[0]:
-        raise ValueError(f"style is {sprite.style}; the sheet of nouns has 0 to {len(drawings) - 1}")
+    if not 0 <= sprite.style < sheet.shape[0]:
+        raise ValueError(f"style is {sprite.style}; the sheet of nouns has 0 to {len(sheet) - 1}")
     for name in ("card", "outline"):
         if (colour := getattr(sprite, name)) is not None and colour not in COLOURS:
             raise ValueError(f"{name} is {colour!r}; it must be one of {', '.join(COLOURS)}")

@@ -134,7 +134,7 @@ def draw_scene(
     wanted = objects or rng.randint(2, 6)
     chosen = _choose(wanted, rng)
     if open_nouns:
-        for place in rng.sample(range(wanted), rng.randint(1, min(2, wanted - 1))):
+        for place in {rng.randrange(2), rng.randrange(1, wanted)}:  # one of the first two has room in any case
             chosen[place] = rng.randrange(core(), len(nouns()))
     colours = rng.sample(COLOURS, rng.randint(2, 3))
     sprites: list[Sprite] = []

@@ -116,7 +116,7 @@ def find_noun(word: str) -> int:
 
 
 @cache
-def sheet() -> np.ndarray:
+def drawings() -> np.ndarray:
     """The drawings, uint8 RGBA (styles, nouns, CELL, CELL, 4); read-only.
 
     Raises:
@@ -140,7 +140,7 @@ def sheet() -> np.ndarray:
 @cache
 def _greys() -> np.ndarray:
     """Which drawings hold hardly any colour, bool (styles, nouns)."""
-    cells = sheet().astype(np.int64)
+    cells = drawings().astype(np.int64)
     spread = (cells[..., :3].max(-1) - cells[..., :3].min(-1)) * (cells[..., 3] >= 128)
     shown = (cells[..., 3] >= 128).sum((-1, -2))
     return spread.sum((-1, -2)) < 36 * shown  # a mean difference of channels of 36 grey levels
@@ -153,7 +153,7 @@ def colourless(style: int, noun: int) -> bool:
 
 def draw_sheet(style: str | int = 0, columns: int = 24) -> Image.Image:
     """A picture of all drawings of a style."""
-    cells = sheet()[find_style(style)]
+    cells = drawings()[find_style(style)]
     picture = Image.new("RGB", (columns * CELL, -(-len(cells) // columns) * CELL), (236, 236, 236))
     for number, cell in enumerate(cells):
         drawn = Image.fromarray(np.ascontiguousarray(cell))
