@@ -11,7 +11,7 @@ the sprites that a relation's second noun may be) and `meaning`:
     meaning.head        Thing: what is meant
     meaning.relation    left, right, above, below, next, or None: where it is as seen from the anchor
     meaning.anchor      Thing or None
-    meaning.count       1 to 4 or None
+    meaning.number      1 to 4 or None
     meaning.excluded    Thing or None: "fruit other than an apple"; head.nouns is without it already
     meaning.contrast    Thing or None: "the cat, not the dog" (the dog)
     meaning.negated     bool

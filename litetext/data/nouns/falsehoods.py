@@ -70,7 +70,9 @@ def _other_attribute(thing: Thing, scene: Scene, rng: random.Random) -> Thing | 
     name = rng.choice(options)
     value = getattr(thing, name)
     if name == "without":
-        return thing._replace(without=rng.choice([other for other in ABSENCES if other != value]))
+        others = [other for other in ABSENCES if other != value]
+        there = [name for name in others if any(getattr(s, name) for s in scene.sprites if s.noun in thing.nouns)]
+        return thing._replace(without=rng.choice(there or others))
     swapped = {"card": "outline", "outline": "card"}.get(name)
     if swapped and getattr(thing, swapped) is None and rng.random() < 0.25:
         return thing._replace(**{name: None, swapped: value})
@@ -144,9 +146,9 @@ def _swap(meaning: Meaning, scene: Scene, rng: random.Random) -> Meaning | None:
 
 
 def _change_count(meaning: Meaning, scene: Scene, rng: random.Random) -> Meaning | None:
-    if meaning.count is None:
+    if meaning.number is None:
         return None
-    return meaning._replace(count=rng.choice([n for n in (1, 2, 3, 4) if abs(n - (meaning.count or 0)) in (1, 2)]))
+    return meaning._replace(number=rng.choice([n for n in (1, 2, 3, 4) if abs(n - (meaning.number or 0)) in (1, 2)]))
 
 
 def _exclude_all(meaning: Meaning, scene: Scene, rng: random.Random) -> Meaning | None:

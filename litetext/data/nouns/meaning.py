@@ -57,7 +57,7 @@ class Meaning(NamedTuple):
         head: The objects that are meant.
         relation: Where they are as seen from the anchor, one of `RELATIONS`.
         anchor: The object that the relation refers to.
-        count: How many of them there must be: the phrase means nothing where there are more or fewer.
+        number: How many of them there must be: the phrase means nothing where there are more or fewer.
         excluded: A kind of what is named that is not meant ("fruit other than an apple"). `head.nouns` is without it
             already, so that this decides nothing.
         contrast: Another object that is named only to say that it is not meant ("the cat, not the dog").
@@ -66,7 +66,7 @@ class Meaning(NamedTuple):
     head: Thing
     relation: str | None = None
     anchor: Thing | None = None
-    count: int | None = None
+    number: int | None = None
     excluded: Thing | None = None
     contrast: Thing | None = None
 
@@ -138,7 +138,7 @@ def find(meaning: Meaning, scene: Scene) -> tuple[int, ...] | None:
         if extreme is None:
             return None
         found = (extreme,)
-    return found if meaning.count in (None, len(found)) else ()
+    return found if meaning.number in (None, len(found)) else ()
 
 
 def _is_beside(meaning: Meaning, position: int, scene: Scene) -> bool | None:

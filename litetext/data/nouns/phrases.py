@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from litetext.data.nouns.falsehoods import absent, absent_open, changed, removed
-from litetext.data.nouns.lexicon import is_countable
+from litetext.data.nouns.lexicon import is_countable, words
 from litetext.data.nouns.meaning import Meaning, find, find_anchors
 from litetext.data.nouns.scenes import Scene, Split, draw_scene, held_out
 from litetext.data.nouns.sheet import core
@@ -114,6 +114,10 @@ def _draw(scene: Scene, kind: str, negative: bool, easy: bool, rng: random.Rando
         return None
     marked = [k for k in about if scene.sprites[k].card or scene.sprites[k].outline or scene.sprites[k].bw]
     prefer = kind in ("attribute", "negation", "long") and marked and rng.random() < 0.6
+    if kind in ("synonym", "category") and not negative:  # nouns that have none would leave more negatives
+        about = [k for k in about if words(scene.sprites[k].noun)[1 if kind == "synonym" else 2]]
+        if not about:
+            return None
     position = rng.choice(marked if prefer else about)
     if kind == "open":
         meaning = absent_open(scene, rng) if negative else None
@@ -125,7 +129,7 @@ def _draw(scene: Scene, kind: str, negative: bool, easy: bool, rng: random.Rando
             meaning = removed(meaning, scene, rng) if easy else changed(meaning, scene, rng)
     if meaning is None or (split == "train" and _is_held_out(meaning)):
         return None
-    if meaning.count is not None and not is_countable(meaning.head.word):
+    if meaning.number is not None and not is_countable(meaning.head.word):
         return None
     targets = find(meaning, scene)
     if targets is None or bool(targets) is negative:

@@ -134,7 +134,8 @@ def draw_scene(
     wanted = objects or rng.randint(2, 6)
     chosen = _choose(wanted, rng)
     if open_nouns:
-        for place in {rng.randrange(2), rng.randrange(1, wanted)}:  # one of the first two has room in any case
+        first = rng.randrange(2)  # one of the first two has room in any case
+        for place in {first, rng.randrange(2, wanted)} if wanted > 2 else {first}:
             chosen[place] = rng.randrange(core(), len(nouns()))
     colours = rng.sample(COLOURS, rng.randint(2, 3))
     sprites: list[Sprite] = []
@@ -178,7 +179,7 @@ def relatives(noun: int) -> tuple[int, ...]:
 
 
 def _draw_sprite(
-    noun: int, artists: list[int], colours: list[str], wanted: int, split: Split, rng: random.Random
+    noun: int, artists: list[int], colours: Sequence[str], wanted: int, split: Split, rng: random.Random
 ) -> Sprite:
     size = rng.randint(*(SMALL if rng.random() < (0.45 if wanted < 5 else 0.65) else LARGE))
     mark, colour = rng.random(), rng.choice(colours)

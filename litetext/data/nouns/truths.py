@@ -93,7 +93,7 @@ def _relation(scene: Scene, position: int, rng: random.Random) -> Meaning | None
 def _count(scene: Scene, position: int, rng: random.Random) -> Meaning | None:
     thing = name_any(scene.sprites[position].noun, rng)
     there = sum(sprite.noun in thing.nouns for sprite in scene.sprites)
-    return Meaning(thing, count=there) if there <= 4 else None
+    return Meaning(thing, number=there) if there <= 4 else None
 
 
 def _negation(scene: Scene, position: int, rng: random.Random) -> Meaning | None:

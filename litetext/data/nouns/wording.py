@@ -114,9 +114,9 @@ def say(meaning: Meaning, rng: random.Random, split: Split = "train", long: bool
         long: Say it at length.
     """
     head = meaning.head
-    if meaning.count is not None:
+    if meaning.number is not None:
         one, all_ = (_describe(head, rng, split, many=many) for many in (False, True))
-        return COUNTS[meaning.count].choose(rng, split).format(one=one, all=all_)
+        return COUNTS[meaning.number].choose(rng, split).format(one=one, all=all_)
     many = not long and head.position not in EXTREMES and rng.random() < 0.12
     text = _describe(head, rng, split, many)
     if meaning.relation is not None and meaning.anchor is not None:

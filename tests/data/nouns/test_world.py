@@ -41,7 +41,7 @@ from litetext.data.nouns.lexicon import is_countable, plural
 from litetext.data.nouns.wording import CARD, COUNTS, ENDINGS, OPENINGS, OUTLINE_AFTER, RELATIONS, SIZES
 from litetext.tokenizer import Tokenizer
 
-_GOLDEN = "bf7167d5865bc14afe76d159c394cb90f83f91ce6e46386b4e71c3a4d494dd1b"
+_GOLDEN = "ed5dd53cb55b19101a2b9d7cc24c95e8078926750823018a10069937f9cfda41"
 
 
 def _flat(sprites: list[Sprite]) -> Scene:
@@ -211,7 +211,7 @@ def _sees(meaning, scene, position):
 
 def _check_truth(scene, phrase):
     seen = tuple(k for k in range(len(scene.sprites)) if _sees(phrase.meaning, scene, k))
-    if phrase.meaning.count is not None and len(seen) != phrase.meaning.count:
+    if phrase.meaning.number is not None and len(seen) != phrase.meaning.number:
         seen = ()
     assert seen == phrase.targets, phrase
 
