@@ -1,0 +1,64 @@
+"""Pages that are written by commands while the site is built: the options of every command, the shipped configs."""
+
+import contextlib
+import io
+import os
+import re
+import sys
+
+import mkdocs_gen_files
+
+sys.argv[0] = "litetext"  # the name in each usage line
+os.environ.setdefault("COLUMNS", "100")  # argparse wraps to the terminal; a page has a width of its own
+
+from litetext.cli import LIGHTNING_COMMANDS, PLAIN_COMMANDS, main
+from litetext.shipped import config_names, config_path
+
+CLASSES = {
+    "fit": [
+        ("--model.help", "litetext.modules.DistillModule"),
+        ("--data.help", "litetext.data.PromptDataModule"),
+    ],
+    "test": [
+        ("--model.help", "litetext.modules.SegEvalModule"),
+        ("--data.help", "litetext.data.SegDataModule"),
+        ("--model.help", "litetext.modules.VideoEvalModule"),
+        ("--data.help", "litetext.data.VideoDataModule"),
+    ],
+    "predict": [("--model.help", "litetext.modules.PromptBankModule")],
+}
+
+
+def printed(*argv: str) -> str:
+    """What a command prints; raises if it fails."""
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        code = main(argv)
+    if code != 0:
+        raise RuntimeError(f"litetext {' '.join(argv)} ended with exit code {code}")
+    return out.getvalue().replace(os.getcwd() + os.sep, "").rstrip()
+
+
+def head(name: str) -> str:
+    """The comment at the head of a shipped config, its first sentence."""
+    lines = config_path(name).read_text(encoding="utf-8").splitlines()
+    comment = " ".join(line.lstrip("# ") for line in lines[: next(i for i, x in enumerate(lines) if x[:1] != "#")])
+    return re.split(r"(?<=[.:]) |   |  litetext ", comment)[0].rstrip(":")
+
+
+with mkdocs_gen_files.open("reference/commands.md", "w") as page:
+    page.write("# Commands\n\nPrinted by the commands themselves while these pages were built.\n\n")
+    page.write(f"```text\n{printed('--help')}\n```\n")
+    for command in (*LIGHTNING_COMMANDS, *PLAIN_COMMANDS):
+        page.write(f"\n## litetext {command}\n\n")
+        for option, name in CLASSES.get(command, []):
+            kind = name.rpartition(".")[2]
+            page.write(f"### {kind}\n\n`litetext {command} {option} {name}`\n\n")
+            page.write(f"```text\n{printed(command, option, name)}\n```\n\n")
+        if command in PLAIN_COMMANDS:
+            page.write(f"```text\n{printed(command, '--help')}\n```\n")
+        elif command not in CLASSES:
+            page.write("Takes the modules and the options of `litetext fit`.\n")
+    page.write("\n## Shipped configs\n\n| config | what it does |\n|---|---|\n")
+    for name in config_names():
+        page.write(f"| `{name}` | {head(name)} |\n")
