@@ -47,7 +47,13 @@ def _dispatch(argv: Sequence[str]) -> int:
     if command in PLAIN_COMMANDS:
         return importlib.import_module(PLAIN_COMMANDS[command][0]).run(rest) or 0
     if command in LIGHTNING_COMMANDS:
-        return importlib.import_module("litetext.commands.lightning").run(command, rest) or 0
+
+        def run() -> int:
+            return importlib.import_module("litetext.commands.lightning").run(command, rest) or 0
+
+        if rest in (["--help"], ["-h"]):
+            return importlib.import_module("litetext.commands.stored_help").show_help(command, run)
+        return run()
     known = ", ".join([*LIGHTNING_COMMANDS, *PLAIN_COMMANDS])
     raise ValueError(f"unknown command {command!r}; choose from {known}")
 
@@ -116,6 +122,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(importlib.import_module("importlib.metadata").version("litetext"))
         return 0
     try:
+        importlib.import_module("litetext.startup").put_off_torchmetrics()
         return _dispatch(argv)
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
