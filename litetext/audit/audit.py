@@ -15,7 +15,7 @@ from litetext.audit.context import context_stats
 from litetext.audit.corpus import Corpus, tokenize_corpus
 from litetext.audit.prescription import prescribe, to_yaml
 from litetext.audit.vocabulary import covered, vocabulary_stats
-from litetext.data.prompts.corpora import PromptSource, locate, read_prompts
+from litetext.data.prompts.corpora import PromptSource, drawn_world, locate, read_prompts
 from litetext.shipped import shipped
 from litetext.tokenizer import END, START, VOCAB_SIZE, token_text
 
@@ -81,7 +81,7 @@ class AuditOptions:
         from litetext.models.hub import find_model
 
         for name, path in self.prompts.items():
-            if not path.startswith("shapes:"):
+            if not drawn_world(path):
                 locate(name, path)
         for option, path in (
             ("--encoder", self.encoder),

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from litetext.data.prompts.corpora import drawn_world
 from litetext.shipped import config_path
 
 _RECIPES = {"s0": "s0.yaml", "s1": "s1.yaml", "l": "l.yaml", "nano": "quickstart.yaml"}
@@ -135,7 +136,7 @@ def to_yaml(prescription: Mapping[str, Any], sources: Mapping[str, str], encoder
 
 
 def _absolute(path: str) -> str:
-    return path if path.startswith("shapes:") else os.path.abspath(Path(path).expanduser())
+    return path if drawn_world(path) else os.path.abspath(Path(path).expanduser())
 
 
 def _absolute_model(name: str) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from litetext.data.nouns.falsehoods import absent, absent_open, changed, removed
 from litetext.data.nouns.lexicon import is_countable, words
 from litetext.data.nouns.meaning import Meaning, find, find_anchors
-from litetext.data.nouns.scenes import Scene, Split, draw_scene, held_out
+from litetext.data.nouns.scenes import FIRST_HELD_OUT, Scene, Split, draw_scene, held_out
 from litetext.data.nouns.sheet import core
 from litetext.data.nouns.truths import TRUE
 from litetext.data.nouns.wording import say
@@ -28,6 +28,7 @@ EASY = 0.25
 """Share of the negatives that name what is nowhere near; the others differ from a true phrase in one thing."""
 _LONG = (16, 27)  # words
 _DRAWS = 16
+_MOST = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -164,8 +165,10 @@ def list_phrases(count: int, seed: int = 0, split: Split = "train") -> list[str]
     Raises:
         ValueError: The grammar did not give so many.
     """
+    if count > _MOST:
+        raise ValueError(f"{count} phrases are asked for; the grammar of nouns is drawn up to {_MOST:,} times")
     found: dict[str, None] = {}
-    for text in _endless(seed, split, 2 * count + 1_000):
+    for text in _endless(seed, split, 4 * count + 1_000):
         found.setdefault(text)
         if len(found) == count:
             return list(found)
@@ -175,6 +178,6 @@ def list_phrases(count: int, seed: int = 0, split: Split = "train") -> list[str]
 def _endless(seed: int, split: Split, draws: int) -> Iterator[str]:
     rng = random.Random(f"noun phrases {seed}")
     for number in range(-(-draws // 8)):
-        scene = draw_scene(-1 - number, split=split)
+        scene = draw_scene(-1 - number - FIRST_HELD_OUT * seed, split=split)
         for phrase in draw_phrases(scene, 8, rng, split=split):
             yield phrase.text

@@ -55,13 +55,32 @@ def is_empty(prompt: str) -> bool:
     return all(c.isspace() or unicodedata.category(c) in ("Cc", "Cf") for c in text)
 
 
-def _shapes(name: str, path: str) -> Iterator[str]:
-    count, _, rest = path.removeprefix("shapes:").partition(":")
-    if not count.isdecimal() or int(count) < 1 or rest not in ("", "held_out"):
-        raise ValueError(f"source {name!r}: {path!r} is not understood; write shapes:N or shapes:N:held_out")
-    from litetext.data.shapes.world import phrases  # only who asks for shapes needs that room
+WORLDS = ("shapes", "nouns")
+"""Worlds whose phrases are drawn: `shapes:N` and `nouns:N` need no file."""
 
-    yield from phrases(int(count), 0, held_out=rest == "held_out")
+
+def drawn_world(path: str) -> str | None:
+    """The world that a source is drawn from (`nouns:500` from nouns), or None where it is a file or folder."""
+    world, colon, _ = path.partition(":")
+    return world if colon and world in WORLDS else None
+
+
+def _drawn(name: str, path: str, world: str) -> Iterator[str]:
+    count, _, rest = path.removeprefix(f"{world}:").partition(":")
+    if not count.isdecimal() or int(count) < 1 or rest not in ("", "held_out"):
+        raise ValueError(f"source {name!r}: {path!r} is not understood; write {world}:N or {world}:N:held_out")
+    held_out = rest == "held_out"
+    try:  # only who asks for a world needs that room
+        if world == "nouns":
+            from litetext.data.nouns.phrases import list_phrases
+
+            yield from list_phrases(int(count), 0, "test" if held_out else "train")
+        else:
+            from litetext.data.shapes.world import phrases
+
+            yield from phrases(int(count), 0, held_out=held_out)
+    except ValueError as error:
+        raise ValueError(f"source {name!r}: {path}: {error}") from None
 
 
 def locate(name: str, path: str) -> tuple[Path, str]:
@@ -69,7 +88,7 @@ def locate(name: str, path: str) -> tuple[Path, str]:
 
     Args:
         name: The source's name, for the message.
-        path: As `read_prompts` takes it, other than `shapes:`.
+        path: As `read_prompts` takes it, other than of a drawn world.
 
     Returns:
         The path, and the field or "".
@@ -85,7 +104,7 @@ def locate(name: str, path: str) -> tuple[Path, str]:
     if not (bare if mark else path) or not located.exists():
         raise FileNotFoundError(
             f"source {name!r}: there is nothing at {path!r}; give the file or folder of your copy of "
-            "the corpus, or shapes:N for phrases that need none"
+            "the corpus, or nouns:N or shapes:N for phrases that need none"
         )
     return located, field if mark else ""
 
@@ -107,7 +126,8 @@ def read_prompts(name: str, path: str) -> PromptSource:
             ``strip`` (1,198), ``raw`` (1,203), ``synonyms``; refcoco and grefcoco ``sent`` (default), ``raw``;
             rf100vl and other COCO-style files ``name`` (default, read as a data set's phrases are), ``raw``; saco_veval
             ``categories`` (default: all 51,248), ``pairs`` (only those asked of a released video).
-            ``shapes:N`` and ``shapes:N:held_out`` are N phrases about drawn shapes and need no file.
+            ``nouns:N`` and ``shapes:N`` are N phrases about drawn scenes and need no file; ``nouns:N:held_out`` and
+            ``shapes:N:held_out`` hold what training never shows.
 
     Returns:
         The prompts and the counts.
@@ -117,8 +137,8 @@ def read_prompts(name: str, path: str) -> PromptSource:
         ValueError: The layout is not known, a field is missing, a file is damaged, not UTF-8 or not plain
             data, or no prompt is left.
     """
-    if path.startswith("shapes:"):
-        kind, entries, files = "shapes", _shapes(name, path), 0
+    if (world := drawn_world(path)) is not None:
+        kind, entries, files = world, _drawn(name, path, world), 0
     else:
         located, field = locate(name, path)
         layout = find_layout(name, located, field)

@@ -39,6 +39,7 @@ from litetext.data.nouns import (
 from litetext.data.nouns import sheet as sheet_module
 from litetext.data.nouns.lexicon import is_countable, plural
 from litetext.data.nouns.wording import CARD, COUNTS, ENDINGS, OPENINGS, OUTLINE_AFTER, RELATIONS, SIZES
+from litetext.data.prompts.corpora import read_prompts
 from litetext.tokenizer import Tokenizer
 
 _GOLDEN = "ed5dd53cb55b19101a2b9d7cc24c95e8078926750823018a10069937f9cfda41"
@@ -367,3 +368,20 @@ def test_licences_are_named():
     assert all(name in notice for name in ("Microsoft", "Google", "Twitter", "CC-BY 4.0", "Apache-2.0", "MIT"))
     assert sum(path.stat().st_size for path in sheet_module.HOME.glob("*.*")) < 4_000_000
     assert set(COLOURS) == {"red", "green", "blue", "yellow", "purple", "orange", "white", "black"}
+
+
+def test_the_grammar_is_a_source_of_prompts():
+    source = read_prompts("nouns", "nouns:300")
+    assert (source.kind, source.total, len(source.prompts), source.empty) == ("nouns", 300, 300, 0)
+    assert source.prompts == list_phrases(300)
+    fresh = read_prompts("nouns", "nouns:300:held_out").prompts
+    assert any("tile" in text or "tiny" in text for text in fresh)
+    assert not any(word in text.split() for text in source.prompts for word in ("tile", "tiny", "monochrome"))
+    for path, told in {
+        "nouns:0": "'nouns:0' is not understood; write nouns:N or nouns:N:held_out",
+        "nouns:many": "is not understood; write nouns:N",
+        "nouns:5:test": "is not understood; write nouns:N",
+        "nouns:2000000": "source 'mine': nouns:2000000: 2000000 phrases are asked for; the grammar",
+    }.items():
+        with pytest.raises(ValueError, match=told):
+            read_prompts("mine", path)
