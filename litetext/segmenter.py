@@ -17,14 +17,19 @@ from torch import Tensor
 from litetext.data.pixels import to_rgb
 from litetext.data.prompts.corpora import is_empty
 from litetext.data.videos.clips import Clip
+from litetext.metrics.matching import rle, to_rle
+from litetext.models.devices import find_device
 from litetext.models.sam3.image import Sam3Image
 from litetext.models.sam3.postprocess import Found
 from litetext.models.text.bank import PhraseBank, load_bank
 from litetext.models.text.encoder import PhraseFeatures, encode_phrases
 from litetext.models.text.loading import load_text_encoder
 from litetext.modules.linking import Linker
+from litetext.modules.selecting import Objects, select
+from litetext.modules.tiling import Piece, Tile, join, make_tiles, pieces
 from litetext.tokenizer import Tokenizer
 
+_LEAST_TILE = 32
 _CONTINUES = 0.6
 """A detection continues a masklet from this part of the threshold on that begins one."""
 
@@ -58,6 +63,13 @@ class Segmenter:
         chunk: Phrases that go through the model at once; lower it if memory is short. Results do not change.
         device: Where it computes, such as `cuda:1`; None takes a GPU where there is one.
         dtype: Type of the segmenter's weights and computation.
+        nms: IoU above which two masks of a phrase show one object, of which the surer stays; None, as in the official
+            protocol, suppresses nothing in images, and 0.5 in the frames of clips.
+        across_phrases: With `nms`, no two phrases keep one object of an image either.
+        max_per_phrase: Most instances of a phrase, the surest (of a clip: masklets); None for all.
+        tiles: Side in pixels of the overlapping tiles that larger images are taken apart to (see `tiling`); True takes
+            the side of the model's own square, None does not. Frames of clips are not taken apart.
+        overlap: Part of a tile's side that its neighbour shares.
 
     Raises:
         FileNotFoundError: If a file or model is not there.
@@ -74,13 +86,29 @@ class Segmenter:
         chunk: int = 16,
         device: str | torch.device | None = None,
         dtype: Literal["float32", "bfloat16", "float16"] = "float32",
+        nms: float | None = None,
+        across_phrases: bool = False,
+        max_per_phrase: int | None = None,
+        tiles: int | bool | None = None,
+        overlap: float = 0.25,
     ) -> None:
         if not 0 <= threshold <= 1:
             raise ValueError(f"threshold is {threshold}; choose a score from 0 to 1")
         if chunk < 1:
             raise ValueError(f"chunk is {chunk}; it must be at least 1")
+        if nms is not None and not 0 <= nms <= 1:
+            raise ValueError(f"nms is {nms}; choose an IoU from 0 to 1")
+        if across_phrases and nms is None:
+            raise ValueError("across_phrases suppresses duplicates from some IoU on: give nms, such as 0.7")
+        if max_per_phrase is not None and max_per_phrase < 1:
+            raise ValueError(f"max_per_phrase is {max_per_phrase}; it must be at least 1")
+        if tiles is not None and tiles is not True and tiles < _LEAST_TILE:
+            raise ValueError(f"tiles is {int(tiles)}; a tile has {_LEAST_TILE} pixels or more")
+        if not 0 <= overlap <= 0.9:
+            raise ValueError(f"overlap is {overlap}; choose a part of the tile's side from 0 to 0.9")
         self.threshold, self.chunk = threshold, chunk
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.nms, self.across_phrases, self.max_per_phrase = nms, across_phrases, max_per_phrase
+        self.device = find_device(device)
         named = os.fspath(text_encoder if text_encoder is not None else model)
         self.bank: PhraseBank | None = None if bank is None else load_bank(bank)
         self.encoder: Any = None
@@ -94,6 +122,8 @@ class Segmenter:
             if self.encoder is not None:
                 self.bank.check_encoder(self.encoder, named)
             self.encoder = None
+        self.tiles: int | None = self.sam3.side if tiles is True else tiles
+        self.overlap = overlap
         self.sam3.to(self.device)
         if self.encoder is not None:
             self.encoder.to(self.device)
@@ -141,16 +171,67 @@ class Segmenter:
 
     def stream(self, image: str | os.PathLike[str] | Any, phrases: Sequence[str]) -> Iterator[Segments]:
         """As `__call__`, phrase by phrase: memory holds the masks of one."""
-        heard, pixels = self.hear(phrases), to_rgb(image)
+        if self.nms is None and self.tiles is None:
+            most = self.max_per_phrase
+            for phrase, found in zip(phrases, self._ranked(to_rgb(image), phrases), strict=True):
+                yield Segments(phrase, *(part[:most].cpu() for part in found))
+            return
+        pixels = to_rgb(image)
+        for part in self.find(pixels, phrases):
+            masks = torch.zeros(len(part.scores), *pixels.shape[1:], dtype=torch.bool)
+            for n, mask in enumerate(part.masks):
+                masks[n] = torch.from_numpy(rle.decode(mask).astype(bool))
+            scores, boxes = (torch.tensor(values, dtype=torch.float64) for values in (part.scores, part.boxes))
+            yield Segments(part.phrase, scores, boxes.reshape(-1, 4), masks)
+
+    def find(self, image: str | os.PathLike[str] | Any, phrases: Sequence[str]) -> Iterator[Objects]:
+        """As `stream`, with run-length masks: what many large images need little memory for."""
+        pixels = to_rgb(image)
+        if self.tiles is not None and max(pixels.shape[1:]) > self.tiles:
+            found = self._in_tiles(pixels, phrases, self.tiles)
+        else:
+            found = (
+                Objects(phrase, part.scores.tolist(), part.boxes.tolist(), to_rle(part.masks))
+                for phrase, part in zip(phrases, self._ranked(pixels, phrases), strict=True)
+            )
+        return select(found, self.nms, self.across_phrases, self.max_per_phrase)
+
+    def cut(self, phrases: Sequence[str]) -> list[str]:
+        """Those phrases that are longer than the text encoder's context; it reads their beginning."""
+        length = self.bank.origin.context_length if self.bank is not None else self.encoder.context_length
+        tokenizer, found = Tokenizer(length), []
+        for phrase in phrases:
+            before = tokenizer.truncated
+            tokenizer.encode([phrase])
+            if tokenizer.truncated > before:
+                found.append(phrase)
+        return found
+
+    def _ranked(self, pixels: Tensor, phrases: Sequence[str]) -> Iterator[Found]:
+        """What is found of each phrase, the surest first, with boxes in pixels."""
         height, width = pixels.shape[1:]
         scale = torch.tensor([width, height, width, height], dtype=torch.float64)
-        for phrase, found in zip(phrases, self._find(pixels, heard, phrases, self.threshold), strict=True):
+        for found in self._find(pixels, self.hear(phrases), phrases, self.threshold):
             order = found.scores.argsort(descending=True, stable=True)
-            scores, boxes, masks = (part[order].cpu() for part in found)
-            yield Segments(phrase, scores, boxes * scale, masks)
+            scores, boxes, masks = (part[order] for part in found)
+            yield Found(scores.cpu(), boxes.cpu() * scale, masks)
+
+    def _in_tiles(self, pixels: Tensor, phrases: Sequence[str], side: int) -> Iterator[Objects]:
+        heard = self.hear(phrases)
+        tiles = make_tiles(int(pixels.shape[1]), int(pixels.shape[2]), side, self.overlap)
+        margin = max(2, side // 32)
+        parts: list[list[Piece]] = [[] for _ in phrases]
+        whole: list[list[Piece]] = [[] for _ in phrases]
+        entire = Tile(0, 0, tiles[0].height, tiles[0].width, tiles[0].height, tiles[0].width)
+        for n, tile in enumerate([*tiles, entire]):
+            view = pixels[:, tile.top : tile.bottom, tile.left : tile.right].contiguous()
+            for k, found in enumerate(self._find(view, heard, phrases, self.threshold)):
+                (whole if tile is entire else parts)[k] += pieces(found, n, tile, margin)
+        for phrase, seen, at_once in zip(phrases, parts, whole, strict=True):
+            yield join(phrase, seen, at_once, tiles, margin)
 
     def track(self, clip: str | os.PathLike[str] | Iterable[Any], phrases: Sequence[str]) -> list[list[dict[str, Any]]]:
-        """Finds phrases in every frame of a clip and links what is found to masklets (see `masklet_links`).
+        """Finds phrases in every frame of a clip and links what is found to masklets (see `linking`).
 
         Args:
             clip: A video file, an animated GIF or a folder of frames, or the frames themselves as `__call__` takes
@@ -165,14 +246,18 @@ class Segmenter:
             ValueError: A frame cannot be read, or as `hear`.
         """
         heard = self.hear(phrases)
-        linkers = [Linker(new=self.threshold) for _ in phrases]
+        same = {} if self.nms is None else {"duplicate": self.nms}
+        linkers = [Linker(new=self.threshold, **same) for _ in phrases]
         count = 0
         for frame in Clip(Path(clip)) if isinstance(clip, str | os.PathLike) else clip:
-            found = self._find(to_rgb(frame), heard, phrases, _CONTINUES * self.threshold)
-            for linker, part in zip(linkers, found, strict=True):
+            seen = self._find(to_rgb(frame), heard, phrases, _CONTINUES * self.threshold)
+            for linker, part in zip(linkers, seen, strict=True):
                 linker.add(count, part)
             count += 1
-        return [linker.entries(count) for linker in linkers]
+        found = [linker.entries(count) for linker in linkers]
+        if self.max_per_phrase is None:
+            return found
+        return [sorted(part, key=lambda entry: -entry["score"])[: self.max_per_phrase] for part in found]
 
     def _find(self, pixels: Tensor, heard: PhraseFeatures, phrases: Sequence[str], threshold: float) -> Iterator[Found]:
         features, lengths = heard.take(phrases)

@@ -172,6 +172,11 @@ class Sam3Image(nn.Module):
         """What it computes in."""
         return self.model.detr_decoder.query_embed.weight.dtype
 
+    @property
+    def side(self) -> int:
+        """Side in pixels of the square that images are resized to."""
+        return int(self.processor.size["height"])
+
     def preprocess(self, images: Sequence[UInt8[Tensor, "3 _ _"]]) -> Float[Tensor, "b 3 s s"]:
         """Resizes and scales images as the checkpoint's own processor says.
 
