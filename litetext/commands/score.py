@@ -1,9 +1,10 @@
 """`litetext score`: the official SA-Co numbers of a predictions file of any system, of images or of videos."""
 
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from litetext.saco.fields import shown
 
 if TYPE_CHECKING:
     from litetext.metrics.cgf1 import Counts, IouType
@@ -12,12 +13,15 @@ if TYPE_CHECKING:
 CURVES = ("TPs", "FPs", "FNs", "positive_micro_FPs", "pmF1_per_iou", "positive_macro_F1_per_iou")
 """What the official evaluator counts at each of ten thresholds, by the names of its counters."""
 
+WRITTEN_BY = "litetext score"
+"""How the command knows a file of its own, which it may replace."""
+
 
 class Counted(NamedTuple):
     """What was counted in one subset.
 
     Attributes:
-        counts: By kind, `segm` and `bbox`; a kind that the files do not hold is left out.
+        counts: By kind, `segm` and `bbox`; a kind that the files do not hold, or that cannot be compared, is left out.
         notes: What is amiss in the files, one line a kind.
         left_out: Datapoints that should count and were left out.
     """
@@ -26,14 +30,27 @@ class Counted(NamedTuple):
     notes: list[str]
     left_out: int
 
-    def numbers(self) -> dict[str, dict[str, float]]:
-        """By kind the 26 official numbers by their names, as fractions; -1 stands for undefined."""
+    def numbers(self) -> dict[str, dict[str, float | None]]:
+        """By kind the 26 official numbers by their names, as fractions; -1 stands for undefined.
+
+        Where no datapoint that counts holds an instance, only IL_FPR is a number: negatives alone give no score.
+        """
         from litetext.metrics.cgf1 import official
 
-        return {
-            kind: {name.removeprefix(f"cgF1_eval_{kind}_"): value for name, value in official(counts, kind).items()}
-            for kind, counts in self.counts.items()
-        }
+        found: dict[str, dict[str, float | None]] = {}
+        for kind, counts in self.counts.items():
+            numbers = official(counts, kind)
+            kept = None if positives(counts) else f"cgF1_eval_{kind}_IL_FPR"
+            found[kind] = {
+                name.removeprefix(f"cgF1_eval_{kind}_"): value if kept in (None, name) else None
+                for name, value in numbers.items()
+            }
+        return found
+
+
+def positives(counts: "Counts") -> int:
+    """Datapoints that hold an instance."""
+    return int(counts.images[0] + counts.images[3])
 
 
 def count(gt: Sequence[str], predictions: str) -> Counted:
@@ -54,8 +71,9 @@ def count(gt: Sequence[str], predictions: str) -> Counted:
 
     if not 1 <= len(gt) <= 3:
         raise ValueError(f"--gt names {len(gt)} files; give those of one to three annotators of one subset")
-    files = check_files([read_annotator(path) for path in gt], read_predictions(predictions))
+    files = check_files([read_annotator(path) for path in gt], read_predictions(predictions), predictions)
     items = [item for group in files.predictions.values() for item in group]
+    ids = [i for i, group in files.predictions.items() for _ in group]
     marks = [mark for a in files.annotators for group in a.annotations.values() for mark in group]
     notes: list[str] = list(files.notes)
     kinds: list[IouType] = []
@@ -64,7 +82,10 @@ def count(gt: Sequence[str], predictions: str) -> Counted:
         held = [bool(item.get(key)) for item in items]
         # A prediction without a mask matches nothing; one without a box would have to be guessed at.
         if not (all(held) if kind == "bbox" else any(held) or not held):
-            notes.append(f"{kind} is left out: the predictions do not hold it")
+            lacking = next(i for i, item in zip(ids, items, strict=True) if not item.get(key))
+            notes.append(f"{kind} is left out: the predictions do not hold it (first without one: id {lacking})")
+        elif kind == "bbox" and files.other_unit:
+            notes.append(f"bbox is left out: {files.other_unit}")
         elif not all(key in mark for mark in marks):
             notes.append(f"{kind} is left out: the ground truth does not hold it")
         else:
@@ -72,6 +93,11 @@ def count(gt: Sequence[str], predictions: str) -> Counted:
     if not kinds:
         raise ValueError(f"--predictions {predictions}: nothing to score; {'; '.join(notes)}")
     counts: dict[IouType, Counts] = {k: count_files(files.annotators, files.predictions, k) for k in kinds}
+    images = counts[kinds[0]].images
+    if not images[0] + images[3]:
+        notes.append("no datapoint that counts holds an instance: negatives alone give no score but IL_FPR")
+    elif not images[1] + images[2]:
+        notes.append("every datapoint that counts holds an instance: without negatives IL_MCC and cgF1 are 0")
     return Counted(counts, notes, files.left_out)
 
 
@@ -105,12 +131,13 @@ def differences(counted: Counted, official: str, entry: str | None = None) -> di
     found: dict[str, dict[str, float]] = {}
     for kind, counts in counted.counts.items():
         part = content.get(kind, content) if isinstance(content, dict) else {}
-        theirs = {**part, **part.get("metrics", {})}
+        inner = part.get("metrics", {}) if isinstance(part, dict) else {}
+        theirs = {**part, **inner} if isinstance(part, dict) and isinstance(inner, dict) else {}
         ours: dict[str, Any] = dict(named(counts, kind))
         curves = per_threshold(counts)
         lists = [*counts.boxes[:4].tolist(), curves["positive_micro_F1"], curves["positive_macro_F1"]]
         ours |= dict(zip(CURVES, lists, strict=True))
-        shared = {name: _distance(value, theirs[name]) for name, value in ours.items() if name in theirs}
+        shared = {name: _distance(value, theirs[name], official) for name, value in ours.items() if name in theirs}
         if any(name.startswith("cgF1_eval_") for name in shared):
             found[kind] = {name.removeprefix(f"cgF1_eval_{kind}_"): value for name, value in shared.items()}
     if not found:
@@ -121,17 +148,24 @@ def differences(counted: Counted, official: str, entry: str | None = None) -> di
     return found
 
 
-def _distance(ours: Any, theirs: Any) -> float:
-    pairs = zip(list(ours), theirs, strict=True) if isinstance(theirs, list) else [(ours, theirs)]
-    return max(abs(float(a) - float(b)) for a, b in pairs)
+def _distance(ours: Any, theirs: Any, where: str) -> float:
+    try:
+        pairs = zip(list(ours), theirs, strict=True) if isinstance(theirs, list) else [(ours, theirs)]
+        return max(abs(float(a) - float(b)) for a, b in pairs)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"--official {where} holds {shown(theirs)} where {shown(ours)} is ours ({error})") from error
 
 
-def table(scores: dict[str, dict[str, float]]) -> str:
-    """The numbers as text, one row a name, one column a kind."""
-    names = next(iter(scores.values()))
-    rows = [["", *scores], *([name, *(f"{numbers[name]:.4f}" for numbers in scores.values())] for name in names)]
+def table(scores: Mapping[str, Mapping[str, float | None]]) -> str:
+    """The numbers as text, one row a name, one column a kind; what was not measured is left empty."""
+    names = list(dict.fromkeys(name for numbers in scores.values() for name in numbers))
+    rows = [["", *scores], *([name, *(_cell(numbers.get(name)) for numbers in scores.values())] for name in names)]
     width = max(map(len, names))
     return "\n".join(f"{row[0]:<{width}}" + "".join(f"{cell:>10}" for cell in row[1:]) for row in rows)
+
+
+def _cell(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
 
 
 def run(argv: Sequence[str]) -> int:
@@ -145,6 +179,7 @@ def run(argv: Sequence[str]) -> int:
     """
     from jsonargparse import ArgumentParser
 
+    from litetext.files import write_json
     from litetext.saco.videos import is_video_file
 
     parser = ArgumentParser(
@@ -173,6 +208,9 @@ def run(argv: Sequence[str]) -> int:
         "--output", type=str, default=None, metavar="FILE", help="Also write the numbers to this JSON file."
     )
     parser.add_argument(
+        "--overwrite", action="store_true", help="Replace an --output file that is not from this command."
+    )
+    parser.add_argument(
         "--official",
         type=str,
         default=None,
@@ -185,18 +223,51 @@ def run(argv: Sequence[str]) -> int:
     options = parser.parse_args(list(argv))
     if options.entry is not None and options.official is None:
         raise ValueError("--entry names a part of the --official file; give both")
+    inputs = [*options.gt, options.predictions, *([options.official] if options.official is not None else [])]
+    if options.output is not None:
+        _check_output(Path(options.output), inputs, options.overwrite)
     if any(is_video_file(path) for path in options.gt):
-        return _run_videos(options.gt, options.predictions, options.output, options.official, options.entry)
-    counted = count(options.gt, options.predictions)
-    scores: dict[str, Any] = counted.numbers()
-    print(table(scores))
+        scores = _score_videos(options.gt, options.predictions, options.official, options.entry)
+    else:
+        scores = _score_images(options.gt, options.predictions, options.official, options.entry)
+    if options.output is not None:
+        write_json(options.output, scores)
+    return 0
+
+
+def _check_output(output: Path, inputs: Sequence[str], overwrite: bool) -> None:
+    """Refuses to write over an input, or over anything else without being told, before any work is done."""
+    if output.is_dir():
+        raise ValueError(f"--output {output} is a folder; give the name of a file")
+    for path in inputs:
+        if output.exists() and Path(path).exists() and output.samefile(path):
+            raise ValueError(f"--output {output} is the input {path}; give another name")
+    if output.exists() and not overwrite and not _ours(output):
+        raise ValueError(
+            f"--output {output} is there already, and not from this command; give another name, or --overwrite to "
+            "replace it"
+        )
+
+
+def _ours(path: Path) -> bool:
+    from litetext.saco.images import read_json
+
+    try:
+        content = read_json(path)
+    except (ValueError, OSError):
+        return False
+    return isinstance(content, dict) and content.get("written_by") == WRITTEN_BY
+
+
+def _score_images(gt: Sequence[str], predictions: str, official: str | None, entry: str | None) -> dict[str, Any]:
+    """Prints the numbers of images; gives what --output holds."""
+    counted = count(gt, predictions)
+    numbers = counted.numbers()
+    print(table(numbers))
     for note in counted.notes:
         print(note)
-    if counted.left_out:
-        print(f"partial: {counted.left_out:,} datapoints were left out")
-        scores |= {"partial": True, "left_out": counted.left_out}
-    if options.official is not None:
-        for kind, values in differences(counted, options.official, options.entry).items():
+    if official is not None:
+        for kind, values in differences(counted, official, entry).items():
             curves = [name for name in values if name in CURVES]
             told = ", ".join(
                 f"{max(values[name] for name in part):.2g} over {len(part)} {what}"
@@ -204,32 +275,51 @@ def run(argv: Sequence[str]) -> int:
                 if part
             )
             print(f"{kind}: largest difference from the official evaluator {told}")
-    if options.output is not None:
-        Path(options.output).write_text(json.dumps(scores, indent=1) + "\n", encoding="utf-8")
-    return 0
+    return {
+        **{kind: numbers.get(kind) for kind in ("segm", "bbox")},
+        **_about(counted.notes, counted.left_out, "datapoints"),
+    }
 
 
-def _run_videos(
-    gt: Sequence[str], predictions: str, output: str | None, official: str | None, entry: str | None
-) -> int:
+def _about(notes: Sequence[str], left_out: int, what: str) -> dict[str, Any]:
+    """What the output says beside the numbers."""
+    if left_out:
+        print(f"partial: {left_out:,} {what} were left out")
+    return {"notes": list(notes), "partial": bool(left_out), "left_out": left_out, "written_by": WRITTEN_BY}
+
+
+def _score_videos(gt: Sequence[str], predictions: str, official: str | None, entry: str | None) -> dict[str, Any]:
+    """Prints the numbers of videos; gives what --output holds."""
     from litetext.metrics.veval_files import KINDS, score_video_files
     from litetext.saco.images import read_json
 
     if len(gt) != 1:
         raise ValueError(f"--gt names {len(gt)} files; videos have one annotator: give one VEval file")
     scores = score_video_files(gt[0], predictions)
-    numbers: dict[str, float] = scores["dataset_results"]
+    numbers: dict[str, float | None] = scores["dataset_results"]
     kinds = list(KINDS.values())
-    names = [name.removeprefix("video_mask_") for name in numbers if name.startswith("video_mask_")]
-    width = max(map(len, names))
-    print(f"{'':<{width}}" + "".join(f"{kind:>10}" for kind in kinds))
-    for name in names:
-        values = [numbers.get(f"video_{kind}_{name}") for kind in kinds]
-        print(f"{name:<{width}}" + "".join(f"{'' if value is None else f'{value:.4f}':>10}" for value in values))
+    print(
+        table(
+            {
+                kind: {
+                    name.removeprefix(f"video_{kind}_"): value
+                    for name, value in numbers.items()
+                    if name.startswith(f"video_{kind}_")
+                }
+                for kind in kinds
+            }
+        )
+    )
+    for note in scores["notes"]:
+        print(note)
     if official is not None:
         content = read_json(official)
         theirs = content.get(entry or "dataset_results", content) if isinstance(content, dict) else {}
-        shared = {name: abs(value - theirs[name]) for name, value in numbers.items() if name in theirs}
+        shared = {
+            name: _distance(value, theirs[name], official)
+            for name, value in numbers.items()
+            if value is not None and isinstance(theirs, dict) and name in theirs
+        }
         if not shared:
             raise ValueError(
                 f"--official {official} holds none of the official numbers (such as {next(iter(numbers))}); "
@@ -239,6 +329,5 @@ def _run_videos(
             own = [value for name, value in shared.items() if name.startswith(f"video_{kind}_")]
             if own:
                 print(f"{kind}: largest difference from the official evaluator {max(own):.2g} over {len(own)} numbers")
-    if output is not None:
-        Path(output).write_text(json.dumps(scores, indent=1) + "\n", encoding="utf-8")
-    return 0
+    about = _about(scores.pop("notes"), scores.pop("left_out"), "pairs")
+    return {**scores, **about}

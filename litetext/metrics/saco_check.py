@@ -4,7 +4,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from litetext.saco.images import Annotator, check_rle, evaluated, read_segmentation
+from litetext.saco.fields import read_size, shown
+from litetext.saco.images import Annotator, Rle, evaluated, read_segmentation
 
 Predictions = dict[int, list[dict[str, Any]]]
 
@@ -17,73 +18,144 @@ class Checked(NamedTuple):
         predictions: With masks that match nothing where one was damaged.
         notes: What is amiss, one line a kind.
         left_out: Datapoints that should count and were left out.
+        other_unit: Why boxes cannot be compared: predicted ones are in pixels and true ones fractions, or the reverse;
+            empty if they can.
     """
 
     annotators: list[Annotator]
     predictions: Predictions
     notes: list[str]
     left_out: int
+    other_unit: str = ""
 
 
-def check_files(annotators: Sequence[Annotator], predictions: Predictions) -> Checked:
+def check_files(annotators: Sequence[Annotator], predictions: Predictions, source: str = "predictions") -> Checked:
     """Look through what counts.
 
     Predictions for ids or of categories that the ground truth lacks are ignored, and masks of another size than the
-    image match nothing, both as officially; here they are told. `pycocotools` reads past the end of damaged runs
-    without a word: a damaged mask among the predictions is one that matches nothing, and a datapoint with a damaged
-    mask in the ground truth is left out.
+    image match nothing, both as officially; here they are told. A damaged mask among the predictions is one that
+    matches nothing, and a datapoint with a damaged mask in the ground truth is left out.
 
     Args:
         annotators: One to three, in the order of the files.
         predictions: Predictions by datapoint id.
+        source: Their file, for errors.
+
+    Raises:
+        ValueError: No datapoint counts, one has no size, or no prediction belongs to this ground truth.
     """
     first, counted = annotators[0], evaluated(annotators)
-    notes: list[str] = []
-    unknown = [i for i in predictions if i not in first.images]
-    lost = sum(len(predictions[i]) for i in unknown)
-    notes += _note(unknown, f"predictions for ids that {first.name} does not hold are ignored: {lost:,} for {{count}}")
-    categories = frozenset[int]().union(*(a.categories for a in annotators))
-    strange = [i for i in counted for item in predictions.get(i, ()) if item["category_id"] not in categories]
-    notes += _note(strange, "predictions of categories that the ground truth does not know are ignored: {count}")
-
+    if not counted:
+        raise ValueError(
+            f"{first.name}: none of its {len(first.images):,} datapoints counts: every one lacks instances for an "
+            "annotator (is_instance_exhaustive 0)"
+        )
+    notes = _strangers(annotators, counted, predictions, source)
     bad, odd = set[int](), list[int]()
+    sound: list[Annotator] = []
     for annotator in annotators:
         broken: dict[int, str] = {}
+        marks = dict(annotator.annotations)
         for i in counted:
-            size = _size(annotator.images.get(i, first.images[i]))
-            for item in annotator.annotations.get(i, ()):
+            items = marks.get(i)
+            if not items:
+                continue
+            size = _size(annotator, i, first)
+            marks[i] = kept = list(items)
+            for place, item in enumerate(items):
                 if "segmentation" not in item:
                     continue
-                fault, other = _fault(item["segmentation"], size)
-                odd += [i] * other
-                if fault:
+                mask, fault = _read(item["segmentation"], size)
+                if mask is None:
                     broken.setdefault(i, fault)
+                else:
+                    kept[place] = {**item, "segmentation": mask}
+                    odd += [i] * (tuple(mask["size"]) != size)
         notes += _note(broken, f"{annotator.name}: datapoints left out for a damaged mask: {{count}}", broken)
         notes += _note(odd, f"{annotator.name}: masks of another size than their image match nothing: {{count}}")
         odd.clear()
         bad |= broken.keys()
+        sound.append(replace(annotator, annotations=marks))
+    if len(bad) == len(counted):
+        raise ValueError(f"all {len(counted):,} datapoints are left out for damaged masks; {'; '.join(notes)}")
 
-    kept, damaged = dict(predictions), dict[int, str]()
-    number = 0
+    kept_found, damaged = dict(predictions), dict[int, str]()
+    number = turned = 0
     for i in counted:
         if i in bad or i not in predictions:
             continue
-        size, items = _size(first.images[i]), list(predictions[i])
+        size, items = _size(first, i, first), list(predictions[i])
         for place, item in enumerate(items):
             if not item.get("segmentation"):
                 continue
-            fault, other = _fault(item["segmentation"], size)
-            odd += [i] * other
-            if fault:
-                items[place], number = {**item, "segmentation": None}, number + 1
+            mask, fault = _read(item["segmentation"], size)
+            items[place] = {**item, "segmentation": mask}
+            if mask is None:
+                number += 1
                 damaged.setdefault(i, fault)
-        kept[i] = items
+            elif tuple(mask["size"]) != size:
+                odd.append(i)
+                turned += tuple(mask["size"]) == size[::-1]
+        kept_found[i] = items
     notes += _note(damaged, f"predictions: damaged masks match nothing: {number:,}", damaged)
-    notes += _note(odd, "predictions: masks of another size than their image match nothing: {count}")
-    if not bad:
-        return Checked(list(annotators), kept, notes, 0)
-    images = {i: image for i, image in first.images.items() if i not in bad}
-    return Checked([replace(first, images=images), *annotators[1:]], kept, notes, len(bad))
+    way = "; [height, width] is right, theirs are exchanged" if odd and turned == len(odd) else ""
+    notes += _note(odd, f"predictions: masks of another size than their image match nothing{way}: {{count}}")
+    used = [i for i in counted if i not in bad]
+    repeats = [i for i in used for k, item in enumerate(kept_found.get(i, ())) if item in kept_found[i][:k]]
+    notes += _note(repeats, "predictions: those that repeat another one count as false alarms: {count}")
+    if bad:
+        sound[0] = replace(sound[0], images={i: image for i, image in first.images.items() if i not in bad})
+    other_unit = _other_unit(sound, used, kept_found, notes)
+    return Checked(sound, kept_found, notes, len(bad), other_unit)
+
+
+def _strangers(
+    annotators: Sequence[Annotator], counted: Sequence[int], predictions: Predictions, source: str
+) -> list[str]:
+    """Lines about predictions that belong to no datapoint or to no category."""
+    first = annotators[0]
+    unknown = [i for i in predictions if i not in first.images]
+    lost = sum(len(predictions[i]) for i in unknown)
+    if unknown and len(unknown) == len(predictions):
+        raise ValueError(
+            f"{source}: none of its {len(unknown):,} ids (first: {unknown[0]}) is one of {first.name} "
+            f"(first: {next(iter(first.images), None)}); give the ground truth that they are for"
+        )
+    notes = _note(unknown, f"predictions for ids that {first.name} does not hold are ignored: {lost:,} for {{count}}")
+    categories = frozenset[int]().union(*(a.categories for a in annotators))
+    asked = [(i, item["category_id"]) for i in counted for item in predictions.get(i, ())]
+    strange = [i for i, category in asked if category not in categories]
+    if strange and len(strange) == len(asked):
+        raise ValueError(
+            f"{source}: no prediction is of a category that {first.name} knows ({shown(sorted(categories))}; the first "
+            f"has category_id {asked[0][1]}); give the ids of the ground truth's categories"
+        )
+    return notes + _note(strange, "predictions of categories that the ground truth does not know are ignored: {count}")
+
+
+def _other_unit(
+    annotators: Sequence[Annotator], counted: Sequence[int], predictions: Predictions, notes: list[str]
+) -> str:
+    """Why predicted boxes cannot be compared with true ones, if they are in another unit; few of them are told."""
+    true = [m["bbox"] for a in annotators for i in counted for m in a.annotations.get(i, ()) if m.get("bbox")]
+    found = [(i, item["bbox"]) for i in counted for item in predictions.get(i, ()) if item.get("bbox")]
+    if not true or not found:
+        return ""
+    fractions = max(max((x for x in box if isinstance(x, (int, float))), default=0) for box in true) <= 1.5
+    # A box of fractions may reach over the edge a little, one in pixels of a small image is hardly below 2.
+    strange = [(i, box) for i, box in found if (max(box) > 2 if fractions else 0 < max(box) <= 1.5)]
+    if not strange:
+        return ""
+    units = (
+        "pixels where fractions of the image are meant: write [x / width, y / height, w / width, h / height]"
+        if fractions
+        else "fractions of the image where pixels are meant, as in the ground truth"
+    )
+    told = f"{len(strange):,} of {len(found):,} boxes are in {units} (first: id {strange[0][0]}: {strange[0][1]})"
+    if 4 * len(strange) >= len(found):
+        return told
+    notes.append(f"predictions: {told}; they match nothing")
+    return ""
 
 
 def _note(ids: Iterable[int], text: str, reasons: dict[int, str] | None = None) -> list[str]:
@@ -94,16 +166,19 @@ def _note(ids: Iterable[int], text: str, reasons: dict[int, str] | None = None) 
     return [f"{text.format(count=f'{len(every):,}')} (first: id {every[0]}{reason})"]
 
 
-def _size(image: dict[str, Any]) -> tuple[int, int]:
-    return int(image["height"]), int(image["width"])
-
-
-def _fault(segmentation: Any, size: tuple[int, int]) -> tuple[str, bool]:
-    """What is wrong with a mask (nothing: an empty text), and whether it has another size than the image."""
+def _size(annotator: Annotator, datapoint: int, first: Annotator) -> tuple[int, int]:
+    owner = annotator if datapoint in annotator.images else first
     try:
-        mask = read_segmentation(segmentation, *size)
-        height, width = (int(x) for x in mask["size"])
-        check_rle(mask, height, width)
-    except Exception as error:  # pycocotools raises whatever it meets
-        return " ".join(str(error).split()) or type(error).__name__, False
-    return "", (height, width) != size
+        return read_size(owner.images[datapoint])
+    except ValueError as error:
+        raise ValueError(
+            f"{owner.name}: datapoint {datapoint}: {error}; give the image's height and width in pixels"
+        ) from error
+
+
+def _read(segmentation: Any, size: tuple[int, int]) -> tuple[Rle | None, str]:
+    """A mask of any size, or what is wrong with it."""
+    try:
+        return read_segmentation(segmentation, *size), ""
+    except ValueError as error:
+        return None, " ".join(str(error).split())

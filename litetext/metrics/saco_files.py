@@ -4,7 +4,6 @@ Ground truth is one COCO-like JSON per annotator, one entry of `images` per pair
 predictions are a JSON list in the COCO results layout. All of them may be gzipped (`.gz`).
 """
 
-import math
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,34 +12,39 @@ from typing import Any
 import numpy as np
 
 from litetext.metrics.cgf1 import Counts, Detections, GroundTruth, IouType, assess, official, tally
+from litetext.saco.fields import read_box, read_number_id, read_size, shown
 from litetext.saco.images import Annotator, Rle, evaluated, read_annotator, read_json, read_segmentation
+from litetext.saco.masklets import read_score
+from litetext.saco.masks import empty_mask
 
 
 def read_predictions(path: str | Path) -> dict[int, list[dict[str, Any]]]:
-    """Predictions of each datapoint, in the order of the file.
+    """Predictions of each datapoint, in the order of the file, with ids and boxes as numbers.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: The file is not a list of COCO results: of mappings with an integer `image_id`, a `category_id` and
-            a finite `score`.
+        ValueError: The file is not a list of COCO results: of mappings with an integer `image_id` and `category_id`, a
+            `score` from 0 to 1 and, if any, a `bbox` of four finite numbers.
     """
     content = read_json(path)
     if not isinstance(content, list):
         raise ValueError(f"{path} must hold a JSON list of predictions (COCO results), got {type(content).__name__}")
     grouped: dict[int, list[dict[str, Any]]] = defaultdict(list)
     for number, item in enumerate(content):
+        where = f"{path}: prediction {number}"
         if not isinstance(item, dict):
-            raise ValueError(
-                f"{path}: prediction {number} is {str(item)[:40]!r}, not a mapping with image_id and score"
-            )
+            raise ValueError(f"{where} is {shown(item, 40)}, not a mapping with image_id and score")
+        if "video_id" in item and "image_id" not in item:
+            raise ValueError(f"{where} has a video_id: these are tracks of videos, and --gt is of images")
         missing = [key for key in ("image_id", "category_id", "score") if key not in item]
         if missing:
-            raise ValueError(f"{path}: prediction {number} has no {missing[0]}")
-        score = item["score"]
-        if not isinstance(item["image_id"], int) or not isinstance(score, (int, float)) or not math.isfinite(score):
-            told = f"image_id {item['image_id']!r} and score {score!r}"
-            raise ValueError(f"{path}: prediction {number} has {told}; give an integer and a finite number")
-        grouped[item["image_id"]].append(item)
+            raise ValueError(f"{where} has no {missing[0]}")
+        try:
+            image, category = (read_number_id(item[key], key) for key in ("image_id", "category_id"))
+            score, box = read_score(item["score"]), read_box(item["bbox"]) if item.get("bbox") else None
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from error
+        grouped[image].append({**item, "image_id": image, "category_id": category, "score": score, "bbox": box})
     return dict(grouped)
 
 
@@ -132,12 +136,10 @@ def _detections(items: Sequence[dict[str, Any]], image: dict[str, Any], iou_type
 
 def _mask(item: dict[str, Any], image: dict[str, Any], where: str) -> Rle:
     segmentation = item.get("segmentation")
-    if isinstance(segmentation, dict) and isinstance(segmentation.get("counts"), str):
-        return segmentation
-    height, width = int(image["height"]), int(image["width"])
-    if not segmentation:
-        return read_segmentation({"size": [height, width], "counts": [height * width]}, height, width)
     try:
+        height, width = read_size(image)
+        if not segmentation:
+            return empty_mask(height, width)
         return read_segmentation(segmentation, height, width)
     except ValueError as error:
         raise ValueError(f"{where}: datapoint {item['image_id']}: {error}") from error

@@ -1,8 +1,9 @@
 """SA-Co VEval predictions files: the official numbers, per data set and per (video, phrase) pair."""
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -10,22 +11,34 @@ from litetext.metrics.assess import IouType
 from litetext.metrics.hota import hota_numbers
 from litetext.metrics.teta import teta_numbers
 from litetext.metrics.video import PLACES, VideoRows, assess_video, phrase_numbers
+from litetext.saco.fields import read_id, read_number_id, shown
 from litetext.saco.images import read_json
-from litetext.saco.videos import (
-    Masklets,
-    Pair,
-    VideoAnnotations,
-    VideoId,
-    by_video,
-    masklets,
-    read_video_annotations,
-)
+from litetext.saco.masklets import Amiss, Masklets, VideoId, by_video, masklets
+from litetext.saco.masks import mask_area
+from litetext.saco.videos import Pair, VideoAnnotations, read_video_annotations
 
 KINDS: dict[IouType, str] = {"segm": "mask", "bbox": "bbox"}
 
 
-def read_video_predictions(path: str | Path, annotations: VideoAnnotations) -> dict[VideoId, Masklets]:
-    """Predicted masklets by video, in the order of the file.
+class VideoPredictions(NamedTuple):
+    """A predictions file.
+
+    Attributes:
+        found: Predicted masklets by video, in the order of the file.
+        notes: What is amiss in it, one line a kind.
+        kinds: What it holds, `segm` and `bbox`; of a file without tracks, both.
+    """
+
+    found: dict[VideoId, Masklets]
+    notes: list[str]
+    kinds: list[IouType]
+
+
+def read_video_predictions(path: str | Path, annotations: VideoAnnotations) -> VideoPredictions:
+    """Predicted masklets by video.
+
+    Damaged masks match nothing; tracks of videos that the ground truth does not list, and of pairs that it leaves out,
+    are ignored. All of that is told in `notes`.
 
     Args:
         path: A list of tracks {video_id, category_id, score, bboxes, segmentations, areas}, plain or gzipped.
@@ -33,25 +46,96 @@ def read_video_predictions(path: str | Path, annotations: VideoAnnotations) -> d
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It is no such list, names an unknown video, or a track has another number of frames than its video.
+        ValueError: It is no such list, a track lacks something or has another number of frames than its video, or no
+            track belongs to this ground truth.
     """
     content = read_json(path)
     if not isinstance(content, list):
         raise ValueError(f"{path} must hold a JSON list of tracks, got {type(content).__name__}")
-    for number, item in enumerate(content):
-        fields = ("video_id", "category_id", "score", "bboxes", "segmentations", "areas")
-        missing = [key for key in fields if key not in item] if isinstance(item, dict) else ["video_id"]
-        if missing:
-            raise ValueError(f"{path}: track {number} has no {missing[0]}")
-    where, videos = f"{path}: track", annotations.videos
-    return {video: masklets(items, videos[video], where) for video, items in by_video(content, videos, where).items()}
+    tracks = [_track(item, f"{path}: track {number}") for number, item in enumerate(content)]
+    name, known = Path(path).name, annotations.videos
+    strangers = [k for k, track in enumerate(tracks) if track["video_id"] not in known]
+    notes: list[str] = []
+    if strangers:
+        first = f"track {strangers[0]} names video {tracks[strangers[0]]['video_id']!r}"
+        if len(strangers) == len(tracks):
+            raise ValueError(f"{path}: no track is of a video in {annotations.name} ({first}); give the file it is for")
+        notes.append(
+            f"{name}: tracks of videos that {annotations.name} does not hold are ignored: {len(strangers):,} "
+            f"(first: {first})"
+        )
+    odd = [k for k, track in enumerate(tracks) if track["category_id"] not in annotations.categories]
+    if odd:
+        first = f"track {odd[0]}: category {tracks[odd[0]]['category_id']}"
+        if len(odd) == len(tracks):
+            raise ValueError(
+                f"{path}: no track is of a category in {annotations.name} (first: {first}); give the file it is for"
+            )
+        notes.append(
+            f"{name}: tracks of categories that {annotations.name} does not know are false alarms, as officially: "
+            f"{len(odd):,} (first: {first})"
+        )
+    seen: set[str] = set()
+    twice = [k for k, item in enumerate(content) if (text := json.dumps(item)) in seen or seen.add(text)]
+    if twice:
+        notes.append(f"{name}: tracks that repeat another one count again: {len(twice):,} (first: track {twice[0]})")
+    amiss, found = Amiss(), dict[VideoId, Masklets]()
+    for video, entries in by_video(tracks, known).items():
+        kept = [(k, item) for k, item in entries if (video, item["category_id"]) not in annotations.left_out]
+        places, items = [k for k, _ in kept], [item for _, item in kept]
+        found[video] = masklets(items, known[video], f"{path}: track", places, amiss)
+    notes += amiss.lines(
+        f"{name}: track",
+        "damaged masks match nothing",
+        "frames with a mask and without a box or an area count as empty for HOTA and TETA, as officially",
+    )
+    parts = [part for part in found.values() if len(part)]
+    kinds: list[IouType] = list(KINDS)
+    if parts and not any(part.masked().any() for part in parts):
+        kinds.remove("segm")
+    elif parts and not any(part.shown().any() for part in parts) and any(_pixels(part) for part in parts):
+        kinds.remove("bbox")
+    notes += [f"{KINDS[kind]} is left out: {name} does not hold it" for kind in KINDS if kind not in kinds]
+    if "bbox" in kinds:
+        notes += _fractions(parts, annotations, name)
+    return VideoPredictions(found, notes, kinds)
+
+
+def _track(item: Any, where: str) -> dict[str, Any]:
+    if not isinstance(item, dict):
+        raise ValueError(f"{where} is {shown(item)}, not a mapping with video_id and score")
+    fields = ("video_id", "category_id", "score", "bboxes", "segmentations", "areas")
+    missing = [key for key in fields if key not in item]
+    if "video_id" in missing and "image_id" in item:
+        raise ValueError(f"{where} has an image_id: these are predictions of images, and --gt is of videos")
+    if missing:
+        raise ValueError(f"{where} has no {missing[0]}")
+    try:
+        video = read_id(item["video_id"], "video_id")
+        category = read_number_id(item["category_id"], "category_id")
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
+    return {**item, "video_id": video, "category_id": category}
+
+
+def _pixels(part: Masklets) -> bool:
+    return any(mask_area(one) for track in part.masks for one in track if one is not None)
+
+
+def _fractions(parts: Sequence[Masklets], annotations: VideoAnnotations, name: str) -> list[str]:
+    """A line if predicted boxes are fractions where true ones are pixels: they match nothing."""
+    groups = (parts, annotations.truth.values())
+    largest = [max((float(part.boxes.max(initial=0)) for part in group), default=0.0) for group in groups]
+    if 0 < largest[0] <= 1.5 and largest[1] > 8:
+        return [f"{name}: no box is larger than {largest[0]:.2g}: boxes of videos are in pixels, not fractions of 1"]
+    return []
 
 
 def asked(annotations: VideoAnnotations, predictions: dict[VideoId, Masklets]) -> dict[VideoId, list[int]]:
     """Categories that count as pairs, per video: those of the file, and those that any prediction names."""
     pairs: dict[VideoId, dict[int, None]] = {video: {} for video in annotations.videos}
     for video, category in annotations.pairs:
-        pairs.setdefault(video, {})[category] = None
+        pairs[video][category] = None
     for video, found in predictions.items():
         pairs[video] |= dict.fromkeys(found.categories.tolist())
     return {video: list(categories) for video, categories in pairs.items()}
@@ -65,16 +149,23 @@ def score_video_files(gt: str | Path, predictions: str | Path) -> dict[str, Any]
         predictions: The tracks of any system.
 
     Returns:
-        `dataset_results` (fractions; TETA's in percent) and `video_np_results`, one entry a pair.
+        `dataset_results` (fractions; TETA's in percent; None for what the predictions do not hold), `video_np_results`,
+        one entry a pair, `notes`, what is amiss in the files, one line a kind, and `left_out`, the pairs that should
+        count and were left out.
 
     Raises:
         FileNotFoundError: A file does not exist.
-        ValueError: A file cannot be used.
+        ValueError: A file cannot be used, or nothing can be scored with them.
     """
     annotations = read_video_annotations(gt)
-    found = read_video_predictions(predictions, annotations)
+    if not annotations.truth:
+        why = f"; {'; '.join(annotations.notes)}" if annotations.notes else ""
+        raise ValueError(f"{gt} holds no masklet to be found: negatives alone give no score{why}")
+    found, notes, kinds = read_video_predictions(predictions, annotations)
+    if not kinds:
+        raise ValueError(f"--predictions {predictions}: nothing to score; {'; '.join(notes)}")
     questions = asked(annotations, found)
-    dataset: dict[str, float] = {}
+    dataset: dict[str, float | None] = {}
     per_pair: dict[Pair, dict[str, float]] = {
         (video, category): {} for video, categories in questions.items() for category in categories
     }
@@ -85,14 +176,23 @@ def score_video_files(gt: str | Path, predictions: str | Path) -> dict[str, Any]
                 empty = masklets([], annotations.videos[video], "")
                 truth, part = annotations.truth.get(video, empty), found.get(video, empty)
                 rows[video] = assess_video(truth, part, categories, annotations.evaluated, kind)
-        dataset |= dataset_results(rows.values(), kind)
+        results = dataset_results(rows.values(), kind)
+        if kind not in kinds:
+            dataset |= dict.fromkeys(results)
+            continue
+        dataset |= results
         for video, row in rows.items():
             for category, numbers in zip(questions[video], pair_results(questions[video], row, kind), strict=True):
                 per_pair[video, category] |= numbers
     entries = [
         {"video_id": video, "category_id": category, **numbers} for (video, category), numbers in per_pair.items()
     ]
-    return {"dataset_results": dataset, "video_np_results": entries}
+    return {
+        "dataset_results": dataset,
+        "video_np_results": entries,
+        "notes": [*annotations.notes, *notes],
+        "left_out": len(annotations.left_out),
+    }
 
 
 def dataset_results(rows: Iterable[VideoRows], kind: IouType, name: str = "video") -> dict[str, float]:

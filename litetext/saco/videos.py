@@ -4,93 +4,32 @@ Scoring a predictions file and running a model read the same files, so that the 
 """
 
 import gzip
-from collections import defaultdict
+import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int64
-from pycocotools import mask
 
-from litetext.saco.images import Rle, read_json, read_segmentation
+from litetext.saco.fields import counted, read_id, read_number_id, read_size, repeated, shown
+from litetext.saco.images import read_json
+from litetext.saco.masklets import Amiss, Masklets, Video, VideoId, by_video, masklet_entry, masklets
 
-_rle: Any = mask  # its type stubs know fewer inputs than it accepts
+__all__ = [
+    "Masklets",
+    "Pair",
+    "Video",
+    "VideoAnnotations",
+    "VideoId",
+    "is_video_file",
+    "masklet_entry",
+    "masklets",
+    "read_video_annotations",
+]
 
-VideoId = int | str
 Pair = tuple[VideoId, int]
 """A video and a category: the id of one question."""
-
-
-@dataclass(frozen=True)
-class Masklets:
-    """n masklets of one video of T frames.
-
-    Attributes:
-        categories: Category id (phrase) of each, (n,).
-        masks: n lists of T compressed run-length masks; None where the object is absent.
-        boxes: [x, y, width, height] in pixels, (n, T, 4); zeros where the object is absent.
-        boxed: There is a box, (n, T).
-        areas: Pixels as the file states them, (n, T); 0 where the object is absent.
-        scores: One score a masklet, (n,); ones for ground truth.
-        crowd: Crowd flags of ground truth, (n,).
-    """
-
-    categories: Int64[np.ndarray, " n"]
-    masks: Sequence[Sequence[Rle | None]]
-    boxes: Float64[np.ndarray, "n t 4"]
-    boxed: Bool[np.ndarray, "n t"]
-    areas: Int64[np.ndarray, "n t"]
-    scores: Float64[np.ndarray, " n"]
-    crowd: Bool[np.ndarray, " n"]
-
-    def __len__(self) -> int:
-        """Masklets."""
-        return len(self.categories)
-
-    def take(self, which: np.ndarray) -> "Masklets":
-        """Some of them, by a boolean or an index array."""
-        index = np.flatnonzero(which) if which.dtype == bool else which
-        parts = (self.categories, self.boxes, self.boxed, self.areas, self.scores, self.crowd)
-        categories, boxes, boxed, areas, scores, crowd = (part[index] for part in parts)
-        masks = [self.masks[i] for i in index.tolist()]
-        return replace(
-            self,
-            categories=categories,
-            masks=masks,
-            boxes=boxes,
-            boxed=boxed,
-            areas=areas,
-            scores=scores,
-            crowd=crowd,
-        )
-
-    def masked(self) -> Bool[np.ndarray, "n t"]:
-        """There is a mask, possibly an empty one."""
-        flags = [[mask is not None for mask in track] for track in self.masks]
-        return np.asarray(flags, dtype=bool).reshape(self.boxed.shape)
-
-    def shown(self) -> Bool[np.ndarray, "n t"]:
-        """There is a box that is not all zeros: what TETA calls a detection."""
-        return self.boxed & self.boxes.any(axis=2)
-
-
-@dataclass(frozen=True)
-class Video:
-    """One video of a VEval file.
-
-    Attributes:
-        id: Its id; int or str, as in the file.
-        file_names: Its frames in order, relative to the image folder.
-        height: Rows of a frame in pixels.
-        width: Columns of a frame in pixels.
-    """
-
-    id: VideoId
-    file_names: tuple[str, ...]
-    height: int
-    width: int
 
 
 @dataclass(frozen=True)
@@ -101,9 +40,11 @@ class VideoAnnotations:
         name: File name, for messages.
         videos: By id, in the order of the file.
         categories: Phrases by category id, in the order of the file.
-        pairs: Every question, positive and negative, in the order of the file.
+        pairs: Every question that can be asked, positive and negative, in the order of the file.
         truth: True masklets by video; videos without any are left out.
         evaluated: Categories with a box in any frame, in the order of `categories` (what TETA averages over).
+        left_out: Pairs with a damaged mask, with the reason; they are in none of the above.
+        notes: What is amiss in the file, one line a kind.
     """
 
     name: str
@@ -112,30 +53,66 @@ class VideoAnnotations:
     pairs: list[Pair]
     truth: dict[VideoId, Masklets]
     evaluated: list[int]
+    left_out: dict[Pair, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
 
 def read_video_annotations(path: str | Path) -> VideoAnnotations:
     """Reads one ground-truth file of SA-Co VEval.
 
+    A pair with a damaged mask is left out; entries that name a video or a category which the file does not list are
+    left out as long as they are fewer than a quarter. Both are told in `notes`.
+
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It is not JSON, lacks what the metrics need, or a masklet has another number of frames than its
-            video.
+        ValueError: It is not JSON, lacks what the metrics need, contradicts itself, or a masklet has another number of
+            frames than its video.
     """
     content, name = read_json(path), Path(path).name
-    try:
-        videos = {video["id"]: _video(video) for video in content["videos"]}
-        categories = {int(item["id"]): str(item["name"]) for item in content["categories"]}
-        asked = [(item["video_id"], int(item["category_id"])) for item in content["video_np_pairs"]]
-        where = f"{path}: annotation"
-        grouped = by_video(content["annotations"], videos, where)
-        marked = [(video, int(item["category_id"])) for video, items in grouped.items() for item in items]
-        truth = {video: masklets(items, videos[video], where) for video, items in grouped.items()}
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path} is not a SA-Co VEval file: {error!r} is missing or misplaced") from error
+    lists = ("videos", "categories", "annotations", "video_np_pairs")
+    lacking = [key for key in lists if not isinstance(content, dict) or not isinstance(content.get(key), list)]
+    if lacking:
+        held = type(content).__name__ if not isinstance(content, dict) else ", ".join(map(str, content))[:100]
+        raise ValueError(
+            f"{path} is not a SA-Co VEval file: the list {lacking[0]} is missing or misplaced (it holds: {held})"
+        )
+    read = {key: [_entry(item, f"{path}: {key}[{i}]") for i, item in enumerate(content[key])] for key in lists}
+    videos = _by_id([_video(item, f"{path}: videos[{i}]") for i, item in enumerate(read["videos"])], path)
+    names = [_category(item, f"{path}: categories[{i}]") for i, item in enumerate(read["categories"])]
+    if again := repeated(number for number, _ in names):
+        raise ValueError(f"{path}: {len(again):,} ids of categories occur more than once (first: {again[0]})")
+    categories = dict(names)
+    notes: list[str] = []
+    marked = _at_home(read["annotations"], "annotations", path, videos, categories, notes)
+    listed = _at_home(read["video_np_pairs"], "video_np_pairs", path, videos, categories, notes)
+    if again := repeated(item["id"] for _, item in marked if isinstance(item.get("id"), (int, str))):
+        notes.append(counted(f"{name}: ids that several annotations share; each of these counts", again))
+
+    amiss = Amiss()
+    truth: dict[VideoId, Masklets] = {}
+    left_out: dict[Pair, str] = {}
+    pair_of = {place: (item["video_id"], item["category_id"]) for place, item in marked}
+    numbers = [place for place, _ in marked]
+    for video, entries in by_video([item for _, item in marked], videos).items():
+        places = [numbers[k] for k, _ in entries]
+        items = [item for _, item in entries]
+        found = masklets(items, videos[video], f"{path}: annotation", places, amiss, truth=True)
+        for place in places:
+            if place in amiss.damaged:
+                left_out.setdefault(pair_of[place], f"annotation {place}: {amiss.damaged[place]}")
+        kept = [k for k, place in enumerate(places) if pair_of[place] not in left_out]
+        if kept:
+            truth[video] = found if len(kept) == len(places) else found.take(np.asarray(kept))
+    notes += amiss.lines(
+        f"{name}: annotation",
+        f"{len(left_out):,} pairs are left out for a damaged mask",
+        "frames without a box get that of their mask",
+    )
+    asked = [(item["video_id"], item["category_id"]) for _, item in listed]
+    pairs = [pair for pair in dict.fromkeys([*asked, *pair_of.values()]) if pair not in left_out]
     with_box = {c for part in truth.values() for c in part.categories[part.boxed.any(axis=1)].tolist()}
     evaluated = [c for c in categories if c in with_box]
-    return VideoAnnotations(name, videos, categories, list(dict.fromkeys(asked + marked)), truth, evaluated)
+    return VideoAnnotations(name, videos, categories, pairs, truth, evaluated, left_out, notes)
 
 
 def is_video_file(path: str | Path) -> bool:
@@ -143,94 +120,76 @@ def is_video_file(path: str | Path) -> bool:
     path = Path(path)
     try:
         raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (OSError, EOFError):
+    except (OSError, EOFError, zlib.error):
         return False
     return b'"video_np_pairs"' in raw
 
 
-def _video(item: dict[str, Any]) -> Video:
-    names = tuple(str(name) for name in item["file_names"])
-    if item.get("length", len(names)) != len(names):
-        raise ValueError(f"video {item['id']} has length {item['length']} but {len(names)} file_names")
-    return Video(item["id"], names, int(item["height"]), int(item["width"]))
+def _entry(item: Any, where: str) -> dict[str, Any]:
+    if not isinstance(item, dict):
+        raise ValueError(f"{where} is {shown(item)}, not a mapping")
+    return item
 
 
-def masklets(items: Sequence[dict[str, Any]], video: Video, where: str) -> Masklets:
-    """Masklets of one video from their entries in a file, ground truth or predictions.
-
-    Args:
-        items: Entries with `category_id`, `bboxes`, `segmentations`, `areas` and, in predictions, `score`.
-        video: Their video.
-        where: What they are, for messages.
-
-    Raises:
-        ValueError: One has another number of frames than the video.
-        KeyError: An entry lacks a field.
-    """
-    n, length = len(items), len(video.file_names)
-    for number, item in enumerate(items):
-        for field in ("bboxes", "segmentations", "areas"):
-            if len(item[field]) != length:
-                raise ValueError(
-                    f"{where} {item.get('id', number)} (video {video.id}, category {item['category_id']}) has "
-                    f"{len(item[field])} {field} for {length} frames; give one a frame, null if absent"
-                )
-    boxes, boxed = np.zeros((n, length, 4)), np.zeros((n, length), dtype=bool)
-    areas = np.zeros((n, length), dtype=np.int64)
-    for i, item in enumerate(items):
-        for t, box in enumerate(item["bboxes"]):
-            if box is not None and len(box):
-                boxes[i, t], boxed[i, t] = box, True
-        areas[i] = [int(area or 0) for area in item["areas"]]
-    return Masklets(
-        categories=np.asarray([int(item["category_id"]) for item in items], dtype=np.int64),
-        masks=[[_mask(mask, video) for mask in item["segmentations"]] for item in items],
-        boxes=boxes,
-        boxed=boxed,
-        areas=areas,
-        scores=np.asarray([item.get("score", 1.0) for item in items], dtype=np.float64),
-        crowd=np.asarray([bool(item.get("iscrowd", 0)) for item in items], dtype=bool),
-    )
+def _video(item: Mapping[str, Any], where: str) -> Video:
+    try:
+        number = read_id(item.get("id"))
+        height, width = read_size(dict(item))
+        names = item.get("file_names")
+        if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
+            raise ValueError(f"file_names is {shown(names)}, not a list of file names")
+        length = item.get("length", len(names))
+        if read_number_id(length, "length") != len(names):
+            raise ValueError(f"it has length {shown(length)} but {len(names)} file_names")
+    except ValueError as error:
+        raise ValueError(f"{where} (video {shown(item.get('id'), 20)}): {error}") from error
+    return Video(number, tuple(names), height, width)
 
 
-def masklet_entry(score: float, masks: Mapping[int, Rle], frames: int) -> dict[str, Any]:
-    """A masklet in the layout of official predictions, without video and category.
-
-    Args:
-        score: Its one score.
-        masks: Compressed run-length masks by frame.
-        frames: Frames of the video; where the object is absent there is no mask, an empty box and area 0.
-    """
-    seen, absent = [masks.get(t) for t in range(frames)], [0.0] * 4
-    return {
-        "score": score,
-        "bboxes": [absent if one is None else [float(x) for x in _rle.toBbox(one)] for one in seen],
-        "segmentations": [
-            None if one is None else {"size": list(one["size"]), "counts": one["counts"].decode("ascii")}
-            for one in seen
-        ],
-        "areas": [0 if one is None else int(_rle.area(one)) for one in seen],
-    }
+def _by_id(videos: Sequence[Video], path: str | Path) -> dict[VideoId, Video]:
+    if again := repeated(video.id for video in videos):
+        raise ValueError(f"{path}: {len(again):,} ids of videos occur more than once (first: {again[0]!r})")
+    return {video.id: video for video in videos}
 
 
-def by_video(
-    items: Sequence[dict[str, Any]], videos: dict[VideoId, Video], where: str
-) -> dict[VideoId, list[dict[str, Any]]]:
-    """Entries of a file by their video, in its order.
-
-    Raises:
-        ValueError: An entry names a video that is not there.
-        KeyError: An entry names none.
-    """
-    grouped: dict[VideoId, list[dict[str, Any]]] = defaultdict(list)
-    for number, item in enumerate(items):
-        if item["video_id"] not in videos:
-            raise ValueError(f"{where} {item.get('id', number)} names video {item['video_id']!r}, which is not there")
-        grouped[item["video_id"]].append(item)
-    return dict(grouped)
+def _category(item: Mapping[str, Any], where: str) -> tuple[int, str]:
+    try:
+        number = read_number_id(item.get("id"))
+        if not isinstance(item.get("name"), str):
+            raise ValueError(f"name is {shown(item.get('name'))}, not text")
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
+    return number, item["name"]
 
 
-def _mask(mask: Any, video: Video) -> Rle | None:
-    if not mask:
-        return None
-    return mask if isinstance(mask.get("counts"), (str, bytes)) else read_segmentation(mask, video.height, video.width)
+def _at_home(
+    items: Sequence[dict[str, Any]],
+    key: str,
+    path: str | Path,
+    videos: Mapping[VideoId, Video],
+    categories: Mapping[int, str],
+    notes: list[str],
+) -> list[tuple[Any, dict[str, Any]]]:
+    """Entries whose video and category the file lists, with their ids normalised, each with its place in the file."""
+    kept: list[tuple[Any, dict[str, Any]]] = []
+    lost: list[int] = []
+    reason = ""
+    for place, item in enumerate(items):
+        try:
+            video = read_id(item.get("video_id"), "video_id")
+            category = read_number_id(item.get("category_id"), "category_id")
+        except ValueError as error:
+            raise ValueError(f"{path}: {key}[{place}]: {error}") from error
+        if video in videos and category in categories:
+            kept.append((place, {**item, "video_id": video, "category_id": category}))
+            continue
+        fault = f"names video {video!r}" if video not in videos else f"names category {category}"
+        reason = reason or f"{key}[{place}] {fault}, which is not there"
+        lost.append(place)
+    if not lost:
+        return kept
+    told = f"{Path(path).name}: {len(lost):,} of {len(items):,} {key} are left out: {reason}"
+    if 4 * len(lost) >= len(items):
+        raise ValueError(f"{path}: {len(lost):,} of {len(items):,} {key} have no home: {reason}; the file is no whole")
+    notes.append(told)
+    return kept

@@ -31,7 +31,8 @@ def test_official_numbers(case: str, tmp_path: Path, litetext: Callable[..., Ans
     scores: dict[str, dict[str, float]] = json.loads(output.read_text())
     expected = json.loads((ORACLE / case / "official.json").read_text())
     compared = 0
-    for kind, numbers in scores.items():
+    for kind in ("segm", "bbox"):
+        numbers = scores[kind]
         assert len(numbers) == 26
         for name, value in official_numbers(expected, kind).items():
             assert numbers[name] == pytest.approx(value, abs=1e-9), (kind, name)
@@ -79,15 +80,25 @@ def test_bad_files_end_in_one_line(tmp_path: Path, refused: Callable[..., str]) 
     assert "broken.json cannot be read as JSON" in refused("score", "--gt", *truth, "--predictions", str(broken))
     broken.write_text('[{"image_id": 1, "score": 0.5}]')
     assert "prediction 0 has no category_id" in refused("score", "--gt", *truth, "--predictions", str(broken))
-    broken.write_text('[{"image_id": 1, "category_id": 1, "score": 0.5}]')
-    assert "segm is left out: the predictions do not hold it; bbox" in refused(
+    broken.write_text('[{"image_id": 10000254, "category_id": 1, "score": 0.5}]')
+    assert "segm is left out: the predictions do not hold it (first without one: id 10000254); bbox" in refused(
         "score", "--gt", *truth, "--predictions", str(broken)
     )
     for damaged, told in (
         ('["x"]', "prediction 0 is 'x'"),
-        ('[{"image_id": "1", "category_id": 1, "score": 0.5}]', "image_id '1'"),
-        ('[{"image_id": 1, "category_id": 1, "score": NaN}]', "score nan"),
-        ('[{"image_id": 1, "category_id": 1, "score": null}]', "score None"),
+        ('[{"image_id": "x", "category_id": 1, "score": 0.5}]', "prediction 0: image_id is 'x'; give a whole number"),
+        ('[{"image_id": 1, "category_id": [1], "score": 0.5}]', "prediction 0: category_id is [1]; give"),
+        ('[{"image_id": 1, "category_id": 1, "score": NaN}]', "score is nan; give a finite number"),
+        ('[{"image_id": 1, "category_id": 1, "score": null}]', "score is None; give a finite number"),
+        ('[{"image_id": 1, "category_id": 1, "score": true}]', "score is True; give a finite number"),
+        ('[{"image_id": 1, "category_id": 1, "score": 80.8}]', "score is 80.8; scores go from 0 to 1"),
+        ('[{"image_id": 1, "category_id": 1, "score": -2.2}]', "put logits through a sigmoid"),
+        ('[{"image_id": 1, "category_id": 1, "score": 1, "bbox": [1, 2, 3]}]', "bbox is [1, 2, 3], not four numbers"),
+        ('[{"image_id": 1, "category_id": 1, "score": 1, "bbox": [1, 2, 3, NaN]}]', "its numbers must be finite"),
+        ('[{"image_id": 1, "category_id": 1, "score": 1, "bbox": [1, 2, -3, 4]}]', "a width or height is negative"),
+        ('[{"image_id": 1, "category_id": 1, "score": 1, "bbox": "1 2 3 4"}]', "bbox is '1 2 3 4', not four"),
+        ('[{"video_id": 1, "category_id": 1, "score": 1}]', "has a video_id: these are tracks of videos"),
+        ('[{"image_id": 5, "category_id": 1, "score": 1}]', "none of its 1 ids (first: 5) is one of gt_a.json.gz"),
     ):
         broken.write_text(damaged)
         assert told in refused("score", "--gt", *truth, "--predictions", str(broken))
@@ -149,7 +160,7 @@ class World:
 
 def test_what_is_amiss_is_told_and_the_rest_is_kept(tmp_path: Path, litetext: Callable[..., Answer]) -> None:
     whole, told = World(tmp_path).scored(litetext)
-    assert whole.keys() == {"segm", "bbox"}
+    assert whole.keys() == {"segm", "bbox", "notes", "partial", "left_out", "written_by"}
     assert whole["segm"]["cgF1"] > 0.99
     assert len(told.splitlines()) == 27, "no notes"
 
@@ -157,7 +168,10 @@ def test_what_is_amiss_is_told_and_the_rest_is_kept(tmp_path: Path, litetext: Ca
     world.found += [{**mark(0, 77), "score": 0.9}, {**mark(0, 77), "score": 0.9}, {**mark(0, 78), "score": 0.9}]
     world.found.append({**mark(9, 2), "score": 0.9, "category_id": 8})
     scores, told = world.scored(litetext)
-    assert scores == whole, "predictions for ids and of categories that nobody knows are ignored, as officially"
+    assert scores.pop("notes") == told.splitlines()[27:]
+    assert scores == {key: value for key, value in whole.items() if key != "notes"}, (
+        "predictions for ids and of categories that nobody knows are ignored, as officially"
+    )
     assert "predictions for ids that gt.json does not hold are ignored: 3 for 2 (first: id 77)" in told
     assert "predictions of categories that the ground truth does not know are ignored: 1 (first: id 2)" in told
 
@@ -179,7 +193,6 @@ def test_damaged_masks(damaged: Any, tmp_path: Path, litetext: Callable[..., Ans
     assert "predictions: damaged masks match nothing: 1 (first: id 3: " in told
     assert scores["segm"]["recall"] == pytest.approx(2 / 3, abs=1e-3)
     assert scores["segm"]["IL_recall"] == pytest.approx(1, abs=1e-3), "it is a prediction none the less"
-    assert scores.keys() == {"segm", "bbox"}
     world = World(tmp_path)
     world.gt["annotations"][1]["segmentation"] = damaged
     scores, told = world.scored(litetext)
@@ -193,13 +206,13 @@ def test_ground_truth_without_boxes_or_masks(tmp_path: Path, litetext: Callable[
     world = World(tmp_path)
     del world.gt["annotations"][0]["bbox"]
     scores, told = world.scored(litetext)
-    assert scores.keys() == {"segm"}
+    assert (scores["bbox"], scores["segm"]["cgF1"]) == (None, pytest.approx(1, abs=1e-2))
     assert "bbox is left out: the ground truth does not hold it" in told
     world = World(tmp_path)
     for item in (*world.gt["annotations"], *world.found):
         del item["segmentation"]
     scores, told = world.scored(litetext)
-    assert scores.keys() == {"bbox"}
+    assert scores["segm"] is None
     assert scores["bbox"]["cgF1"] > 0.99
 
 
@@ -231,3 +244,84 @@ def test_bad_veval_files_end_in_one_line(tmp_path: Path, refused: Callable[..., 
     (tmp_path / "other.json").write_text("{}")
     told = refused("score", "--gt", gt, "--predictions", found, "--official", str(tmp_path / "other.json"))
     assert "holds none of the official numbers" in told
+
+
+def test_the_output_never_destroys_what_is_there(
+    tmp_path: Path, litetext: Callable[..., Answer], refused: Callable[..., str]
+) -> None:
+    world = World(tmp_path)
+    world.scored(litetext)
+    gt, found, out = (tmp_path / f"{name}.json" for name in ("gt", "found", "out"))
+    argv = ("score", "--gt", str(gt), "--predictions", str(found), "--output")
+    before = {path: path.read_bytes() for path in (gt, found, out)}
+    (tmp_path / "link.json").symlink_to(found)
+    for path in (gt, found, tmp_path / "link.json", tmp_path / "." / "found.json"):
+        assert "is the input" in refused(*argv, str(path), "--overwrite")
+    official = tmp_path / "official.json"
+    official.write_text(json.dumps({"cgF1_eval_segm_cgF1": 0.5}))
+    assert "is the input" in refused(*argv, str(official), "--official", str(official), "--overwrite")
+    assert "there already, and not from this command; give another name, or --overw" in refused(*argv, str(official))
+    assert "is a folder" in refused(*argv, str(tmp_path))
+    assert {path: path.read_bytes() for path in before} == before
+    assert json.loads(official.read_text()) == {"cgF1_eval_segm_cgF1": 0.5}
+    assert litetext(*argv, str(out)).code == 0, "its own file it may replace"
+    assert litetext(*argv, str(official), "--overwrite").code == 0
+    assert official.read_bytes() == out.read_bytes() == before[out]
+    assert not list(tmp_path.glob(".*")), "no draft is left"
+
+
+def test_boxes_in_another_unit_are_not_scored_as_zero(tmp_path: Path, litetext: Callable[..., Answer]) -> None:
+    world = World(tmp_path)
+    for item in world.found:
+        item["bbox"] = [x * side for x, side in zip(item["bbox"], (W, H, W, H), strict=True)]
+    scores, told = world.scored(litetext)
+    assert scores["bbox"] is None
+    assert scores["segm"]["cgF1"] > 0.99
+    assert "bbox is left out: 3 of 3 boxes are in pixels where fractions of the image are meant: write [x / w" in told
+    for item in world.gt["annotations"]:
+        item["bbox"] = [x * side for x, side in zip(item["bbox"], (W, H, W, H), strict=True)]
+    scores, told = world.scored(litetext)
+    assert scores["bbox"]["cgF1"] > 0.99, "both in pixels can be compared"
+    assert len(told.splitlines()) == 27
+    for item in world.found:
+        item["bbox"] = [0.1, 0.1, 0.2, 0.2]
+    scores, told = world.scored(litetext)
+    assert scores["bbox"] is None
+    assert "3 of 3 boxes are in fractions of the image where pixels are meant" in told
+
+
+def test_repeats_and_ids_as_text(tmp_path: Path, litetext: Callable[..., Answer]) -> None:
+    world = World(tmp_path)
+    whole, _ = world.scored(litetext)
+    world.found = [{**item, "image_id": str(item["image_id"]), "category_id": "1"} for item in world.found]
+    assert world.scored(litetext)[0] == whole
+    world.found *= 2
+    scores, told = world.scored(litetext)
+    assert "predictions: those that repeat another one count as false alarms: 3 (first: id 1)" in told
+    assert scores["segm"]["precision"] == pytest.approx(0.5, abs=1e-3)
+
+
+def test_no_score_from_negatives_alone(
+    tmp_path: Path, litetext: Callable[..., Answer], refused: Callable[..., str]
+) -> None:
+    world = World(tmp_path)
+    world.gt["annotations"] = []
+    scores, told = world.scored(litetext)
+    assert {name: value for name, value in scores["segm"].items() if value is not None} == {
+        "IL_FPR": pytest.approx(0.5, abs=1e-3)
+    }
+    assert "no datapoint that counts holds an instance: negatives alone give no score but IL_FPR" in told
+    world = World(tmp_path)
+    world.gt["images"] = world.gt["images"][1::2]
+    scores, told = world.scored(litetext)
+    assert "without negatives IL_MCC and cgF1 are 0" in told
+    assert scores["segm"]["recall"] == pytest.approx(1, abs=1e-3)
+    for image in world.gt["images"]:
+        image["is_instance_exhaustive"] = 0
+    (tmp_path / "gt.json").write_text(json.dumps(world.gt))
+    argv = ("score", "--gt", str(tmp_path / "gt.json"), "--predictions", str(tmp_path / "found.json"))
+    assert "none of its 3 datapoints counts" in refused(*argv)
+    world.gt["images"][0].update(is_instance_exhaustive=1)
+    del world.gt["images"][0]["height"]
+    (tmp_path / "gt.json").write_text(json.dumps(world.gt))
+    assert "gt.json: datapoint 1: height is missing" in refused(*argv)

@@ -18,7 +18,8 @@ from litetext.saco.videos import Masklets, VideoAnnotations, masklets, read_vide
 
 DOMAINS = ("sav", "yt1b", "smartglasses")
 """The domains of SA-Co VEval, in the order of the paper's Table 4."""
-_FILE = re.compile(r"saco_veval_(\w+)_(val|test)\.json(?:\.gz)?")
+_FILE = re.compile(r"saco_veval_(\w+?_(?:val|test)(?:_updated)?)\.json(?:\.gz)?")
+_SPLIT = re.compile(r"(\w+)_(val|test)(?:_updated)?")
 _MEDIA = {"smartglasses": "sg"}
 
 
@@ -54,7 +55,9 @@ class VideoDataModule(LightningDataModule):
     Args:
         root: Folder with the annotation files (or with `annotation` and `media` in it, as released); or `shapes:N`,
             the embedded benchmark with N videos, which is written to checkpoints/shapes_video/N once.
-        splits: Names such as `sav_test`, or `test`, `val`, or `all` that the folder holds.
+        splits: Names such as `sav_test`, or `test`, `val`, or `all` that the folder holds. Files from which Meta's
+            script has taken the videos that are gone (saco_veval_yt1b_val_updated.json) are splits of their own
+            (`yt1b_val_updated`); `test`, `val` and `all` take them where the whole file is not there.
         media: Folders of the frames' folders, by domain: sav, yt1b, smartglasses. By default they are looked for in
             root/media/saco_NAME and root/NAME, with or without a folder JPEGImages_* in it.
         skip_missing_videos: Go on without videos that lack a frame; the result is then marked as partial.
@@ -111,10 +114,17 @@ class VideoDataModule(LightningDataModule):
         if self.names:
             return
         lacking: list[str] = []
-        for name, path in find_splits(Path(self.root).expanduser(), self.splits).items():
+        found = find_splits(Path(self.root).expanduser(), self.splits)
+        domains = list(dict.fromkeys(map(_domain, found)))
+        if strange := [domain for domain in self.media if domain not in (*DOMAINS, *domains)]:
+            raise ValueError(f"data.media.{strange[0]} is no domain; give one of: {', '.join(domains)}")
+        for name, path in found.items():
             annotations = read_video_annotations(path)
-            media = self._media(name.rpartition("_")[0])
-            items = [item for item in read_items(name, annotations, media) if item.categories]
+            items = [item for item in read_items(name, annotations, self._media(_domain(name))) if item.categories]
+            for note in annotations.notes:
+                rank_zero_info(note)
+            for (video, category), reason in annotations.left_out.items():
+                self.skips.append(Skip(name, str(video), (category,), reason))
             gone = {item.number: missing for item in items if (missing := item.frames.missing())}
             rank_zero_info(
                 f"split {name}: {len(items):,} videos, {len(annotations.pairs):,} pairs, "
@@ -126,7 +136,10 @@ class VideoDataModule(LightningDataModule):
                     reason = f"{len(paths):,} of {len(item.frames):,} frames are missing, such as {paths[0]}"
                     self.skips.append(Skip(name, str(item.frames.video.id), tuple(item.categories), reason))
             if gone:
-                lacking.append(f"{name}: {len(gone):,} of {len(items):,} videos lack frames ({self.skips[-1].reason})")
+                lacking.append(
+                    f"{name}: {len(gone):,} of {len(items):,} videos lack frames ({self.skips[-1].reason}), "
+                    f"--data.media.{_domain(name)} FOLDER"
+                )
             items = [item for item in items if item.number not in gone]
             if self.limit is not None and len(items) > self.limit:
                 self._cut, items = True, items[: self.limit]
@@ -138,7 +151,7 @@ class VideoDataModule(LightningDataModule):
         if lacking and not self.skip_missing_videos:
             self.names = []
             raise FileNotFoundError(
-                "; ".join(lacking) + "; name the folder (--data.media.DOMAIN FOLDER), or go on without them "
+                "; ".join(lacking) + "; name the folder as written, or go on without them "
                 "(--data.skip_missing_videos true)"
             )
         if not self.videos:
@@ -184,15 +197,16 @@ def find_splits(root: Path, wanted: Sequence[str] | str) -> dict[str, Path]:
     for folder in (root, root / "annotation"):
         for path in sorted(folder.iterdir()) if folder.is_dir() else ():
             if found := _FILE.fullmatch(path.name):
-                there.setdefault(f"{found[1]}_{found[2]}", path)
+                there.setdefault(found[1], path)
     order = {name: place for place, name in enumerate(DOMAINS)}
-    known = sorted(there, key=lambda name: (order.get(name.rpartition("_")[0], len(order)), name))
+    known = sorted(there, key=lambda name: (order.get(_domain(name), len(order)), name))
+    whole = [name for name in known if not name.endswith("_updated") or name.removesuffix("_updated") not in there]
     names: list[str] = []
     for name in [wanted] if isinstance(wanted, str) else wanted:
-        part = (
-            [k for k in known if name == "all" or k.endswith(f"_{name}")] if name in ("all", "test", "val") else [name]
-        )
-        names += part
+        if name in ("all", "test", "val"):
+            names += [k for k in whole if name == "all" or k.removesuffix("_updated").endswith(f"_{name}")]
+        else:
+            names.append(name)
     missing = [name for name in names if name not in there]
     if missing or not names:
         lacks = ", ".join(f"saco_veval_{name}.json" for name in missing) or f"any file for {wanted}"
@@ -209,14 +223,10 @@ def read_items(name: str, annotations: VideoAnnotations, media: Path) -> list[Vi
         media: Folder of the frames' folders.
 
     Raises:
-        ValueError: A frame's name leaves the folder, or a pair names a category or video that is not there.
+        ValueError: A frame's name leaves the folder.
     """
     asked: dict[Any, dict[int, str]] = {video: {} for video in annotations.videos}
     for video, category in annotations.pairs:
-        if video not in asked or category not in annotations.categories:
-            raise ValueError(
-                f"{annotations.name}: a pair names video {video!r} and category {category}; one is not there"
-            )
         asked[video][category] = annotations.categories[category]
     items = []
     for number, (video, about) in enumerate(annotations.videos.items()):
@@ -224,6 +234,12 @@ def read_items(name: str, annotations: VideoAnnotations, media: Path) -> list[Vi
         phrases = asked[video]
         items.append(VideoItem(name, number, find_frames(about, media), list(phrases), list(phrases.values()), truth))
     return items
+
+
+def _domain(split: str) -> str:
+    """The domain of a split: of `yt1b_val_updated` it is `yt1b`."""
+    found = _SPLIT.fullmatch(split)
+    return found[1] if found else split
 
 
 def _only(items: list[VideoItem]) -> VideoItem:

@@ -95,9 +95,16 @@ def test_a_name_that_leaves_the_folder_is_refused(root: Path) -> None:
         serve(root)
 
 
-def test_a_pair_of_an_unknown_video_is_refused(root: Path) -> None:
+def test_a_pair_of_an_unknown_video_is_left_out_and_many_are_refused(root: Path) -> None:
+    whole = serve(root)
     change(root, video_np_pairs=lambda pairs: pairs[0].update(video_id=99))
-    with pytest.raises(ValueError, match="names video 99"):
+    annotations = read_video_annotations(root / "annotation" / NAME)
+    assert annotations.notes == [f"{NAME}: 1 of 18 video_np_pairs are left out: video_np_pairs[0] names video 99, "
+                                 "which is not there"]  # fmt: skip
+    assert sum(len(item.categories) for item in serve(root).videos) in (17, 18)  # 18 where its masklet names the pair
+    assert sum(len(item.categories) for item in whole.videos) == 18
+    change(root, video_np_pairs=lambda pairs: [pair.update(video_id=99) for pair in pairs[:5]])
+    with pytest.raises(ValueError, match="5 of 18 video_np_pairs have no home"):
         serve(root)
 
 
@@ -120,7 +127,7 @@ def test_splits_are_found_by_name_and_kind(drawn: Path, tmp_path: Path) -> None:
 
 def test_media_folders_may_be_named(root: Path, tmp_path: Path) -> None:
     (root / MEDIA).rename(tmp_path / "elsewhere")
-    with pytest.raises(FileNotFoundError, match=r"data\.media\.DOMAIN"):
+    with pytest.raises(FileNotFoundError, match=r"--data\.media\.shapes FOLDER"):
         serve(root)
     assert len(serve(root, media={"shapes": str(tmp_path / "elsewhere")}).videos) == 3
 
