@@ -4,6 +4,7 @@ What depends on the image alone is computed once an image: OWLv2's whole vision 
 DINOs, whose encoder mixes image and phrase. Scores and boxes are those of transformers' own post-processing.
 """
 
+import hashlib
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModelForZeroShotObjectDetection, AutoProcessor
 
+from litetext.models.finite import check_weights
 from litetext.models.hub import TEXT_FILES, find_model
 from litetext.shipped import shipped
 
@@ -87,7 +89,8 @@ class GroundingDino(nn.Module):
 
     def settings(self) -> str:
         """All that decides its answers besides its weights."""
-        return f"{self.model.config.to_json_string()} {self.images.to_json_string()} {self.together}"
+        said = f"{self.model.config.to_json_string()} {self.images.to_json_string()} {self.together}"
+        return f"{said} {_vocabulary(self.tokenizer)}"
 
     @torch.no_grad()
     def detect(
@@ -237,7 +240,7 @@ class Owlv2(nn.Module):
 
     def settings(self) -> str:
         """All that decides its answers besides its weights."""
-        return f"{self.model.config.to_json_string()} {self.images.to_json_string()}"
+        return f"{self.model.config.to_json_string()} {self.images.to_json_string()} {_vocabulary(self.tokenizer)}"
 
     @torch.no_grad()
     def detect(
@@ -299,7 +302,7 @@ def load_detector(name: str | os.PathLike[str], together: int = 1) -> GroundingD
 
     Raises:
         FileNotFoundError: If there is no such folder, and no such model on the hub.
-        ValueError: If the folder holds something else, or weights are missing or cannot be read.
+        ValueError: If the folder holds something else, or weights are missing, cannot be read or are not finite.
     """
     folder = find_model(shipped(os.fspath(name)), "detector", (*TEXT_FILES, *_PROCESSOR_FILES), "a local folder")
     try:
@@ -321,12 +324,22 @@ def load_detector(name: str | os.PathLike[str], together: int = 1) -> GroundingD
         raise ValueError(
             f"{folder} is no whole detector: {len(missing)} of its weights are missing, such as {missing[0]}"
         )
+    check_weights(model, f"detector {folder}")
     return Owlv2(model, processor) if kind == "owlv2" else GroundingDino(model, processor, together)
+
+
+def _vocabulary(tokenizer: Any) -> str:
+    """What a tokenizer is, as text."""
+    fast = getattr(tokenizer, "backend_tokenizer", None)
+    told = fast.to_str() if fast is not None else json.dumps(sorted(tokenizer.get_vocab().items()))
+    return hashlib.blake2b(f"{type(tokenizer).__name__} {told}".encode(), digest_size=16).hexdigest()
 
 
 def _kept(scores: Float[Tensor, " q"], boxes: Float[Tensor, "q 4"], threshold: float) -> Boxes:
     """The queries that reach the threshold; boxes cx, cy, w, h become x, y, w, h."""
     scores = _rounded(scores)
+    if bool(scores.isnan().any()):
+        raise ValueError("a detector gives scores that are not numbers; its weights are damaged, take another one")
     chosen = scores >= threshold
     centre, extent = boxes[chosen].split(2, -1)
     return Boxes(scores[chosen], _rounded(torch.cat([centre - extent / 2, extent], -1)))

@@ -1,5 +1,7 @@
 """Pictures of an evaluation: ground truth, teacher and students side by side, the worst disagreements first."""
 
+import heapq
+import itertools
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -48,14 +50,19 @@ def worst(images: Iterable[ImagePairs], records: Records, encoders: Sequence[str
         encoders: Names; disagreement is that of the others with the first (with the ground truth if it is alone).
         count: How many at most.
     """
-    cases = []
-    for image in images:
-        record = records.find(image, encoders)
+    # Only the worst so far are in memory, not the masks of a whole subset.
+    heap: list[tuple[float, int, Case]] = []
+    numbers = itertools.count()
+    for image in images if count else ():
+        record = records.of(image)
         for pair in image.pairs if record is not None else ():
-            parts: list[Instances | Truth] = [record[name][pair.id] for name in encoders]  # type: ignore[index]
+            own: Record = {name: {pair.id: record[name][pair.id]} for name in encoders}  # type: ignore[index]
+            parts: list[Instances | Truth] = [own[name][pair.id] for name in encoders]
             first, others = parts[0], parts[1:] or [_truth(image, pair)]
-            cases.append(Case(image, pair, record, max(1 - _overlap(image, first, other) for other in others)))  # type: ignore[arg-type]
-    return sorted(cases, key=lambda case: -case.disagreement)[:count]
+            apart = max(1 - _overlap(image, first, other) for other in others)
+            entry = apart, -next(numbers), Case(image, pair, own, apart)
+            heapq.heappush(heap, entry) if len(heap) < count else heapq.heappushpop(heap, entry)
+    return [case for _, _, case in sorted(heap, key=lambda entry: entry[:2], reverse=True)]
 
 
 def _truth(image: ImagePairs, pair: Pair) -> Truth:

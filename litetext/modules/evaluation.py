@@ -8,10 +8,11 @@ import torch
 from lightning.pytorch.utilities import rank_zero_info
 from torch import nn
 
-from litetext.models.text.bank import is_bank, load_bank
-from litetext.models.text.encoder import PhraseFeatures, encode_phrases
-from litetext.models.text.fingerprint import digest
-from litetext.models.text.loading import load_text_encoder
+from litetext.models.fingerprint import digest
+from litetext.models.finite import check_tensors
+from litetext.models.phrase_bank import is_bank, load_bank
+from litetext.models.phrases import PhraseFeatures, encode_phrases
+from litetext.models.text_encoders import load_text_encoder
 from litetext.tokenizer import Tokenizer
 
 TEACHER = "teacher"
@@ -66,7 +67,7 @@ def hear(
 
     Raises:
         FileNotFoundError: There is no such text encoder.
-        ValueError: One cannot be read or does not fit, or a phrase is not in a bank.
+        ValueError: One cannot be read or does not fit, its features are not finite, or a phrase is not in a bank.
     """
     side = TextSide({}, {})
     for name, path in names.items():
@@ -75,7 +76,7 @@ def hear(
             origin = bank.origin
             check_width(origin.width, f"text encoder {name} ({path})")
             side.parameters[name], side.phrases[name] = origin.parameters, bank.select(asked)
-            identity.update(f"{name} {bank.checksum}".encode())
+            identity.update(f"{name} {bank.checksum} {origin.tokenizer} {origin.context_length}".encode())
             rank_zero_info(
                 f"text encoder {name}: {path}, a bank of {len(bank):,} phrases by {origin.encoder} "
                 f"({origin.parameters:,} parameters)"
@@ -86,9 +87,11 @@ def hear(
         side.parameters[name] = count_parameters(encoder)
         tokenizer = Tokenizer(encoder.context_length)
         encoder.to(device)
-        side.phrases[name] = encode_phrases(encoder, tokenizer, asked)
+        side.phrases[name] = heard = encode_phrases(encoder, tokenizer, asked)
+        check_tensors(((f"the features of {p!r}", heard.rows[n]) for p, n in heard.number.items()), f"{name} ({path})")
         # Padding mode and heads are in no weight.
-        digest(identity, encoder, f"{name} {json.dumps(encoder.config, sort_keys=True, default=str)}")
+        about = json.dumps(encoder.config, sort_keys=True, default=str)
+        digest(identity, encoder, f"{name} {type(encoder).__name__} {about} {tokenizer.fingerprint}")
         rank_zero_info(
             f"text encoder {name}: {path}, {side.parameters[name]:,} parameters; "
             f"{tokenizer.truncated:,} of {len(asked):,} phrases cut at {encoder.context_length} tokens"

@@ -1,10 +1,16 @@
 """What an evaluation has done so far, entry by entry on disk: interrupted, it goes on where it stopped."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
-Key = tuple[str, str]
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities import rank_zero_info
+
+_HEAD = re.compile(rb'\{"key": "([0-9a-f]+)", "bytes": (\d+), "content": ')
+_TAIL = b"}"
 
 
 class Journal:
@@ -14,26 +20,24 @@ class Journal:
     of a whole evaluation would fill it.
 
     Args:
-        folder: Its folder, made when the first entry is written. What decides the outcome (weights, thresholds)
-            belongs into its name.
+        folder: Its folder, made when the first entry is written. What decides all outcomes (weights, thresholds)
+            belongs into its name, what decides one of them into the key.
         rank: This process.
     """
 
     def __init__(self, folder: Path, rank: int) -> None:
-        self.folder, self.path = folder, folder / f"rank{rank}.jsonl"
-        self.known: dict[Key, tuple[Path, int]] = {}
+        self.folder, self.rank, self.path = folder, rank, folder / f"rank{rank}.jsonl"
+        self.known: dict[str, tuple[Path, int]] = {}
         for path in sorted(folder.glob("rank*.jsonl")):
             begin = 0
             with path.open("rb") as file:
                 for line in file:
-                    try:
-                        subset, name = json.loads(line)["key"]
-                        self.known[subset, name] = path, begin
-                    except (ValueError, KeyError, TypeError):
-                        pass
+                    head = _HEAD.match(line)
+                    if head and line.rstrip(b"\n")[head.end() + int(head[2]) :] == _TAIL:
+                        self.known[head[1].decode()] = path, begin
                     begin += len(line)
 
-    def find(self, key: Key) -> Any:
+    def find(self, key: str) -> Any:
         """The content under a key, None if there is none."""
         if key not in self.known:
             return None
@@ -42,12 +46,62 @@ class Journal:
             file.seek(begin)
             return json.loads(file.readline())["content"]
 
-    def add(self, key: Key, content: Any) -> None:
-        """Keeps JSON-able content, on disk before this returns."""
+    def add(self, key: str, content: Any) -> None:
+        """Keeps JSON-able content under a key of hexadecimal digits, in the file before this returns."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        line = json.dumps({"key": key, "content": content})
+        said = json.dumps(content).encode()
+        head = json.dumps({"key": key, "bytes": len(said)})[:-1].encode() + b', "content": '
         with self.path.open("ab") as file:
             if file.tell():
                 file.write(b"\n")  # a line that an interruption cut off must not swallow this one
             self.known[key] = self.path, file.tell()
-            file.write(line.encode())
+            file.write(head + said + _TAIL)
+
+    def forget(self) -> None:
+        """Removes all entries from the folder; one process alone may do so."""
+        self.known.clear()
+        for path in self.folder.glob("rank*.jsonl"):
+            path.unlink()
+
+
+def open_journal(folder: Path, module: LightningModule, fresh: bool) -> Journal:
+    """The journal of a run, on every process; every process must call it.
+
+    Args:
+        folder: See `Journal`.
+        module: The module that keeps it.
+        fresh: Begin without what is there.
+    """
+    if fresh:
+        if module.trainer.is_global_zero:
+            Journal(folder, 0).forget()
+        module.trainer.strategy.barrier()
+    journal = Journal(folder, module.trainer.global_rank)
+    if journal.known:
+        rank_zero_info(
+            f"{len(journal.known):,} stored answers of the same models, options and code: {folder}; they are reused "
+            "where pixels and phrases are the same"
+        )
+    return journal
+
+
+def told_reuse(reused: int, total: int, what: str, journal: Journal) -> str:
+    """The line that says what was not computed anew.
+
+    Args:
+        reused: Items whose answers were stored before.
+        total: All items.
+        what: What they are.
+        journal: Where they lie.
+    """
+    way_out = "; --fresh true computes all anew" if reused else ""
+    return f"records     {journal.folder}: {reused:,} of {total:,} {what} reused{way_out}"
+
+
+def of_ranks(own: Any) -> list[Any]:
+    """What each process has, in order; every process must call it."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return [own]
+    parts: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(parts, own)
+    return parts

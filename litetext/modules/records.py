@@ -1,11 +1,11 @@
 """What segmenters found, image by image on disk: an interrupted evaluation goes on, and files leave in COCO layout."""
 
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
-from litetext.data.images.items import ImagePairs, SegItem
-from litetext.modules.journal import Journal
+from litetext.data.seg_items import ImagePairs, SegItem
+from litetext.modules.answer_key import item_key, pixels_hash
+from litetext.modules.journal import Journal, of_ranks
 
 
 class Instances(NamedTuple):
@@ -27,29 +27,52 @@ Record = dict[str, dict[int, Instances]]
 
 
 class Records:
-    """Records of one evaluation. An image whose pairs are others now is not taken up.
+    """Records of one evaluation, each under the key of all that decides it (see `answer_key`).
+
+    Attributes:
+        places: Keys of the images that this evaluation has asked, by subset and file name.
+        reused: How many of them were stored before.
 
     Args:
-        folder: Its folder, see `Journal`.
-        rank: This process.
+        journal: Where they lie.
     """
 
-    def __init__(self, folder: Path, rank: int) -> None:
-        self.folder = folder
-        self.journal = Journal(folder, rank)
+    def __init__(self, journal: Journal) -> None:
+        self.journal = journal
+        self.places: dict[tuple[str, str], str] = {}
+        self.reused = 0
 
-    def find(self, item: SegItem | ImagePairs, encoders: Iterable[str]) -> Record | None:
-        """The record of an image if it holds every pair and every encoder asked for."""
-        found = self.journal.find((item.subset, item.file_name))
-        if found is None:
-            return None
-        record, ids = _unpack(found), {pair.id for pair in item.pairs}
-        return None if any(name not in record or record[name].keys() != ids for name in encoders) else record
+    def key(self, item: SegItem) -> str:
+        """The key of what is found in an image, which this evaluation asks for."""
+        place = (item.subset, item.file_name)
+        asked = [(pair.id, pair.phrase, pair.category) for pair in item.pairs]
+        self.places[place] = item_key(place, asked, pixels_hash(item.image))
+        return self.places[place]
 
-    def add(self, item: SegItem, record: Record) -> None:
-        """Keeps a record, on disk before this returns."""
+    def find(self, key: str) -> Record | None:
+        """The record under a key."""
+        found = self.journal.find(key)
+        self.reused += found is not None
+        return None if found is None else _unpack(found)
+
+    def add(self, key: str, record: Record) -> None:
+        """Keeps a record, in a file before this returns."""
         found = {name: {str(i): part._asdict() for i, part in pairs.items()} for name, pairs in record.items()}
-        self.journal.add((item.subset, item.file_name), found)
+        self.journal.add(key, found)
+
+    def of(self, image: ImagePairs) -> Record | None:
+        """What this evaluation found in an image, None if it was not asked."""
+        key = self.places.get((image.subset, image.file_name))
+        found = None if key is None else self.journal.find(key)
+        return None if found is None else _unpack(found)
+
+    def join(self) -> "Records":
+        """The records of all processes; every process must call it, after all have written."""
+        whole = Records(Journal(self.journal.folder, self.journal.rank))
+        for places, reused in of_ranks((self.places, self.reused)):
+            whole.places |= places
+            whole.reused += reused
+        return whole
 
 
 def _unpack(found: dict[str, Any]) -> Record:
@@ -65,7 +88,7 @@ def coco_results(images: Iterable[ImagePairs], records: Records, encoder: str) -
         encoder: The text encoder or detector.
     """
     for image in images:
-        record = records.find(image, [encoder])
+        record = records.of(image)
         for pair in image.pairs if record is not None else ():
             found: Instances = record[encoder][pair.id]  # type: ignore[index]
             for n, (score, box) in enumerate(zip(found.scores, found.boxes, strict=True)):

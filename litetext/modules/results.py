@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-Scores = Mapping[str, float]
+Scores = Mapping[str, float | None]
 BySubset = Mapping[str, Scores]
 
 
@@ -19,17 +19,18 @@ def summarize(
 
     Args:
         scores: By text encoder, by subset: the columns on the paper's scales (CG_F1 and pmF1 in percent), of
-            masks.
+            masks. None is what was not measured, see `defined`.
         text_parameters: Parameters of each text encoder, and of each detector's text part.
         teacher: The encoder that retention is measured against, if it is among them.
         boxes: The same as `scores`, of boxes, for all that was scored. What lacks masks somewhere goes by boxes.
         detectors: All parameters of each detector. Retention is not defined for them.
 
     Returns:
-        `encoders.NAME` with `iou` ("segm" or "bbox": what the next two compare), `average` (unweighted mean over
-        subsets of each column, and `retention`: the average CG_F1 over the teacher's, None without a teacher or if the
-        teacher's is not positive), `subsets` and `text_parameters`; `bbox` with `average` and `subsets` of boxes beside
-        those of masks; `parameters` of a detector.
+        `encoders.NAME` with `iou` ("segm" or "bbox": what the next two compare), `average` (unweighted mean of each
+        column over the subsets that have it, None where none has; and `retention`: the average CG_F1 over the teacher's
+        on the same subsets, None without a teacher or if the teacher's is not positive), `subsets` and
+        `text_parameters`; `bbox` with `average` and `subsets` of boxes beside those of masks; `parameters` of a
+        detector.
     """
     boxes, detectors = boxes or {}, detectors or {}
     encoders: dict[str, Any] = {}
@@ -51,17 +52,50 @@ def summarize(
     return {"encoders": encoders}
 
 
+def defined(row: Mapping[str, float], positives: int, negatives: int, both: Sequence[str]) -> dict[str, float | None]:
+    """The columns that the scored pairs of a subset define; the others are None.
+
+    The official evaluator counts 0 for all of them, and an average would take that for a score.
+
+    Args:
+        row: The columns.
+        positives: Scored pairs with the phrase in the image. Without any, nothing is defined.
+        negatives: Scored pairs without it.
+        both: Columns that need positives and negatives: the correlation of presence, and what it is a factor of.
+    """
+    return {c: None if not positives or (c in both and not negatives) else float(v) for c, v in row.items()}
+
+
+def refuse_nothing(results: Mapping[str, Any], why: str) -> None:
+    """Refuses an evaluation in which nothing was scored.
+
+    Args:
+        results: From `summarize`.
+        why: What was asked and what was left out.
+
+    Raises:
+        ValueError: No text encoder and no detector has any number.
+    """
+    for entry in results["encoders"].values():
+        for part in (entry, entry.get("bbox", {"average": {}})):
+            if any(value is not None for column, value in part["average"].items() if column != "retention"):
+                return
+    raise ValueError(f"nothing was scored: no pair that could be used has its phrase in the image ({why})")
+
+
 def _averaged(subsets: BySubset) -> dict[str, Any]:
     columns = list(next(iter(subsets.values())))
-    return {
-        "average": {c: math.fsum(s[c] for s in subsets.values()) / len(subsets) for c in columns},
-        "subsets": {subset: {c: float(s[c]) for c in columns} for subset, s in subsets.items()},
-    }
+    average: dict[str, float | None] = {}
+    for column in columns:
+        known = [value for s in subsets.values() if (value := s[column]) is not None]
+        average[column] = math.fsum(known) / len(known) if known else None
+    return {"average": average, "subsets": {subset: dict(s) for subset, s in subsets.items()}}
 
 
 def _retain(entry: dict[str, Any], teacher: Mapping[str, Any]) -> None:
-    best = teacher["average"]["CG_F1"] if teacher else 0.0
-    entry["average"]["retention"] = entry["average"]["CG_F1"] / best if best > 0 else None
+    best, own = teacher["average"]["CG_F1"] if teacher else None, entry["average"]["CG_F1"]
+    # The same subsets count for both: what defines a column is the ground truth.
+    entry["average"]["retention"] = own / best if best is not None and own is not None and best > 0 else None
 
 
 def table(results: Mapping[str, Any], markdown: bool = False) -> str:
@@ -95,9 +129,33 @@ def table(results: Mapping[str, Any], markdown: bool = False) -> str:
 
 
 def _cells(scores: Scores, columns: Sequence[str]) -> list[str]:
-    return [f"{scores[c]:.{3 if c.endswith('MCC') else 2}f}" if c in scores else "" for c in columns]
+    return [_cell(scores[c], 3 if c.endswith("MCC") else 2) if c in scores else "" for c in columns]
 
 
-def _share(average: Mapping[str, float | None]) -> str:
+def _cell(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def _share(average: Scores) -> str:
     kept = average["retention"]
     return "" if kept is None else f"{100 * kept:.1f}%"
+
+
+def notes(undefined: Mapping[str, str]) -> list[str]:
+    """Lines under the table for what stands as "-" in it.
+
+    Args:
+        undefined: Why, by subset.
+    """
+    return [f"not scored  {subset}: {reason}" for subset, reason in undefined.items()]
+
+
+def missing_side(positives: int, negatives: int) -> str | None:
+    """Why a subset defines not all columns, None if it does."""
+    if not positives + negatives:
+        return "no pair was left to score; not part of the averages"
+    if not positives:
+        return f"all {negatives:,} scored pairs are negatives; not part of the averages"
+    if not negatives:
+        return f"all {positives:,} scored pairs are positives: the correlation of presence and CG_F1 are not defined"
+    return None

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from pathlib import Path
 from typing import Any, Literal, cast
 
 from lightning.pytorch import LightningModule
@@ -14,15 +15,26 @@ from litetext.data.images.items import ImagePairs, SegItem
 from litetext.metrics.cgf1 import Detections, GroundTruth, IouType, PhraseCounts, headline, official
 from litetext.metrics.matching import rle_text, to_rle
 from litetext.models.detectors import GroundingDino, Owlv2, compressed, load_detector, stretched
-from litetext.models.sam3.image import Sam3Image
-from litetext.models.sam3.phrase_memory import phrases_at_once, sam3_phrase_bytes
-from litetext.models.text.encoder import PhraseFeatures
-from litetext.modules import disagreements as seg_pictures
-from litetext.modules.evaluation import TEACHER, count_parameters, digest, hear, name_encoders
-from litetext.modules.records import Instances, Record, Records, coco_results
-from litetext.modules.results import summarize, table
-from litetext.modules.results_files import replace_json, run_folder
+from litetext.models.phrase_memory import phrases_at_once, sam3_phrase_bytes
+from litetext.models.phrases import PhraseFeatures
+from litetext.models.sam3_image import Sam3Image
+from litetext.modules import seg_pictures
+from litetext.modules.answer_key import begin_key
+from litetext.modules.journal import open_journal, told_reuse
+from litetext.modules.results_files import (
+    RESULTS,
+    check_name,
+    check_place,
+    claim_boards,
+    publish,
+    replace_json,
+    run_folder,
+    write_list,
+)
 from litetext.modules.run_data import run_data
+from litetext.modules.seg_records import Instances, Record, Records, coco_results
+from litetext.modules.seg_results import defined, missing_side, notes, refuse_nothing, summarize, table
+from litetext.modules.text_side import TEACHER, count_parameters, digest, hear, name_encoders
 
 
 class SegEvalModule(LightningModule):
@@ -51,6 +63,8 @@ class SegEvalModule(LightningModule):
             found 30 on Gold and 20 on Silver much better than 1, so that is how to compare with their numbers.
         memory_gb: Memory for phrases in GB, beside weights and image. Then `chunk` follows from an estimate of what
             one phrase takes, for each model.
+        fresh: Compute everything anew and forget what an earlier run of the same evaluation stored. Otherwise answers
+            are reused where pixels, phrases, models, options and code are the same.
 
     Raises:
         ValueError: If an option is out of its range, or there is nothing to score.
@@ -70,6 +84,7 @@ class SegEvalModule(LightningModule):
         detector_thresholds: dict[str, float] | None = None,
         phrases_per_prompt: int = 1,
         memory_gb: float | None = None,
+        fresh: bool = False,
     ) -> None:
         super().__init__()
         detectors, thresholds = detectors or {}, dict(detector_thresholds or {})
@@ -82,6 +97,9 @@ class SegEvalModule(LightningModule):
         twice = sorted(self.names.keys() & detectors.keys())
         if twice:
             raise ValueError(f"model.detectors.{twice[0]} is the name of a text encoder too; choose another")
+        for option, given in (("text_encoders", self.names), ("detectors", detectors)):
+            for name in given:
+                check_name(f"a name in model.{option}", name)
         unknown = sorted(thresholds.keys() - detectors.keys())
         if unknown:
             raise ValueError(f"model.detector_thresholds.{unknown[0]}: model.detectors has no such name")
@@ -103,6 +121,7 @@ class SegEvalModule(LightningModule):
         self.dtype_name: Literal["float32", "bfloat16", "float16"] = dtype
         self.threshold, self.chunk, self.memory_gb, self.pictures = threshold, chunk, memory_gb, pictures
         self.detector_paths, self.thresholds, self.together = detectors, thresholds, phrases_per_prompt
+        self.fresh = fresh
         self.sam3: Sam3Image | None = None
         self.detectors: dict[str, GroundingDino | Owlv2] = {}
         self.counts = nn.ModuleList()
@@ -128,7 +147,11 @@ class SegEvalModule(LightningModule):
     def setup(self, stage: str) -> None:
         """Loads the segmenter and the detectors, and encodes every phrase with every text encoder."""
         data = self.data
-        identity = hashlib.blake2b(json.dumps([self.geometry_token, self.threshold, self.dtype_name]).encode())
+        for subset in data.names:
+            check_name("data.coco.name", subset)
+        check_place(run_folder(self))
+        options = {"geometry_token": self.geometry_token, "threshold": self.threshold, "dtype": self.dtype_name}
+        identity = begin_key(self, options)
         if self.names:
             self._load_segmenter(identity)
         for name, path in self.detector_paths.items():
@@ -143,16 +166,14 @@ class SegEvalModule(LightningModule):
                     self.place[name, subset, "segm"] = len(self.place)
                 self.place[name, subset, "bbox"] = len(self.place)
         self.counts = nn.ModuleList(PhraseCounts(iou_type) for _, _, iou_type in self.place)
-        folder = run_folder(self) / "records" / identity.hexdigest()[:16]
-        self.records = Records(folder, self.trainer.global_rank)
-        done = sum(self.records.find(image, self.scored) is not None for image in data.images)
-        if done:
-            rank_zero_info(f"{done:,} of {len(data.images):,} images were done before: {folder}")
+        self.identity = identity.hexdigest()
+        folder = run_folder(self) / "records" / self.identity[:16]
+        self.records = Records(open_journal(folder, self, self.fresh))
 
     def _load_segmenter(self, identity: Any) -> None:
         asked = list(dict.fromkeys(pair.phrase for image in self.data.images for pair in image.pairs))
         self.sam3 = Sam3Image.from_pretrained(str(self.sam3_path), self.geometry_token, self.dtype_name)
-        digest(identity, self.sam3, self.sam3.model.config.to_json_string())
+        digest(identity, self.sam3, self.sam3.settings())
         self.phrases, parameters = hear(
             self.names, asked, self.sam3.check_width, self.trainer.strategy.root_device, identity
         )
@@ -175,10 +196,11 @@ class SegEvalModule(LightningModule):
     def test_step(self, batch: SegBatch, batch_idx: int) -> None:
         """Asks the images of a batch for their phrases, with everything that is scored, and counts."""
         for item in batch.items:
-            record = self.records.find(item, self.scored)
+            key = self.records.key(item)
+            record = self.records.find(key)
             if record is None:
                 record = self.segment(item)
-                self.records.add(item, record)
+                self.records.add(key, record)
             truths = [[GroundTruth(t.masks, t.boxes, t.crowd) for t in pair.truths] for pair in item.pairs]
             ids = [pair.id for pair in item.pairs]
             for (name, subset, _), place in self.place.items():
@@ -226,44 +248,68 @@ class SegEvalModule(LightningModule):
         return record
 
     def on_test_epoch_end(self) -> None:
-        """Writes results.json and the predictions, and shows the table."""
+        """Writes results.json and the predictions, and shows the table.
+
+        Raises:
+            ValueError: Nothing was scored.
+        """
         data = self.data
+        self.trainer.strategy.barrier()  # all records are written
+        records, skips = self.records.join(), data.all_skips()
+        lost = {(skip.subset, i) for skip in skips for i in skip.ids}
+        asked = [_without(image, lost) for image in data.images]
+        sides = {subset: _sides(asked, records, subset) for subset in data.names}
         numbers: dict[str, dict[str, dict[str, float]]] = {}
-        scores: dict[IouType, dict[str, dict[str, dict[str, float]]]] = {"segm": {}, "bbox": {}}
+        scores: dict[IouType, dict[str, dict[str, dict[str, float | None]]]] = {"segm": {}, "bbox": {}}
         for (name, subset, iou_type), place in self.place.items():
             metric: Any = self.counts[place]
             with metric.sync_context():
                 counts = metric.counts()
-            scores[iou_type].setdefault(name, {})[subset] = headline(counts)
+            row = defined(headline(counts), *sides[subset], ("CG_F1", "IL_MCC"))
+            scores[iou_type].setdefault(name, {})[subset] = row
             numbers.setdefault(name, {}).setdefault(subset, {}).update(official(counts, iou_type))
-        skips = data.all_skips()
         totals = {name: count_parameters(detector) for name, detector in self.detectors.items()}
         self.results = summarize(scores["segm"], self.text_parameters, TEACHER, scores["bbox"], totals)
+        left_out = sum(len(skip.ids) for skip in skips)
+        first = f"; the first reason: {skips[0]}" if skips else ""
+        refuse_nothing(self.results, f"{data.pairs:,} pairs asked, {left_out:,} left out{first}")
         self.results |= {
             "partial": data.partial or bool(skips),
-            "left_out": sum(len(skip.ids) for skip in skips),
-            "official": numbers,
+            "left_out": left_out,
+            "not_scored": {subset: why for subset, pair in sides.items() if (why := missing_side(*pair)) is not None},
+            "official": {name: _told(rows, sides) for name, rows in numbers.items()},
+            "evaluation": self._evaluation(asked, records, left_out),
         }
-        self.trainer.strategy.barrier()  # all records are written
         if self.trainer.is_global_zero:
-            lost = {(skip.subset, i) for skip in skips for i in skip.ids}
-            self._write([_without(image, lost) for image in data.images])
+            self._write(asked, records)
 
-    def _write(self, asked: list[ImagePairs]) -> None:
-        folder = run_folder(self)
-        folder.mkdir(parents=True, exist_ok=True)
-        records = Records(self.records.folder, 0)  # of all processes
-        logger, names = self.trainer.logger, self.scored
-        board = logger.experiment if isinstance(logger, TensorBoardLogger) else None
-        for subset in self.data.names:
-            images = [image for image in asked if image.subset == subset]
-            for name in names:
-                found = list(coco_results(images, records, name))
-                replace_json(folder / "predictions" / name / f"{subset}.json", found)
-            cases = seg_pictures.worst(images, records, names, self.pictures)
-            if cases:
-                seg_pictures.save(cases, names, folder / "pictures" / subset, board)
-        replace_json(folder / "results.json", self.results)
+    def _evaluation(self, asked: list[ImagePairs], records: Records, left_out: int) -> str:
+        """Id of this evaluation: everything that its results follow from, the ground truth among it."""
+        told = hashlib.blake2b(f"{self.identity} {left_out}".encode(), digest_size=16)
+        for image in asked:
+            key = records.places.get((image.subset, image.file_name))
+            truths = [[pair.id, pair.evaluated, *pair.truths] for pair in image.pairs]
+            told.update(json.dumps([image.subset, image.file_name, key, truths], default=str).encode())
+        return told.hexdigest()
+
+    def _write(self, asked: list[ImagePairs], records: Records) -> None:
+        folder, names = run_folder(self), self.scored
+        board = self.trainer.logger.experiment if isinstance(self.trainer.logger, TensorBoardLogger) else None
+        if board is not None:
+            claim_boards(folder, self.results["evaluation"])
+
+        def fill(draft: Path) -> None:
+            for subset in self.data.names:
+                images = [image for image in asked if image.subset == subset]
+                for name in names:
+                    found = coco_results(images, records, name)
+                    write_list(draft / "predictions" / name / f"{subset}.json", found)
+                cases = seg_pictures.worst(images, records, names, self.pictures)
+                if cases:
+                    seg_pictures.save(cases, names, draft / "pictures" / subset, board)
+            replace_json(draft / RESULTS, self.results)
+
+        aside = publish(folder, self.results["evaluation"], fill)
         if board is not None:
             board.add_text("results", table(self.results, markdown=True), 0)
             for name, entry in self.results["encoders"].items():
@@ -272,11 +318,32 @@ class SegEvalModule(LightningModule):
                     if value is not None:
                         board.add_scalar(f"{name}/{column}", value, 0)
         print(table(self.results))
+        for line in notes(self.results["not_scored"]):
+            print(line)
         if self.results["partial"]:
             print(f"partial: {self.results['left_out']:,} pairs were left out")
-        print(f"results     {folder / 'results.json'}\npredictions {folder / 'predictions'}")
-        if self.pictures:
+        print(f"results     {folder / RESULTS}\npredictions {folder / 'predictions'}")
+        if (folder / "pictures").is_dir():
             print(f"pictures    {folder / 'pictures'}")
+        print(told_reuse(records.reused, len(records.places), "images", records.journal))
+        if aside is not None:
+            print(f"put aside   {aside}: what another evaluation left in {folder}")
+
+
+def _sides(asked: list[ImagePairs], records: Records, subset: str) -> tuple[int, int]:
+    """Scored pairs of a subset that have their phrase by any annotator, and those that lack it by any."""
+    positives = negatives = 0
+    for image in asked:
+        if image.subset == subset and (subset, image.file_name) in records.places:
+            for pair in image.pairs:
+                there = [not all(truth.crowd) for truth in pair.truths]
+                positives, negatives = positives + any(there), negatives + (not all(there))
+    return positives, negatives
+
+
+def _told(rows: dict[str, dict[str, float]], sides: dict[str, tuple[int, int]]) -> dict[str, Any]:
+    """The official numbers as they are, which are 0 or -1 where nothing defines them; None where nothing was scored."""
+    return {subset: row if any(sides[subset]) else dict.fromkeys(row, None) for subset, row in rows.items()}
 
 
 def _without(image: ImagePairs, lost: set[tuple[str, int]]) -> ImagePairs:

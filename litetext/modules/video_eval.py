@@ -2,13 +2,15 @@
 
 import hashlib
 import json
-from collections.abc import Callable
-from typing import Any, Literal, Protocol
+from collections.abc import Iterator
+from dataclasses import asdict, is_dataclass
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 from lightning.pytorch import LightningModule
 from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import nn
 
 from litetext.data.images.items import Skip, of_all_ranks
@@ -18,105 +20,27 @@ from litetext.metrics.hota import PhraseHOTA
 from litetext.metrics.teta import TETA
 from litetext.metrics.veval_files import KINDS
 from litetext.metrics.video import VideoCGF1, assess_video
-from litetext.models.sam3.image import Sam3Image
-from litetext.models.sam3.video import Sam3Video, has_tracker
-from litetext.models.text.encoder import PhraseFeatures
-from litetext.modules.evaluation import TEACHER, digest, hear, name_encoders
-from litetext.modules.journal import Journal
-from litetext.modules.linking import Linker, Tracks
-from litetext.modules.results import summarize, table
-from litetext.modules.results_files import replace_json, run_folder
+from litetext.models.phrases import PhraseFeatures
+from litetext.models.sam3_image import Sam3Image
+from litetext.models.sam3_video import Sam3Video, has_tracker
+from litetext.modules.answer_key import begin_key, files_hash, item_key
+from litetext.modules.journal import Journal, of_ranks, open_journal, told_reuse
+from litetext.modules.masklet_links import Linker, Tracks
+from litetext.modules.results_files import (
+    RESULTS,
+    check_name,
+    check_place,
+    claim_boards,
+    publish,
+    replace_json,
+    run_folder,
+    write_list,
+)
 from litetext.modules.run_data import run_data
-from litetext.saco.videos import masklets
-
-VideoTracks = dict[str, list[Tracks]]
-"""What was found in a video: by text encoder, masklets of each phrase."""
-
-
-class Tracker(Protocol):
-    """Finds the masklets of phrases in a video, for several text encoders on the same vision features.
-
-    Attributes:
-        sam3: The segmenter.
-    """
-
-    sam3: Sam3Image | Sam3Video
-
-    @property
-    def about(self) -> str:
-        """All that decides its answers besides its weights and the module's own options."""
-        ...
-
-    def track(self, item: VideoItem, phrases: dict[str, PhraseFeatures]) -> VideoTracks:
-        """The masklets, entries of the official predictions layout.
-
-        Args:
-            item: The video and its phrases.
-            phrases: Features of the phrases, by text encoder.
-
-        Raises:
-            ValueError: A frame cannot be read.
-        """
-        ...
-
-
-class DetectAndLink(nn.Module):
-    """Tracking by detection, for a SAM3 without a trained tracker (see `masklet_links`).
-
-    Args:
-        sam3: The segmenter.
-        least: Least score of a detection that continues a masklet.
-        chunk: Phrases that go through the detector at once.
-        linker: Makes the linker of a phrase.
-    """
-
-    def __init__(self, sam3: Sam3Image, least: float, chunk: int, linker: Callable[[], Linker]) -> None:
-        super().__init__()
-        self.sam3, self.least, self.chunk, self.linker = sam3, least, chunk, linker
-
-    @property
-    def about(self) -> str:
-        """See `Tracker`."""
-        return type(self).__name__
-
-    def track(self, item: VideoItem, phrases: dict[str, PhraseFeatures]) -> VideoTracks:
-        """See `Tracker`; one frame is in memory at a time."""
-        sam3 = self.sam3
-        asked = {name: features.take(item.phrases) for name, features in phrases.items()}
-        linkers = {name: [self.linker() for _ in item.phrases] for name in phrases}
-        for t, image in enumerate(item.frames):
-            vision = sam3.encode_images(sam3.preprocess([image.to(sam3.device)]).to(sam3.device))
-            size = (int(image.shape[1]), int(image.shape[2]))
-            for name, (features, lengths) in asked.items():
-                found = sam3.segment(
-                    vision, features.to(sam3.device), lengths.to(sam3.device), size, self.least, self.chunk
-                )
-                for linker, part in zip(linkers[name], found, strict=True):
-                    linker.add(t, part)
-        return {name: [linker.entries(len(item.frames)) for linker in own] for name, own in linkers.items()}
-
-
-class OwnTracker(nn.Module):
-    """SAM3's own tracker (see `Sam3Video`).
-
-    Args:
-        sam3: The segmenter.
-        chunk: Phrases that are tracked together.
-    """
-
-    def __init__(self, sam3: Sam3Video, chunk: int) -> None:
-        super().__init__()
-        self.sam3, self.chunk = sam3, chunk
-
-    @property
-    def about(self) -> str:
-        """See `Tracker`."""
-        return f"{type(self).__name__} {self.sam3.settings()}"
-
-    def track(self, item: VideoItem, phrases: dict[str, PhraseFeatures]) -> VideoTracks:
-        """See `Tracker`; one frame is in memory at a time."""
-        asked = {name: features.take(item.phrases) for name, features in phrases.items()}
-        return {name: list(found) for name, found in self.sam3.track(item.frames, asked, self.chunk).items()}
+from litetext.modules.seg_results import defined, missing_side, notes, refuse_nothing, summarize, table
+from litetext.modules.text_side import TEACHER, digest, hear, name_encoders
+from litetext.modules.video_trackers import DetectAndLink, OwnTracker, ReadableFrames, UnreadableFrame, VideoTracks
+from litetext.video_annotations import Masklets, masklets
 
 
 class VideoEvalModule(LightningModule):
@@ -137,6 +61,8 @@ class VideoEvalModule(LightningModule):
         min_hits: With `links`, least frames in which a masklet is seen.
         chunk: Phrases that go through the detector at once; lower it if memory is short.
         dtype: Type of the segmenter's weights and computation.
+        fresh: Compute everything anew and forget what an earlier run of the same evaluation stored. Otherwise answers
+            are reused where frames, phrases, models, options and code are the same.
 
     Raises:
         ValueError: If an option is out of its range, or there is nothing to score.
@@ -155,9 +81,12 @@ class VideoEvalModule(LightningModule):
         min_hits: int = 3,
         chunk: int = 16,
         dtype: Literal["float32", "bfloat16", "float16"] = "float32",
+        fresh: bool = False,
     ) -> None:
         super().__init__()
         self.names = name_encoders(sam3, text_encoders, teacher)
+        for name in self.names:
+            check_name("a name in model.text_encoders", name)
         if not self.names:
             raise ValueError("model.text_encoders is empty and model.teacher is false; there is nothing to score")
         for name, value in (("least", least), ("match", match)):
@@ -171,7 +100,10 @@ class VideoEvalModule(LightningModule):
         self.links = {"match": match, "max_age": max_age, "min_hits": min_hits}
         self.least, self.chunk = least, chunk
         self.dtype_name: Literal["float32", "bfloat16", "float16"] = dtype
+        self.fresh = fresh
         self.tracker: Any = None
+        self.keys: dict[tuple[str, int], str] = {}
+        self.reused = 0
         self.phrases: dict[str, PhraseFeatures] = {}
         self.text_parameters: dict[str, int] = {}
         self.metrics = nn.ModuleDict()
@@ -190,8 +122,11 @@ class VideoEvalModule(LightningModule):
     def setup(self, stage: str) -> None:
         """Loads the segmenter, and encodes every phrase with every text encoder."""
         data, device = self.data, self.trainer.strategy.root_device
-        settings = [self.geometry_token, self.dtype_name, self.least, self.links]
-        identity = hashlib.blake2b(json.dumps(settings).encode())
+        for split in data.names:
+            check_name("a split", split)
+        check_place(run_folder(self))
+        options = {"geometry_token": self.geometry_token, "dtype": self.dtype_name, "tracker": self.tracker_name}
+        identity = begin_key(self, options | {"least": self.least, "links": self.links})
         tracker: Any = self.load_tracker()
         digest(identity, tracker, tracker.about)
         asked = list(dict.fromkeys(phrase for item in data.videos for phrase in item.phrases))
@@ -204,10 +139,8 @@ class VideoEvalModule(LightningModule):
                     parts: list[nn.Module] = [VideoCGF1(), PhraseHOTA()]
                     parts += [TETA(data.evaluated[split])] if kind == "segm" else []
                     self.metrics[_place(name, split, kind)] = nn.ModuleList(parts)
-        self.journal = Journal(run_folder(self) / "records" / identity.hexdigest()[:16], self.trainer.global_rank)
-        done = sum(self._stored(item) is not None for item in data.videos)
-        if done:
-            rank_zero_info(f"{done:,} of {len(data.videos):,} videos were done before: {self.journal.folder}")
+        self.identity = identity.hexdigest()
+        self.journal = open_journal(run_folder(self) / "records" / self.identity[:16], self, self.fresh)
 
     def load_tracker(self) -> Any:
         """The tracker that the options name, with the segmenter in it.
@@ -228,24 +161,23 @@ class VideoEvalModule(LightningModule):
         sam3 = Sam3Image.from_pretrained(self.sam3_path, self.geometry_token, self.dtype_name)
         return DetectAndLink(sam3, self.least, self.chunk, lambda: Linker(**self.links))  # type: ignore[arg-type]
 
-    def _stored(self, item: VideoItem) -> VideoTracks | None:
-        content = self.journal.find((item.split, str(item.number)))
-        if content is None or content["categories"] != item.categories or self.names.keys() - content["found"].keys():
-            return None
-        return content["found"]
-
     def test_step(self, batch: VideoItem, batch_idx: int) -> None:
         """Finds the masklets of one video with every text encoder, and compares them with the true ones."""
-        found = self._stored(batch)
+        key = video_key(batch)
+        found: VideoTracks | None = self.journal.find(key)
         if found is None:
+            readable: Any = ReadableFrames(batch.frames)
             try:
-                found = self.tracker.track(batch, self.phrases)
-            except ValueError as error:
+                found = self.tracker.track(batch._replace(frames=readable), self.phrases)
+            except UnreadableFrame as error:
                 skip = Skip(batch.split, str(batch.frames.video.id), tuple(batch.categories), str(error))
                 rank_zero_warn(f"left out: {skip}")
                 self.lost.append(skip)
                 return
-            self.journal.add((batch.split, str(batch.number)), {"categories": batch.categories, "found": found})
+            self.journal.add(key, found)
+        else:
+            self.reused += 1
+        self.keys[batch.split, batch.number] = key
         for name in self.names:
             predicted = masklets(_entries(batch, found[name]), batch.frames.video, f"text encoder {name}: masklet")
             for kind in KINDS:
@@ -259,26 +191,46 @@ class VideoEvalModule(LightningModule):
                     metrics[2].update(batch.number, rows.teta)
 
     def on_test_epoch_end(self) -> None:
-        """Writes results.json and the predictions, and shows the table."""
+        """Writes results.json and the predictions, and shows the table.
+
+        Raises:
+            ValueError: Nothing was scored.
+        """
         data = self.data
-        scores: dict[IouType, dict[str, dict[str, dict[str, float]]]] = {"segm": {}, "bbox": {}}
-        numbers: dict[str, dict[str, dict[str, float]]] = {}
+        self.trainer.strategy.barrier()  # all records are written
+        skips = of_all_ranks([*data.skips, *self.lost])
+        keys, reused = dict[tuple[str, int], str](), 0
+        for own, count in of_ranks((self.keys, self.reused)):
+            keys, reused = keys | own, reused + count
+        scored = [item for item in data.videos if (item.split, item.number) in keys]
+        sides = {split: _sides([item for item in scored if item.split == split]) for split in data.names}
+        scores: dict[IouType, dict[str, dict[str, dict[str, float | None]]]] = {"segm": {}, "bbox": {}}
+        numbers: dict[str, dict[str, dict[str, Any]]] = {}
         for name in self.names:
             for split in data.names:
                 for kind in KINDS:
                     found = self._numbers(name, split, kind)
-                    numbers.setdefault(name, {}).setdefault(split, {}).update(found)
-                    scores[kind].setdefault(name, {})[split] = _headline(found, kind)
-        skips = of_all_ranks([*data.skips, *self.lost])
+                    told: Any = found if any(sides[split]) else dict.fromkeys(found)
+                    numbers.setdefault(name, {}).setdefault(split, {}).update(told)
+                    row = defined(_headline(found, kind), *sides[split], ("CG_F1", "VL_MCC"))
+                    scores[kind].setdefault(name, {})[split] = row
         self.results = summarize(scores["segm"], self.text_parameters, TEACHER, scores["bbox"])
+        left_out = sum(len(skip.ids) for skip in skips)
+        first = f"; the first reason: {skips[0]}" if skips else ""
+        refuse_nothing(self.results, f"{len(data.videos):,} videos asked, {left_out:,} pairs left out{first}")
+        evaluation = hashlib.blake2b(f"{self.identity} {left_out}".encode(), digest_size=16)
+        for item in scored:
+            evaluation.update(f"{item.split} {item.number} {keys[item.split, item.number]}\n".encode())
+            evaluation.update(_told(item.truth))
         self.results |= {
             "partial": data.partial or bool(skips),
-            "left_out": sum(len(skip.ids) for skip in skips),
+            "left_out": left_out,
+            "not_scored": {split: why for split, pair in sides.items() if (why := missing_side(*pair)) is not None},
             "official": numbers,
+            "evaluation": evaluation.hexdigest(),
         }
-        self.trainer.strategy.barrier()  # all records are written
         if self.trainer.is_global_zero:
-            self._write()
+            self._write(scored, keys, reused)
 
     def _numbers(self, name: str, split: str, kind: IouType) -> dict[str, float]:
         prefix = f"video_{KINDS[kind]}_"
@@ -289,31 +241,73 @@ class VideoEvalModule(LightningModule):
                 numbers |= {f"{prefix}{part}{key}": value for key, value in type(metric).compute(metric).items()}
         return numbers
 
-    def _write(self) -> None:
-        folder = run_folder(self)
-        self.journal = Journal(self.journal.folder, 0)  # of all processes
-        for split in self.data.names:
-            items = [item for item in self.data.videos if item.split == split]
-            for name in self.names:
-                tracks = [
-                    {"video_id": item.frames.video.id, **entry}
-                    for item in items
-                    if (found := self._stored(item)) is not None
-                    for entry in _entries(item, found[name])
-                ]
-                replace_json(folder / "predictions" / name / f"{split}.json", tracks)
-        replace_json(folder / "results.json", self.results)
-        logger = self.trainer.logger
-        if isinstance(logger, TensorBoardLogger):
-            logger.experiment.add_text("results", table(self.results, markdown=True), 0)
+    def _write(self, scored: list[VideoItem], keys: dict[tuple[str, int], str], reused: int) -> None:
+        folder, logger = run_folder(self), self.trainer.logger
+        journal = Journal(self.journal.folder, 0)  # of all processes
+        board = logger.experiment if isinstance(logger, TensorBoardLogger) else None
+
+        def tracks(split: str, name: str) -> Iterator[dict[str, Any]]:
+            for item in scored:
+                if item.split == split:
+                    yield from _entries(item, journal.find(keys[item.split, item.number])[name])
+
+        def fill(draft: Path) -> None:
+            for split in self.data.names:
+                for name in self.names:
+                    write_list(draft / "predictions" / name / f"{split}.json", tracks(split, name))
+            replace_json(draft / RESULTS, self.results)
+
+        if board is not None:
+            claim_boards(folder, self.results["evaluation"])
+        aside = publish(folder, self.results["evaluation"], fill)
+        if board is not None:
+            board.add_text("results", table(self.results, markdown=True), 0)
             for name, entry in self.results["encoders"].items():
                 for column, value in entry["average"].items():
                     if value is not None:
-                        logger.experiment.add_scalar(f"{name}/{column}", value, 0)
+                        board.add_scalar(f"{name}/{column}", value, 0)
         print(table(self.results))
+        for line in notes(self.results["not_scored"]):
+            print(line)
         if self.results["partial"]:
             print(f"partial: {self.results['left_out']:,} pairs were left out")
-        print(f"results     {folder / 'results.json'}\npredictions {folder / 'predictions'}")
+        print(f"results     {folder / RESULTS}\npredictions {folder / 'predictions'}")
+        print(told_reuse(reused, len(keys), "videos", self.journal))
+        if aside is not None:
+            print(f"put aside   {aside}: what another evaluation left in {folder}")
+
+
+def video_key(item: VideoItem) -> str:
+    """The key of what is found in a video: its frames' files and how they are read, and what is asked in order.
+
+    Args:
+        item: The video and its phrases.
+    """
+    frames = item.frames
+    # Whatever decides how frames are read stands in the two dataclasses; where they lie does not count.
+    read = {key: value for key, value in vars(frames).items() if key not in ("paths", "file")}
+    about = json.dumps(read, default=lambda part: asdict(part) if is_dataclass(part) else str(part), sort_keys=True)
+    files = frames.paths if frames.file is None else (frames.file,)
+    asked = list(zip(item.categories, item.phrases, strict=True))
+    return item_key((item.split, str(frames.video.id)), asked, files_hash(files, about))
+
+
+def _sides(items: list[VideoItem]) -> tuple[int, int]:
+    """Scored pairs with true masklets, and those without."""
+    positives = asked = 0
+    for item in items:
+        there = set(item.truth.categories[~item.truth.crowd].tolist())
+        positives, asked = positives + len(there & set(item.categories)), asked + len(item.categories)
+    return positives, asked - positives
+
+
+def _told(truth: Masklets) -> bytes:
+    """Ground truth as bytes, for hashing."""
+    parts = [
+        value.tobytes() if isinstance(value, np.ndarray) else json.dumps(value, default=str).encode()
+        for value in vars(truth).values()
+    ]
+    return b"".join(f"{len(part)} ".encode() + part for part in parts)
 
 
 def _place(name: str, split: str, kind: IouType) -> str:

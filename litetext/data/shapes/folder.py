@@ -1,18 +1,24 @@
 """A folder that a benchmark is drawn into: whole or not at all, once, and never over something else."""
 
+import hashlib
 import json
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from litetext.code_version import code_version
+
 MANIFEST = "shapes.json"
+_DRAWING = tuple(f"data/shapes{part}.py" for part in ("", "_phrases", "_saco", "_video", "_folder"))
+_LIBRARIES = ("numpy", "pillow", "pycocotools")
 
 
 def write_once(folder: str | Path, options: dict[str, Any], fill: Callable[[Path], None]) -> tuple[Path, bool]:
     """Fills a folder unless it holds just this already.
 
-    It is written beside its place and renamed.
+    It is written beside its place and renamed. Its manifest holds the options, the version of the code that drew it,
+    and a hash of all files, so that neither other code nor a changed file passes for what was asked.
 
     Args:
         folder: Its place; its parent must be there.
@@ -23,10 +29,11 @@ def write_once(folder: str | Path, options: dict[str, Any], fill: Callable[[Path
         The absolute path, and whether it was written now.
 
     Raises:
-        ValueError: The folder holds something else.
+        ValueError: The folder holds something else, or its files were changed.
         FileNotFoundError: There is no folder to write it in.
     """
     folder = Path(folder).expanduser().absolute()
+    options = {**options, "code": code_version(_DRAWING, _LIBRARIES)}
     if not folder.parent.is_dir():
         raise FileNotFoundError(f"no such folder: {folder.parent}; make it before shapes are written to {folder.name}")
     if _present(folder, options):
@@ -35,7 +42,8 @@ def write_once(folder: str | Path, options: dict[str, Any], fill: Callable[[Path
         part = Path(place) / "part"  # not the temporary folder itself, which nobody else may read
         part.mkdir()
         fill(part)
-        (part / MANIFEST).write_text(json.dumps(options, indent=1) + "\n", encoding="utf-8")
+        said = {**options, "content": _content(part)}
+        (part / MANIFEST).write_text(json.dumps(said, indent=1) + "\n", encoding="utf-8")
         try:
             part.rename(folder)
         except OSError:
@@ -50,17 +58,27 @@ def _present(folder: Path, options: dict[str, Any]) -> bool:
         return False
     try:
         found = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        told = _told(found)
+        content, told = found.pop("content", None), _told(found)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise ValueError(f"{folder} is there and holds no shapes benchmark; name another folder") from None
+    way_out = "name another folder or remove it"
     if found == options:
+        if content != _content(folder):
+            raise ValueError(f"{folder} holds shapes ({told}), but files in it were changed since; {way_out}")
         return True
-    if found.get("version") != options["version"]:
-        told += ", of another version of litetext"
-    raise ValueError(
-        f"{folder} holds shapes with other options ({told}), asked for are {_told(options)}; "
-        "name another folder or remove it"
-    )
+    if any(found.get(key) != options[key] for key in ("version", "code")):
+        told += ", drawn by another version of litetext or its libraries"
+    raise ValueError(f"{folder} holds shapes with other options ({told}), asked for are {_told(options)}; {way_out}")
+
+
+def _content(folder: Path) -> str:
+    """Hash of all files but the manifest, with their names."""
+    told = hashlib.blake2b(digest_size=16)
+    for path in sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / MANIFEST):
+        data = path.read_bytes()
+        told.update(f"{path.relative_to(folder).as_posix()} {len(data)}\n".encode())
+        told.update(data)
+    return told.hexdigest()
 
 
 def _told(options: dict[str, Any]) -> str:

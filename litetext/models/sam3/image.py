@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from transformers import Sam3ImageProcessor, Sam3Model
 from transformers.masking_utils import create_bidirectional_mask
 
+from litetext.models.finite import check_weights
 from litetext.models.hub import TEXT_FILES, find_model
 from litetext.models.sam3.forward import Queries, decode, geometry_token, judge
 from litetext.models.sam3.postprocess import Found, finish, official_scores
@@ -135,7 +136,7 @@ class Sam3Image(nn.Module):
 
         Raises:
             FileNotFoundError: If there is no such folder, and no such model on the hub.
-            ValueError: If the folder holds something else, or weights are missing or cannot be read.
+            ValueError: If the folder holds something else, or weights are missing, cannot be read or are not finite.
         """
         folder = find_model(shipped(os.fspath(name)), "SAM3", (*TEXT_FILES, *_PROCESSOR_FILES), "a local folder")
         if not (folder / "config.json").is_file():
@@ -156,6 +157,7 @@ class Sam3Image(nn.Module):
             raise ValueError(
                 f"{folder} is no whole SAM3: {len(missing)} of its weights are missing, such as {missing[0]}"
             )
+        check_weights(model, f"SAM3 {folder}")
         return cls(model, geometry_token, processor)
 
     def train(self, mode: bool = True) -> "Sam3Image":
@@ -281,6 +283,11 @@ class Sam3Image(nn.Module):
             heard = self._hear(vision, features[start : start + chunk], lengths[start : start + chunk])
             logits, boxes, presence = (part[-1] for part in heard.queries)
             scores = official_scores(logits, presence)
+            if bool(scores.isnan().any()):
+                raise ValueError(
+                    f"SAM3 in {str(self.dtype).removeprefix('torch.')} gives scores that are not numbers, which would "
+                    "read as nothing found; use float32 or bfloat16, and text features that are finite"
+                )
             kept = scores >= threshold
             drawn = kept.any(1).nonzero()[:, 0]
             masks = self._draw_kept(vision, heard, kept, drawn) if len(drawn) else logits.new_zeros(0, 0, 1, 1)
@@ -299,6 +306,10 @@ class Sam3Image(nn.Module):
             raise ValueError(f"text features of {len(features)} phrases with {len(lengths)} lengths; give one each")
         if len(lengths) and not 1 <= int(lengths.min()) <= int(lengths.max()) <= features.shape[1]:
             raise ValueError(f"lengths from {lengths.min()} to {lengths.max()} do not fit {features.shape[1]} tokens")
+
+    def settings(self) -> str:
+        """All that decides its answers besides its weights."""
+        return f"{self.geometry_token} {self.model.config.to_json_string()} {self.processor.to_json_string()}"
 
     def check_width(self, width: int, name: str = "these text features") -> None:
         """Refuses a text encoder whose features are not of the size that this SAM3 reads.

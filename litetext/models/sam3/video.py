@@ -24,6 +24,7 @@ from transformers import Sam3ImageProcessor, Sam3VideoModel
 from transformers.models.sam3_video.modeling_sam3_video import Sam3VideoInferenceSession
 
 from litetext.checkpoints.reading import open_state
+from litetext.models.finite import check_weights
 from litetext.models.hub import TEXT_FILES, find_model
 from litetext.models.sam3.forward import geometry_token
 from litetext.models.sam3.video_memory import forget
@@ -222,7 +223,7 @@ class Sam3Video(nn.Module):
 
         Raises:
             FileNotFoundError: If there is no such folder, and no such model on the hub.
-            ValueError: If it has no tracker, or weights are missing or cannot be read.
+            ValueError: If it has no tracker, or weights are missing, cannot be read or are not finite.
         """
         if not has_tracker(name):
             raise ValueError(f"{name} has no weights of SAM3's tracker; a folder of Sam3VideoModel has them")
@@ -246,6 +247,7 @@ class Sam3Video(nn.Module):
                 f"{folder} is no whole SAM3 for videos: {len(missing)} of its weights are missing, such as {missing[0]}"
             )
         del model.detector_model.text_encoder, model.detector_model.text_projection
+        check_weights(model, f"SAM3 {folder}")
         return cls(model, geometry_token, processor)
 
     def train(self, mode: bool = True) -> "Sam3Video":

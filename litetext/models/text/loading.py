@@ -1,12 +1,15 @@
 """Any text encoder by its path: the teacher's own, students that `litetext fit` wrote, published SAM3-LiteText."""
 
 import os
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from litetext.checkpoints.text import TextState, read_text_state, require_match, resize_positions
+from litetext.checkpoints.layouts import TextState, read_text_state, require_match, resize_positions
+from litetext.models.compact_student import is_compact, load_compact
+from litetext.models.finite import check_weights
 from litetext.models.hub import find_model
 from litetext.models.text.compact import is_compact, load_compact
 from litetext.models.text.folder import KIND, load_text_folder, stored_config
@@ -17,7 +20,7 @@ from litetext.shipped import shipped
 
 
 def load_text_encoder(
-    name: str | os.PathLike[str], context_length: int | None = None, heads: int | None = None
+    name: str | os.PathLike[str], context_length: int | None = None, heads: int | None = None, finite: bool = True
 ) -> Sam3TextEncoder | MobileClipText:
     """Loads a text encoder in eval mode; what it is, its file says.
 
@@ -28,14 +31,22 @@ def load_text_encoder(
         context_length: For published students, to use the first rows of a longer position table; None takes the
             whole table. They are padded to it as they were trained (`padding: reference`).
         heads: Attention heads, for a file that does not say; None means 64 channels a head, as in all published ones.
+        finite: Refuse weights that are not finite. Without, they are loaded as they are, to be looked at.
 
     Raises:
         FileNotFoundError: If there is no such path, and no such model on the hub.
-        ValueError: If it holds no text encoder whose features a SAM3 reads.
+        ValueError: If it holds no text encoder whose features a SAM3 reads, or its weights are not finite.
     """
     path = find_model(shipped(os.fspath(name)), "text encoder", instead="a local path")
+    encoder = _load(path, context_length, heads)
+    if finite:
+        check_weights(encoder, os.fspath(name))
+    return encoder
+
+
+def _load(path: Path, context_length: int | None, heads: int | None) -> Sam3TextEncoder | MobileClipText:
     if path.suffix == ".ckpt":
-        return load_student(str(path))
+        return load_student(str(path), finite=False)
     if is_compact(path):
         return load_compact(path)
     config = stored_config(path)

@@ -4,22 +4,24 @@ from pathlib import Path
 
 import torch
 
-from litetext.checkpoints.text import TextState, require_match
-from litetext.models.text.mobileclip import MobileClipText
+from litetext.checkpoints.layouts import TextState, require_match
+from litetext.models.finite import check_weights
+from litetext.models.mobileclip import MobileClipText
 
 
-def load_student(path: str) -> MobileClipText:
+def load_student(path: str, finite: bool = True) -> MobileClipText:
     """Builds the student of a checkpoint that `litetext fit` wrote, without its teacher.
 
     Args:
         path: The `.ckpt` file.
+        finite: Refuse weights that are not finite.
 
     Returns:
         The student in eval mode.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is no checkpoint of a litetext student, or its weights are of another one.
+        ValueError: If it is no checkpoint of a litetext student, or its weights are of another one or not finite.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"student checkpoint {path}: no such file; fit writes checkpoints/RUN/best.ckpt")
@@ -34,6 +36,8 @@ def load_student(path: str) -> MobileClipText:
     weights = {k.removeprefix("student."): v for k, v in stored["state_dict"].items() if k.startswith("student.")}
     require_match(student.state_dict(), weights, TextState(weights, "native", "student.", path))
     student.load_state_dict(weights)
+    if finite:
+        check_weights(student, path)
     return student.eval()
 
 

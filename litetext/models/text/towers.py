@@ -142,7 +142,7 @@ def load_tower(name: str | os.PathLike[str]) -> TextTower:
             f"{path} is a model of type {kind!r}, whose text side cannot be audited; "
             f"supported are {', '.join([*_SAM3_TYPES, *FAMILIES])}"
         )
-    return Sam3Tower(load_text_encoder(path), os.fspath(name))
+    return Sam3Tower(load_text_encoder(path, finite=False), os.fspath(name))
 
 
 def _model_type(path: Path) -> str | None:

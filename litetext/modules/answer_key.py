@@ -1,0 +1,79 @@
+"""What an answer depends on: one key for images and videos, text encoders and detectors.
+
+An answer is reused under the same key alone. The first part is the same for all items of an evaluation (code, options,
+precision, weights); the second is that of one item (its files or pixels, its phrases).
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import UInt8
+from lightning.pytorch import LightningModule
+from torch import Tensor
+
+from litetext.code_version import code_version
+
+_BLOCK = 1 << 20
+
+
+def begin_key(module: LightningModule, options: Mapping[str, Any]) -> Any:
+    """The hash of what holds for all items, without the models: `digest` adds those.
+
+    Args:
+        module: The module of the evaluation, attached to its trainer.
+        options: All options that decide an answer, JSON-able. Those that only decide memory and speed stay out.
+    """
+    said = {
+        "code": code_version(),
+        "module": type(module).__name__,
+        "options": dict(options),
+        "precision": str(module.trainer.precision),
+        "matmul": torch.get_float32_matmul_precision(),
+        "device": module.trainer.strategy.root_device.type,
+    }
+    return hashlib.blake2b(json.dumps(said, sort_keys=True).encode())
+
+
+def item_key(place: Sequence[Any], asked: Iterable[Sequence[Any]], content: str) -> str:
+    """Key of what is found in one image or video.
+
+    Args:
+        place: Where it stands in the data, such as subset and file name.
+        asked: All that is asked of it in order: ids, phrases, categories.
+        content: Hash of what is seen, see `pixels_hash` and `files_hash`.
+
+    Returns:
+        32 hexadecimal digits.
+    """
+    said = json.dumps([list(place), [list(entry) for entry in asked], content])
+    return hashlib.blake2b(said.encode(), digest_size=16).hexdigest()
+
+
+def pixels_hash(image: UInt8[Tensor, "c h w"]) -> str:
+    """Hash of a decoded image with its size: whatever options decoded it."""
+    told = hashlib.blake2b(str(tuple(image.shape)).encode(), digest_size=16)
+    told.update(image.cpu().contiguous().numpy())
+    return told.hexdigest()
+
+
+def files_hash(paths: Iterable[Path], about: str = "") -> str:
+    """Hash of files in order, by size and content; what is not there counts as such.
+
+    Args:
+        paths: The files.
+        about: What else decides how they are read.
+    """
+    told = hashlib.blake2b(about.encode(), digest_size=16)
+    for path in paths:
+        try:
+            with path.open("rb") as file:
+                told.update(f"\n{path.stat().st_size}\n".encode())
+                while block := file.read(_BLOCK):
+                    told.update(block)
+        except OSError:
+            told.update(b"\nnone\n")
+    return told.hexdigest()
