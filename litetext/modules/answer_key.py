@@ -56,7 +56,7 @@ def item_key(place: Sequence[Any], asked: Iterable[Sequence[Any]], content: str)
 def pixels_hash(image: UInt8[Tensor, "c h w"]) -> str:
     """Hash of a decoded image with its size: whatever options decoded it."""
     told = hashlib.blake2b(str(tuple(image.shape)).encode(), digest_size=16)
-    told.update(image.cpu().contiguous().numpy())
+    told.update(memoryview(image.cpu().contiguous().numpy()))
     return told.hexdigest()
 
 

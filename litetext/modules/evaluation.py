@@ -8,11 +8,11 @@ import torch
 from lightning.pytorch.utilities import rank_zero_info
 from torch import nn
 
-from litetext.models.fingerprint import digest
 from litetext.models.finite import check_tensors
-from litetext.models.phrase_bank import is_bank, load_bank
-from litetext.models.phrases import PhraseFeatures, encode_phrases
-from litetext.models.text_encoders import load_text_encoder
+from litetext.models.text.bank import is_bank, load_bank
+from litetext.models.text.encoder import PhraseFeatures, encode_phrases
+from litetext.models.text.fingerprint import digest
+from litetext.models.text.loading import load_text_encoder
 from litetext.tokenizer import Tokenizer
 
 TEACHER = "teacher"

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-from litetext.data.seg_items import ImagePairs, SegItem
+from litetext.data.images.items import ImagePairs, SegItem
 from litetext.modules.answer_key import item_key, pixels_hash
 from litetext.modules.journal import Journal, of_ranks
 

@@ -15,12 +15,15 @@ from litetext.data.images.items import ImagePairs, SegItem
 from litetext.metrics.cgf1 import Detections, GroundTruth, IouType, PhraseCounts, headline, official
 from litetext.metrics.matching import rle_text, to_rle
 from litetext.models.detectors import GroundingDino, Owlv2, compressed, load_detector, stretched
-from litetext.models.phrase_memory import phrases_at_once, sam3_phrase_bytes
-from litetext.models.phrases import PhraseFeatures
-from litetext.models.sam3_image import Sam3Image
-from litetext.modules import seg_pictures
+from litetext.models.sam3.image import Sam3Image
+from litetext.models.sam3.phrase_memory import phrases_at_once, sam3_phrase_bytes
+from litetext.models.text.encoder import PhraseFeatures
+from litetext.modules import disagreements
 from litetext.modules.answer_key import begin_key
+from litetext.modules.evaluation import TEACHER, count_parameters, digest, hear, name_encoders
 from litetext.modules.journal import open_journal, told_reuse
+from litetext.modules.records import Instances, Record, Records, coco_results
+from litetext.modules.results import defined, missing_side, notes, refuse_nothing, summarize, table
 from litetext.modules.results_files import (
     RESULTS,
     check_name,
@@ -32,9 +35,6 @@ from litetext.modules.results_files import (
     write_list,
 )
 from litetext.modules.run_data import run_data
-from litetext.modules.seg_records import Instances, Record, Records, coco_results
-from litetext.modules.seg_results import defined, missing_side, notes, refuse_nothing, summarize, table
-from litetext.modules.text_side import TEACHER, count_parameters, digest, hear, name_encoders
 
 
 class SegEvalModule(LightningModule):
@@ -304,9 +304,9 @@ class SegEvalModule(LightningModule):
                 for name in names:
                     found = coco_results(images, records, name)
                     write_list(draft / "predictions" / name / f"{subset}.json", found)
-                cases = seg_pictures.worst(images, records, names, self.pictures)
+                cases = disagreements.worst(images, records, names, self.pictures)
                 if cases:
-                    seg_pictures.save(cases, names, draft / "pictures" / subset, board)
+                    disagreements.save(cases, names, draft / "pictures" / subset, board)
             replace_json(draft / RESULTS, self.results)
 
         aside = publish(folder, self.results["evaluation"], fill)

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, is_dataclass
+from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,12 +20,14 @@ from litetext.metrics.hota import PhraseHOTA
 from litetext.metrics.teta import TETA
 from litetext.metrics.veval_files import KINDS
 from litetext.metrics.video import VideoCGF1, assess_video
-from litetext.models.phrases import PhraseFeatures
-from litetext.models.sam3_image import Sam3Image
-from litetext.models.sam3_video import Sam3Video, has_tracker
+from litetext.models.sam3.image import Sam3Image
+from litetext.models.sam3.video import Sam3Video, has_tracker
+from litetext.models.text.encoder import PhraseFeatures
 from litetext.modules.answer_key import begin_key, files_hash, item_key
+from litetext.modules.evaluation import TEACHER, digest, hear, name_encoders
 from litetext.modules.journal import Journal, of_ranks, open_journal, told_reuse
-from litetext.modules.masklet_links import Linker, Tracks
+from litetext.modules.linking import Linker, Tracks
+from litetext.modules.results import defined, missing_side, notes, refuse_nothing, summarize, table
 from litetext.modules.results_files import (
     RESULTS,
     check_name,
@@ -37,10 +39,8 @@ from litetext.modules.results_files import (
     write_list,
 )
 from litetext.modules.run_data import run_data
-from litetext.modules.seg_results import defined, missing_side, notes, refuse_nothing, summarize, table
-from litetext.modules.text_side import TEACHER, digest, hear, name_encoders
-from litetext.modules.video_trackers import DetectAndLink, OwnTracker, ReadableFrames, UnreadableFrame, VideoTracks
-from litetext.video_annotations import Masklets, masklets
+from litetext.modules.video_trackers import DetectAndLink, OwnTracker, ReadableFrames, UnreadableFrame
+from litetext.saco.videos import Masklets, masklets
 
 
 class VideoEvalModule(LightningModule):
@@ -164,7 +164,7 @@ class VideoEvalModule(LightningModule):
     def test_step(self, batch: VideoItem, batch_idx: int) -> None:
         """Finds the masklets of one video with every text encoder, and compares them with the true ones."""
         key = video_key(batch)
-        found: VideoTracks | None = self.journal.find(key)
+        found: Any = self.journal.find(key)
         if found is None:
             readable: Any = ReadableFrames(batch.frames)
             try:
@@ -286,7 +286,7 @@ def video_key(item: VideoItem) -> str:
     frames = item.frames
     # Whatever decides how frames are read stands in the two dataclasses; where they lie does not count.
     read = {key: value for key, value in vars(frames).items() if key not in ("paths", "file")}
-    about = json.dumps(read, default=lambda part: asdict(part) if is_dataclass(part) else str(part), sort_keys=True)
+    about = json.dumps(read, default=lambda part: vars(part) if is_dataclass(part) else str(part), sort_keys=True)
     files = frames.paths if frames.file is None else (frames.file,)
     asked = list(zip(item.categories, item.phrases, strict=True))
     return item_key((item.split, str(frames.video.id)), asked, files_hash(files, about))

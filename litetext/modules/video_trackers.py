@@ -5,12 +5,12 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
-from litetext.data.veval import VideoItem
-from litetext.data.video_frames import Frames
-from litetext.models.phrases import PhraseFeatures
-from litetext.models.sam3_image import Sam3Image
-from litetext.models.sam3_video import Sam3Video
-from litetext.modules.masklet_links import Linker, Tracks
+from litetext.data.videos.datamodule import VideoItem
+from litetext.data.videos.frames import Frames
+from litetext.models.sam3.image import Sam3Image
+from litetext.models.sam3.video import Sam3Video
+from litetext.models.text.encoder import PhraseFeatures
+from litetext.modules.linking import Linker, Tracks
 
 VideoTracks = dict[str, list[Tracks]]
 """What was found in a video: by text encoder, masklets of each phrase."""

@@ -10,7 +10,7 @@ from typing import Any
 from litetext.code_version import code_version
 
 MANIFEST = "shapes.json"
-_DRAWING = tuple(f"data/shapes{part}.py" for part in ("", "_phrases", "_saco", "_video", "_folder"))
+_DRAWING = tuple(f"data/shapes/{part}.py" for part in ("world", "phrases", "gold", "veval", "folder"))
 _LIBRARIES = ("numpy", "pillow", "pycocotools")
 
 

@@ -7,8 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from litetext.checkpoints.layouts import TextState, read_text_state, require_match, resize_positions
-from litetext.models.compact_student import is_compact, load_compact
+from litetext.checkpoints.text import TextState, read_text_state, require_match, resize_positions
 from litetext.models.finite import check_weights
 from litetext.models.hub import find_model
 from litetext.models.text.compact import is_compact, load_compact

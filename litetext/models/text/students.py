@@ -4,9 +4,9 @@ from pathlib import Path
 
 import torch
 
-from litetext.checkpoints.layouts import TextState, require_match
+from litetext.checkpoints.text import TextState, require_match
 from litetext.models.finite import check_weights
-from litetext.models.mobileclip import MobileClipText
+from litetext.models.text.mobileclip import MobileClipText
 
 
 def load_student(path: str, finite: bool = True) -> MobileClipText:
