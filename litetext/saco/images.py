@@ -6,12 +6,14 @@ read the same files, so that the reader lies below both.
 
 import gzip
 import json
+import zlib
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from litetext.saco.fields import Id, counted, read_flag, read_id, repeated, shown
 from litetext.saco.masks import Rle, check_rle, read_mask
 
 __all__ = ["Annotator", "Rle", "check_rle", "evaluated", "read_annotator", "read_json", "read_segmentation"]
@@ -26,12 +28,14 @@ class Annotator:
         images: Entries of `images` by datapoint id, in the order of the file.
         annotations: Annotations of each datapoint, in the order of the file, of known categories only.
         categories: Category ids that the file knows.
+        notes: What the file says against itself, one line a kind.
     """
 
     name: str
     images: dict[int, dict[str, Any]]
     annotations: dict[int, list[dict[str, Any]]]
     categories: frozenset[int]
+    notes: list[str] = field(default_factory=list)
 
 
 def read_json(path: str | Path) -> Any:
@@ -47,31 +51,149 @@ def read_json(path: str | Path) -> Any:
     try:
         raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
         return json.loads(raw)
-    except (ValueError, EOFError, OSError, RecursionError) as error:
+    except (ValueError, EOFError, OSError, RecursionError, zlib.error) as error:
         raise ValueError(f"{path} cannot be read as JSON ({error}): is it complete?") from error
 
 
 def read_annotator(path: str | Path) -> Annotator:
     """Read one ground-truth file of SA-Co Gold, Silver or any COCO-like file with exhaustivity flags.
 
+    Ids and flags that are written as text are read as the numbers that they are. Annotations that name a datapoint or a
+    category that the file does not hold are left out and noted.
+
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It is not JSON, or lacks what the metrics need.
+        ValueError: It is not JSON, lacks what the metrics need, holds two entries of one id, a flag that is neither 0
+            nor 1, or a quarter of its annotations belong to nothing that it holds.
     """
     content, name = read_json(path), Path(path).name
-    try:
-        images = {int(image["id"]): image for image in content["images"]}
-        categories = frozenset(int(category["id"]) for category in content["categories"])
-        annotations: dict[int, list[dict[str, Any]]] = defaultdict(list)
-        for item in content["annotations"]:
-            if item["category_id"] in categories:
-                annotations[int(item["image_id"])].append(item)
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} is not a SA-Co ground-truth file: {error!r} is missing or misplaced") from error
-    unmarked = next((i for i, image in images.items() if "is_instance_exhaustive" not in image), None)
-    if unmarked is not None:
-        raise ValueError(f"{path}: datapoint {unmarked} has no is_instance_exhaustive (1: every instance is marked)")
-    return Annotator(name, images, dict(annotations), categories)
+    entries = {
+        key: read_entries(content, key, path, "SA-Co ground-truth") for key in ("images", "annotations", "categories")
+    }
+    images, categories = (by_id(entries[key], key, path) for key in ("images", "categories"))
+    for number, image in images.items():
+        try:
+            if isinstance(number, str):
+                raise ValueError(f"id is {shown(number)}; give a whole number")
+            if "is_instance_exhaustive" not in image:
+                raise ValueError("it has no is_instance_exhaustive (1: every instance is marked)")
+            for key in ("is_instance_exhaustive", "is_pixel_exhaustive"):
+                if key in image:
+                    image[key] = int(read_flag(image[key], key))
+        except ValueError as error:
+            raise ValueError(f"{path}: datapoint {number}: {error}") from error
+    annotations, notes = by_image(entries["annotations"], images, categories, path)
+    found: Any = images, annotations, frozenset(categories)  # ids are numbers now
+    images, annotations, known = found
+    return Annotator(name, images, annotations, known, [f"{name}: {note}" for note in notes])
+
+
+def read_entries(content: Any, key: str, path: str | Path, what: str = "COCO-style") -> list[dict[str, Any]]:
+    """One of the lists of a COCO-like file.
+
+    Args:
+        content: The file.
+        key: The list.
+        path: Its name.
+        what: Which kind of file it should be, for messages.
+
+    Raises:
+        ValueError: It is missing, no list, or an entry of it is no mapping.
+    """
+    there = content.get(key) if isinstance(content, dict) else None
+    if not isinstance(there, list):
+        told = f"its {key!r} is {shown(there)}" if isinstance(content, dict) and key in content else f"no {key!r}"
+        raise ValueError(f"{path} is not a {what} file: {told}; it needs the lists images, annotations, categories")
+    for number, entry in enumerate(there):
+        if not isinstance(entry, dict):
+            raise ValueError(f"{path}: entry {number} of {key!r} is {shown(entry)}, not a mapping")
+    return there
+
+
+def by_id(entries: Sequence[dict[str, Any]], key: str, path: str | Path) -> dict[Id, dict[str, Any]]:
+    """Entries by their id, in the order of the file.
+
+    Args:
+        entries: Mappings with `id`, which becomes a number where it is one.
+        key: What they are, for messages.
+        path: Their file.
+
+    Raises:
+        ValueError: One has no id, or two have the same.
+    """
+    for number, entry in enumerate(entries):
+        if "id" not in entry:
+            raise ValueError(f"{path}: entry {number} of {key!r} has no id")
+        try:
+            entry["id"] = read_id(entry["id"])
+        except ValueError as error:
+            raise ValueError(f"{path}: entry {number} of {key!r}: {error}") from error
+    _once([entry["id"] for entry in entries], key, path)
+    return {entry["id"]: entry for entry in entries}
+
+
+def _once(ids: Sequence[Id], key: str, path: str | Path) -> None:
+    if again := repeated(ids):
+        told = counted(f"{path}: ids that several entries of {key!r} have", again)
+        raise ValueError(f"{told}; give each its own, so that it is clear which one is meant")
+
+
+def by_image(
+    items: Sequence[dict[str, Any]],
+    images: Mapping[Id, Any],
+    categories: Mapping[Id, Any],
+    path: str | Path,
+) -> tuple[dict[Id, list[dict[str, Any]]], list[str]]:
+    """Annotations by their image, in the order of the file, with ids as numbers and `iscrowd` as 0 or 1.
+
+    Args:
+        items: Entries of `annotations`.
+        images: The file's images by id.
+        categories: The file's categories by id.
+        path: The file.
+
+    Returns:
+        The annotations, and lines about those that are left out because their image or category is not there.
+
+    Raises:
+        ValueError: Two have the same id, a crowd flag is neither 0 nor 1, or a quarter are left out.
+    """
+    grouped: dict[Id, list[dict[str, Any]]] = defaultdict(list)
+    homeless: dict[str, list[str]] = {"image_id": [], "category_id": []}
+    for number, item in enumerate(items):
+        lost = None
+        for key, there in (("image_id", images), ("category_id", categories)):
+            try:
+                item[key] = read_id(item.get(key), key)
+            except ValueError:
+                lost = key
+            else:
+                lost = None if item[key] in there else key
+            if lost:
+                homeless[lost].append(f"{item.get('id', number)} with {key} {shown(item.get(key), 30)}")
+                break
+        if lost:
+            continue
+        try:
+            item["iscrowd"] = int(read_flag(item.get("iscrowd"), "iscrowd", default=False))
+            if "id" in item:
+                item["id"] = read_id(item["id"])
+        except ValueError as error:
+            raise ValueError(f"{path}: annotation {item.get('id', number)}: {error}") from error
+        grouped[item["image_id"]].append(item)
+    _once([item["id"] for part in grouped.values() for item in part if "id" in item], "annotations", path)
+    notes = [
+        counted(f"annotations left out because the file holds no such {key}", where)
+        for key, where in homeless.items()
+        if where
+    ]
+    total = sum(map(len, homeless.values()))
+    if total and 4 * total >= len(items):
+        raise ValueError(
+            f"{path}: {total:,} of {len(items):,} annotations belong to nothing in the file: {'; '.join(notes)}; "
+            "give a file whose annotations name the ids of its own images and categories"
+        )
+    return dict(grouped), notes
 
 
 def evaluated(annotators: Sequence[Annotator]) -> list[int]:

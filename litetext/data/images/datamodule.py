@@ -188,6 +188,9 @@ class SegDataModule(LightningDataModule):
                 f"{len(contents.skips):,} entries unusable"
             )
             lines += [f"  left out: {skip}" for skip in contents.skips[:5]]
+            if len(contents.skips) > 5:
+                lines.append(f"  left out: {len(contents.skips) - 5:,} entries more")
+            lines += [f"  {note}" for note in contents.notes]
             self.skips += contents.skips
             if lost:
                 without = sum(len(image.pairs) for image in lost)
@@ -208,8 +211,10 @@ class SegDataModule(LightningDataModule):
             rank_zero_info(line)
         self._write_missing()
         if lacking and not self.skip_missing_images:
+            own = self.coco.name if self.coco is not None else None
+            options = dict.fromkeys("--data.coco.images" if n == own else f"--data.images.{n}" for n in self.missing)
             raise FileNotFoundError(
-                "; ".join(lacking) + "; name the folder (--data.images.NAME FOLDER), or go on without them "
+                "; ".join(lacking) + f"; name the folder ({' or '.join(options)} FOLDER), or go on without them "
                 "(--data.skip_missing_images true)"
             )
         self.images = [image for _, there in found for image in there]

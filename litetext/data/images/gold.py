@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from litetext.data.images.items import ImagePairs, Pair, Skip, Truth, inside
+from litetext.data.images.marks import Lines, in_pixels, read_mark
+from litetext.saco.fields import read_box, read_size
 from litetext.saco.images import Annotator, evaluated, read_annotator
 
 GOLD = ("metaclip", "sa1b", "crowded", "fg_food", "fg_sports_equipment", "attributes", "wiki_common")
@@ -43,12 +45,14 @@ class Contents(NamedTuple):
         skips: Pairs that cannot be asked, with the reason.
         total: Pairs in the first file.
         unevaluated: Pairs that do not count because an annotator is not exhaustive.
+        notes: What is amiss in single annotations and in ids, one line a kind.
     """
 
     images: list[ImagePairs]
     skips: list[Skip]
     total: int
     unevaluated: int
+    notes: Sequence[str] = ()
 
 
 def find_subsets(root: Path, wanted: Sequence[str] | str, folders: Mapping[str, str]) -> list[Subset]:
@@ -145,20 +149,21 @@ def read_subset(subset: Subset, evaluated_only: bool = True) -> Contents:
 
     Raises:
         FileNotFoundError: A file is gone.
-        ValueError: A file is not JSON or not in this layout.
+        ValueError: A file is not JSON or not in this layout, contradicts itself (see `read_annotator`), or no pair with
+            an instance can be used.
     """
     annotators = [read_annotator(path) for path in subset.files]
     counted = set(evaluated(annotators))
     groups: dict[str, ImagePairs] = {}
     skips: list[Skip] = []
-    first = annotators[0]
+    first, lines = annotators[0], Lines()
     for number, entry in first.images.items():
         if evaluated_only and number not in counted:
             continue
         file_name = str(entry.get("file_name", ""))
         try:
-            pair = _pair(number, entry, annotators, number in counted)
-            height, width = _size(entry)
+            height, width = read_size(entry)
+            pair = _pair(number, entry, annotators, number in counted, lines)
             path = inside(subset.images, file_name)
             group = groups.setdefault(file_name, ImagePairs(subset.name, file_name, path, height, width, []))
             if (group.height, group.width) != (height, width):
@@ -168,17 +173,15 @@ def read_subset(subset: Subset, evaluated_only: bool = True) -> Contents:
             group.pairs.append(pair)
         except ValueError as error:
             skips.append(Skip(subset.name, file_name, (number,), str(error)))
-    return Contents(list(groups.values()), skips, len(first.images), len(first.images) - len(counted))
+    images = [group for group in groups.values() if group.pairs]
+    positive = any(truth.boxes for image in images for pair in image.pairs for truth in pair.truths)
+    if skips and not positive and any(a.annotations for a in annotators):
+        raise ValueError(f"{subset.name}: no pair with an instance can be used; the first reason: {skips[0]}")
+    notes = [note for annotator in annotators for note in annotator.notes] + lines.told()
+    return Contents(images, skips, len(first.images), len(first.images) - len(counted), notes)
 
 
-def _size(entry: dict[str, Any]) -> tuple[int, int]:
-    height, width = entry.get("height"), entry.get("width")
-    if not (isinstance(height, int) and isinstance(width, int) and height > 0 and width > 0):
-        raise ValueError(f"height {height!r} and width {width!r} are no size of an image")
-    return height, width
-
-
-def _pair(number: int, entry: dict[str, Any], annotators: Sequence[Annotator], counts: bool) -> Pair:
+def _pair(number: int, entry: dict[str, Any], annotators: Sequence[Annotator], counts: bool, lines: Lines) -> Pair:
     phrase = entry.get("text_input")
     if not isinstance(phrase, str) or not phrase.strip():
         raise ValueError(f"text_input is {phrase!r}, not a phrase")
@@ -191,12 +194,35 @@ def _pair(number: int, entry: dict[str, Any], annotators: Sequence[Annotator], c
         if not items:
             truths.append(_EMPTY[exhaustive])
             continue
-        if not all("bbox" in item and item.get("segmentation") for item in items):
-            raise ValueError(f"an annotation in {annotator.name} has no bbox or no segmentation")
-        masks = [item["segmentation"] for item in items]
-        boxes = [item["bbox"] for item in items]
-        truths.append(Truth(masks, boxes, [bool(item.get("iscrowd", 0)) for item in items], exhaustive))
+        masks, boxes, crowd = [], [], []
+        for item in items:
+            try:
+                found = _mark(item, read_size(entry), lines)
+            except ValueError as error:
+                raise ValueError(f"{annotator.name}: {error}") from error
+            if found is not None:
+                masks.append(found[0])
+                boxes.append(found[1])
+                crowd.append(bool(item["iscrowd"]))
+        truths.append(Truth(masks, boxes, crowd, exhaustive))
     return Pair(number, phrase, tuple(truths), counts)
+
+
+def _mark(item: dict[str, Any], size: tuple[int, int], lines: Lines) -> tuple[Any, list[float]] | None:
+    """Segmentation and box of an annotation; None if it marks nothing."""
+    if item.get("segmentation"):
+        try:
+            box = read_box(item.get("bbox"))
+        except ValueError:
+            box = None
+        if box is not None and not in_pixels(box):
+            return item["segmentation"], box  # its mask is read when its image is
+    mark = read_mark(item, *size, lines, fractions=True, keep_empty=True)
+    if mark is None:
+        return None
+    if mark.fault:
+        raise ValueError(mark.fault)
+    return mark.mask, mark.box
 
 
 # Shared by all negatives: most pairs are.

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from litetext.data.pixels import to_rgb
-from litetext.saco.images import Rle, check_rle, read_segmentation
+from litetext.saco.masks import read_mask
 
 
 class Truth(NamedTuple):
@@ -186,18 +186,10 @@ def ready(entry: ImagePairs) -> tuple[SegItem | None, list[Skip]]:
 
 
 def _checked(truth: Truth, height: int, width: int) -> Truth:
-    for box in truth.boxes:
-        if not (isinstance(box, (list, tuple)) and len(box) == 4 and all(isinstance(x, (int, float)) for x in box)):
-            raise ValueError(f"a bbox must be [x, y, width, height], got {str(box)[:60]}")
-    if not truth.masks:
-        return truth
-    return truth._replace(masks=[_mask(segmentation, height, width) for segmentation in truth.masks])
-
-
-def _mask(segmentation: Any, height: int, width: int) -> Rle:
-    try:
-        mask = read_segmentation(segmentation, height, width)
-    except Exception as error:
-        raise ValueError(f"a segmentation cannot be read ({' '.join(str(error).split())})") from error
-    check_rle(mask, height, width)
-    return mask
+    masks = []
+    for place, segmentation in enumerate(truth.masks or []):
+        try:
+            masks.append(read_mask(segmentation, height, width))
+        except ValueError as error:
+            raise ValueError(f"segmentation {place + 1} of {len(truth.boxes)} cannot be read: {error}") from error
+    return truth._replace(masks=masks) if masks else truth

@@ -171,8 +171,8 @@ def test_links_that_the_user_set_are_followed(tmp_path: Path) -> None:
     ("change", "told"),
     [
         (lambda a: a["segmentation"].update(counts=a["segmentation"]["counts"][:-1]), "runs"),
-        (lambda a: a.update(segmentation="nonsense"), "a segmentation cannot be read"),
-        (lambda a: a.update(bbox=[1, 2]), "a bbox must be"),
+        (lambda a: a.update(segmentation="nonsense"), "segmentation 1 of 1 cannot be read: segmentation must be"),
+        (lambda a: a.update(segmentation=[], bbox=[1, 2]), "annotation 2: it has no segmentation, and bbox is [1, 2]"),
     ],
 )
 def test_one_damaged_mark_costs_one_pair(tmp_path: Path, change: Any, told: str) -> None:

@@ -1,4 +1,4 @@
-"""Reading SA-Co Gold and Silver files and COCO-style data sets."""
+"""Reading SA-Co Gold and Silver files."""
 
 import json
 from pathlib import Path
@@ -9,10 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools import mask
 
-from litetext.data.images.coco import CocoSet, read_coco
 from litetext.data.images.gold import GOLD, SILVER, Subset, find_subsets, read_subset
 from litetext.data.images.items import inside
-from tests.fixtures.saco_world import H, W, content, entry, mark, small_gold, write_gold
+from tests.fixtures.saco_world import H, entry, mark, small_gold, write_gold
 
 
 def edit(path: Path, change: Any) -> None:
@@ -114,10 +113,13 @@ def test_paths_that_leave_the_folder_are_refused_and_the_rest_is_kept(tmp_path: 
     ("change", "told"),
     [
         (lambda d: d["images"][0].pop("text_input"), "text_input is None"),
-        (lambda d: d["images"][0].update(height="12"), "no size of an image"),
+        (lambda d: d["images"][0].update(height="tall"), "no size of an image"),
         (lambda d: d["images"][5].update(height=13), "annotated as 13 x 16 and, by another pair, 12 x 16"),
-        (lambda d: d["annotations"][0].pop("bbox"), "no bbox or no segmentation"),
-        (lambda d: d["annotations"][0].pop("segmentation"), "no bbox or no segmentation"),
+        (
+            lambda d: d["annotations"][0].pop("segmentation"),
+            "a_release_test.json: annotation 2: it has no segmentation",
+        ),
+        (lambda d: d["annotations"][0].update(bbox=None, segmentation=[]), "no segmentation, and it has no bbox"),
     ],
 )
 def test_one_bad_pair_is_left_out(tmp_path: Path, change: Any, told: str) -> None:
@@ -141,77 +143,34 @@ def test_a_corrupt_annotation_file_ends_the_run_in_one_line(tmp_path: Path) -> N
     with pytest.raises(ValueError, match=r"merged_b_release_test\.json cannot be read as JSON.*is it complete"):
         read_subset(only(tmp_path))
     path.write_text(json.dumps({"images": []}))
-    with pytest.raises(ValueError, match=r"merged_b_.*is not a SA-Co ground-truth file"):
+    with pytest.raises(ValueError, match=r"merged_b_.*is not a SA-Co ground-truth file: no .annotations."):
         read_subset(only(tmp_path))
 
 
-def coco_file(folder: Path, **more: Any) -> CocoSet:
-    names = ["Parent", "red_ball", "crab_(animal)", "cup", "box", "tree"]
-    images = [{"id": 7 * i, "file_name": f"{i}.png", "height": H, "width": W} for i in range(4)]
-    square = [1.0, 1.0, 5.0, 1.0, 5.0, 4.0, 1.0, 4.0]
-    marks = [
-        {"id": n, "image_id": 7 * i, "category_id": c, "bbox": [1, 1, 4, 3], "segmentation": [square], "iscrowd": 0}
-        for n, (i, c) in enumerate([(0, 1), (0, 1), (1, 2), (2, 3), (3, 4), (3, 5)])
-    ]
-    (folder / "coco.json").write_text(
-        json.dumps(
-            {"images": images, "annotations": marks, "categories": [{"id": i, "name": n} for i, n in enumerate(names)]}
-        )
-    )
-    return CocoSet(str(folder / "coco.json"), **more)
+def test_a_box_that_is_missing_or_in_pixels_is_that_of_the_mask(tmp_path: Path) -> None:
+    paths = small_gold(tmp_path)
+    whole = read_subset(only(tmp_path))
+    for change in (lambda m: m.pop("bbox"), lambda m: m.update(bbox=[1, 2, 4, 3]), lambda m: m.update(bbox="1 2 4 3")):
+        edit(paths[0], lambda d: change(d["annotations"][0]))  # noqa: B023
+        read = read_subset(only(tmp_path))
+        pair = read.images[1].pairs[0]
+        assert pair.truths[0].boxes == whole.images[1].pairs[0].truths[0].boxes
+        assert [len(i.pairs) for i in read.images] == [len(i.pairs) for i in whole.images]
+        assert len(read.notes) == 1
+        assert "annotations whose box was taken from their mask: 1 (id 2: " in read.notes[0]
+    edit(paths[0], lambda d: d["annotations"][0].update(bbox=[0, 0, 0, 0], segmentation=[]))
+    read = read_subset(only(tmp_path))
+    assert [len(t.boxes) for t in read.images[1].pairs[0].truths] == [0, 1, 1], "a click without extent"
+    assert "annotations left out because they mark nothing: 1 (id 2" in read.notes[0]
 
 
-def test_coco_categories_become_phrases_with_exhaustive_negatives(tmp_path: Path) -> None:
-    read = read_coco(coco_file(tmp_path))
-    assert [[p.phrase for p in i.pairs] for i in read.images] == [["red ball", "crab", "cup", "box", "tree"]] * 4
-    ids = [p.id for i in read.images for p in i.pairs]
-    assert ids == list(range(1, 21))
-    present = {
-        (i.file_name, p.phrase): len(p.truths[0].boxes) for i in read.images for p in i.pairs if p.truths[0].boxes
-    }
-    assert present[("0.png", "red ball")] == 2
-    assert len(present) == 5
-    assert read.images[0].pairs[0].truths[0].boxes[0] == [1 / W, 1 / H, 4 / W, 3 / H]
-
-
-@settings(max_examples=20, deadline=None)
-@given(count=st.integers(0, 6), seed=st.integers(0, 99))
-def test_drawn_negatives_are_a_seeded_part_of_all(
-    tmp_path_factory: pytest.TempPathFactory, count: int, seed: int
-) -> None:
-    folder = tmp_path_factory.mktemp("coco")
-    every = {p.id: p for i in read_coco(coco_file(folder)).images for p in i.pairs}
-    drawn = [p for i in read_coco(coco_file(folder, negatives=count, seed=seed)).images for p in i.pairs]
-    assert all(every[p.id] == p for p in drawn)
-    assert sum(bool(p.truths[0].boxes) for p in drawn) == 5, "every positive is there"
-    assert sum(not p.truths[0].boxes for p in drawn) == sum(min(count, n) for n in (4, 4, 4, 3))
-    assert drawn == [p for i in read_coco(coco_file(folder, negatives=count, seed=seed)).images for p in i.pairs]
-
-
-def test_lvis_flags_limit_what_is_asked(tmp_path: Path) -> None:
-    source = coco_file(tmp_path)
-    edit(tmp_path / "coco.json", lambda d: d["images"][0].update(neg_category_ids=[3], not_exhaustive_category_ids=[1]))
-    read = read_coco(source)
-    assert [p.phrase for p in read.images[0].pairs] == ["cup"], "positives that are not exhaustive do not count"
-    assert (read.total, read.unevaluated) == (17, 1)
-
-
-def test_coco_files_that_cannot_be_used(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="negatives is -1"):
-        read_coco(coco_file(tmp_path, negatives=-1))
-    source = coco_file(tmp_path)
-    edit(tmp_path / "coco.json", lambda d: d["images"][0].update(file_name="../0.png"))
-    edit(tmp_path / "coco.json", lambda d: d["images"][1].pop("height"))
-    edit(tmp_path / "coco.json", lambda d: d["annotations"][3].pop("bbox"))
-    read = read_coco(source)
-    assert [len(s.ids) for s in read.skips] == [5, 5, 1]
-    assert sum(len(i.pairs) for i in read.images) == 9
-    edit(tmp_path / "coco.json", lambda d: d["annotations"].clear())
-    with pytest.raises(ValueError, match="nothing to ask for"):
-        read_coco(source)
-    (tmp_path / "coco.json").write_text(json.dumps(content([], [])["images"]))
-    with pytest.raises(ValueError, match="not a COCO-style file"):
-        read_coco(source)
+def test_a_subset_of_which_only_negatives_are_left_is_refused(tmp_path: Path) -> None:
+    for path in small_gold(tmp_path):
+        edit(path, lambda d: [m.pop("segmentation") for m in d["annotations"]])
+    with pytest.raises(
+        ValueError, match=r"crowded: no pair with an instance can be used; the first reason: .*segmentat"
+    ):
+        read_subset(only(tmp_path))
 
 
 def test_the_fixture_marks_what_its_boxes_say() -> None:
