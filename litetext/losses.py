@@ -1,6 +1,8 @@
-"""The distillation losses of SAM3-LiteText (paper equations 3 to 6), over the valid tokens of each prompt.
+"""The distillation losses of SAM3-LiteText over the valid tokens of each prompt: MSE (equation 4), cosine
+(equation 5) and consistency (equation 6), whose weighted sum is the total (equation 3).
 
-The reductions are those of the reference trainer: every prompt weighs the same, whatever its length.
+The reductions are those of the reference trainer: every prompt weighs the same, whatever its length. The paper writes
+equation 4 as a sum of squares; the reference takes their mean over features and tokens, and so do we.
 """
 
 import torch
@@ -11,7 +13,7 @@ from torch import Tensor
 def masked_mse(
     student: Float[Tensor, "b l d"], teacher: Float[Tensor, "b l d"], mask: Bool[Tensor, "b l"]
 ) -> Float[Tensor, " b"]:
-    """Mean squared error over a prompt's valid tokens and all features (equation 3).
+    """Mean squared error over a prompt's valid tokens and all features (equation 4 as a mean).
 
     Args:
         student: Student features, (B, L, D).
@@ -20,6 +22,11 @@ def masked_mse(
 
     Returns:
         One value a prompt, (B,); 0 for a prompt without valid tokens.
+
+    Examples:
+        >>> student, teacher = torch.zeros(1, 3, 2), torch.full((1, 3, 2), 2.0)
+        >>> masked_mse(student, teacher, torch.tensor([[True, True, False]]))
+        tensor([4.])
     """
     return _per_prompt((student - teacher).square().mean(-1), mask)
 
@@ -27,7 +34,7 @@ def masked_mse(
 def masked_cosine(
     student: Float[Tensor, "b l d"], teacher: Float[Tensor, "b l d"], mask: Bool[Tensor, "b l"]
 ) -> Float[Tensor, " b"]:
-    """One minus the cosine between student and teacher, mean over a prompt's valid tokens (equation 4).
+    """One minus the cosine between student and teacher, mean over a prompt's valid tokens (equation 5).
 
     Args:
         student: Student features, (B, L, D).
@@ -36,6 +43,11 @@ def masked_cosine(
 
     Returns:
         One value a prompt, (B,); 0 for a prompt without valid tokens.
+
+    Examples:
+        >>> student, teacher = torch.tensor([[[1.0, 0.0], [0.0, 2.0]]]), torch.tensor([[[3.0, 0.0], [5.0, 0.0]]])
+        >>> masked_cosine(student, teacher, torch.tensor([[True, True]]))  # the same direction, and a right angle
+        tensor([0.5000])
     """
     return _per_prompt(1 - torch.cosine_similarity(student, teacher, dim=-1), mask)
 
@@ -49,6 +61,11 @@ def pool(features: Float[Tensor, "b l d"], mask: Bool[Tensor, "b l"] | None = No
 
     Returns:
         Pooled features, (B, D).
+
+    Examples:
+        >>> features = torch.tensor([[[1.0], [3.0], [50.0]]])
+        >>> pool(features, torch.tensor([[True, True, False]]))
+        tensor([[2.]])
     """
     if mask is None:
         return features.mean(1)
@@ -57,7 +74,7 @@ def pool(features: Float[Tensor, "b l d"], mask: Bool[Tensor, "b l"] | None = No
 
 
 def consistency(pooled: Float[Tensor, "b d"], permuted: Float[Tensor, "b d"]) -> Float[Tensor, " b"]:
-    """Mean squared difference of the pooled features of a prompt and of its permutation (equation 5).
+    """Mean squared difference of the pooled features of a prompt and of its permutation (equation 6).
 
     Gradients flow through both sides.
 
@@ -67,6 +84,10 @@ def consistency(pooled: Float[Tensor, "b d"], permuted: Float[Tensor, "b d"]) ->
 
     Returns:
         One value a prompt, (B,).
+
+    Examples:
+        >>> consistency(torch.tensor([[1.0, 2.0]]), torch.tensor([[1.0, 4.0]]))
+        tensor([2.])
     """
     return (pooled - permuted).square().mean(-1)
 

@@ -117,6 +117,13 @@ class Tokenizer:
 
     Raises:
         ValueError: If `context_length` is below 3, or `overflow` is unknown.
+
+    Examples:
+        >>> tokens = Tokenizer(16)(["white dog", "the red circle with stripes"])
+        >>> tokens.ids.shape, tokens.mask.sum(1).tolist()
+        (torch.Size([2, 7]), [4, 7])
+        >>> Tokenizer(3).encode(["white dog"])  # cut, with the end token in the last slot
+        [[49406, 1579, 49407]]
     """
 
     def __init__(self, context_length: int = 32, overflow: Literal["truncate", "error"] = "truncate") -> None:

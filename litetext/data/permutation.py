@@ -146,6 +146,14 @@ def permute(prompt: str, seed: int = 0, mode: Literal["attribute-noun", "words"]
 
     Source: the augmentation behind the consistency loss of the SAM3-LiteText paper; the rules are our
     own.
+
+    Examples:
+        >>> permute("white shirt man")
+        'man white shirt'
+        >>> permute("the woman holding a red umbrella")
+        'the woman holding a umbrella red'
+        >>> permute("dog")
+        'dog'
     """
     if mode not in ("attribute-noun", "words"):
         raise ValueError(f"mode={mode!r} is unknown; choose 'attribute-noun' or 'words'")

@@ -37,6 +37,11 @@ def neighbour_agreement(student: Float[Tensor, "n d"], teacher: Float[Tensor, "n
 
     Returns:
         A scalar in [0, 1]; 0 with fewer than 3 prompts, where there is nothing to choose.
+
+    Examples:
+        >>> teacher = torch.tensor([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0]])
+        >>> neighbour_agreement(teacher * 2, teacher)  # lengths do not count
+        tensor(1.)
     """
     if len(student) < 3:
         return torch.zeros(())

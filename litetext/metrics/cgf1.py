@@ -230,7 +230,18 @@ class _Headline(PhraseCounts):
 
 
 class CGF1(_Headline):
-    """CG_F1 in percent (negative if presence is worse than chance). See `PhraseCounts`."""
+    """CG_F1 in percent (negative if presence is worse than chance). See `PhraseCounts`.
+
+    Examples:
+        >>> from litetext.metrics import Detections, GroundTruth
+        >>> metric = CGF1("bbox")
+        >>> hit = Detections(scores=[0.9], boxes=[[0.1, 0.1, 0.5, 0.5]])
+        >>> nothing = Detections(scores=[], boxes=[])
+        >>> truth = GroundTruth(boxes=[[0.1, 0.1, 0.5, 0.5]])
+        >>> metric.update([1, 2], [hit, nothing], [truth, GroundTruth(boxes=[])])  # a positive and a negative
+        >>> round(float(metric.compute()), 1)  # the official formula has small constants in its denominators
+        100.0
+    """
 
     column = "CG_F1"
 

@@ -108,6 +108,10 @@ def box_ious(predicted: Any, truth: Any) -> Float64[np.ndarray, "n m"]:
 
     Returns:
         The matrix (n, m). Boxes that only touch have IoU 0.
+
+    Examples:
+        >>> box_ious([[0, 0, 2, 2]], [[0, 0, 2, 1], [2, 0, 1, 1]]).tolist()
+        [[0.5, 0.0]]
     """
     a, b = as_boxes(predicted), as_boxes(truth)
     if not len(a) or not len(b):
