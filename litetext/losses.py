@@ -1,6 +1,6 @@
-"""The distillation losses of SAM3-LiteText over the valid tokens of each prompt: MSE (equation 4), cosine
-(equation 5) and consistency (equation 6), whose weighted sum is the total (equation 3).
+"""The distillation losses of SAM3-LiteText, over the valid tokens of each prompt.
 
+MSE is the paper's equation 4, cosine equation 5, consistency equation 6; their weighted sum is the total, equation 3.
 The reductions are those of the reference trainer: every prompt weighs the same, whatever its length. The paper writes
 equation 4 as a sum of squares; the reference takes their mean over features and tokens, and so do we.
 """
