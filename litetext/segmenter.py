@@ -196,10 +196,14 @@ class Segmenter:
             )
         return select(found, self.nms, self.across_phrases, self.max_per_phrase)
 
+    @property
+    def context_length(self) -> int:
+        """Most tokens of a phrase that the text encoder reads."""
+        return self.bank.origin.context_length if self.bank is not None else self.encoder.context_length
+
     def cut(self, phrases: Sequence[str]) -> list[str]:
         """Those phrases that are longer than the text encoder's context; it reads their beginning."""
-        length = self.bank.origin.context_length if self.bank is not None else self.encoder.context_length
-        tokenizer, found = Tokenizer(length), []
+        tokenizer, found = Tokenizer(self.context_length), []
         for phrase in phrases:
             before = tokenizer.truncated
             tokenizer.encode([phrase])
@@ -246,8 +250,8 @@ class Segmenter:
             ValueError: A frame cannot be read, or as `hear`.
         """
         heard = self.hear(phrases)
-        same = {} if self.nms is None else {"duplicate": self.nms}
-        linkers = [Linker(new=self.threshold, **same) for _ in phrases]
+        same = Linker.duplicate if self.nms is None else self.nms
+        linkers = [Linker(new=self.threshold, duplicate=same) for _ in phrases]
         count = 0
         for frame in Clip(Path(clip)) if isinstance(clip, str | os.PathLike) else clip:
             seen = self._find(to_rgb(frame), heard, phrases, _CONTINUES * self.threshold)

@@ -7,7 +7,7 @@ even-odd or winding leaves closed; where one polygon an object is asked for, its
 import numpy as np
 from jaxtyping import Bool, Int64
 from scipy.ndimage import label
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 Ring = Int64[np.ndarray, "n 2"]
 """Corners x, y of a closed line, in pixels from the image's upper left corner; the first is not repeated."""
@@ -99,7 +99,7 @@ def _area(ring: np.ndarray) -> float:
 
 def _slit(ring: np.ndarray, other: np.ndarray) -> np.ndarray:
     """One line along both, over their nearest corners and back."""
-    distances, nearest = cKDTree(ring).query(other)
+    distances, nearest = KDTree(ring).query(other)
     j = int(np.argmin(distances))
     i = int(nearest[j])
     return np.concatenate([ring[: i + 1], other[j:], other[: j + 1], ring[i:]])

@@ -15,6 +15,7 @@ from pycocotools.coco import COCO
 
 import litetext.modules.evaluation  # noqa: F401  Lightning writes to the stderr that it first sees
 from litetext import Segmenter, segmenter
+from litetext.commands.segment_results import fitted
 from litetext.data.shapes.veval import draw_clip
 from litetext.data.shapes.world import FIRST_HELD_OUT, draw_scene, render
 from litetext.data.videos.clips import Clip, is_clip, write_clip
@@ -81,7 +82,7 @@ def test_a_folder_of_images(images: Path, litetext: Callable[..., Answer], monke
         with Image.open(f"out/{name}.png") as picture:
             assert picture.size == (560, 560)  # 112 pixels, enlarged until labels are legible
             pixels = np.array(picture)
-        assert (pixels == COLOURS[0]).all(-1).sum() > 500, "outline and label"
+        assert (pixels == COLOURS[category - 1]).all(-1).sum() > 500, "outline and label, in the phrase's colour"
 
 
 def test_patterns_names_and_what_cannot_be_read(
@@ -93,7 +94,7 @@ def test_patterns_names_and_what_cannot_be_read(
     whole = (images / "rings.png").read_bytes()
     (images / "cut.png").write_bytes(whole[: len(whole) // 2])
     answer = litetext("segment", "*/*.png", "other/rings.jpg", "in/bad.jpg", "gone.png", *ASKED, "--output", "out/a")
-    assert answer.code == 0, answer.err
+    assert answer.code == 1, answer.err
     assert answer.out.splitlines()[-1] == "3 of 6 segmented; 3 left out: out/a"
     assert sorted(path.name for path in Path("out/a").iterdir()) == [
         "circles.png",
@@ -118,6 +119,17 @@ def test_patterns_names_and_what_cannot_be_read(
         (["in", *ASKED, "--output", "in"], "is an input there; name another folder"),
         (["in", *ASKED, "--output", "tiny.yaml"], "is a file; name a folder"),
         (["in", *ASKED, "--output", "out", "--threshold", "2"], "threshold is 2.0; choose a score from 0 to 1"),
+        (["in", *ASKED, "--output", "out", "--nms", "-1"], "nms is -1.0; choose an IoU from 0 to 1"),
+        (["in", *ASKED, "--output", "out", "--across_phrases"], "give nms, such as 0.7"),
+        (["in", *ASKED, "--output", "out", "--max_per_phrase", "0"], "max_per_phrase is 0"),
+        (["in", *ASKED, "--output", "out", "--tiles", "0"], "tiles is 0; a tile has 32 pixels or more"),
+        (["in", *ASKED, "--output", "out", "--tiles", "64", "--overlap", "1"], "overlap is 1.0; choose a part"),
+        (
+            ["in", *ASKED, "--output", "out", "--device", "tpu9"],
+            "device tpu9 is none that PyTorch knows; choose such as ",
+        ),
+        (["in", *ASKED, "--output", "out", "--device", "cuda:99"], "device cuda:99 is not there ("),
+        (["in", *ASKED, "--output", "out", "--device", "meta"], "device meta computes nothing"),
         (["in", *ASKED, "--output", "out", "--fps", "0"], "--fps is 0.0"),
         (["in", "--phrases", " ", "--output", "out"], "one of the phrases is empty"),
         (["in", *ASKED, "--output", "out", "--model", "nowhere"], "SAM3 'nowhere'"),
@@ -132,6 +144,112 @@ def test_bad_options_end_in_one_line(images: Path, refused: Callable[..., str], 
     assert told in refused("segment", *options)
     assert not Path("out/predictions.json").exists()
     assert {path: path.read_bytes() for path in images.iterdir()} == before
+
+
+def test_a_used_folder_keeps_what_is_in_it(
+    images: Path, litetext: Callable[..., Answer], refused: Callable[..., str]
+) -> None:
+    assert litetext("segment", "in", *ASKED, "--output", "out").code == 0
+    before = {path: path.read_bytes() for path in Path("out").iterdir()}
+    line = refused("segment", "in/rings.png", "--phrases", "cup", "--output", "out")
+    assert (
+        "--output out holds rings.png and 1 more of before; name another folder, or replace them: --overwrite" in line
+    )
+    assert {path: path.read_bytes() for path in Path("out").iterdir()} == before
+    answer = litetext("segment", "in/rings.png", "--phrases", "cup", "--output", "out", "--overwrite")
+    assert answer.code == 0
+    told = "litetext: out holds 1 other file, such as circles.png, which this run leaves as they are"
+    assert told in answer.err.splitlines()
+    assert Path("out/circles.png").read_bytes() == before[Path("out/circles.png")]
+    assert [c["name"] for c in json.loads(Path("out/predictions.json").read_text())["categories"]] == ["cup"]
+    Path("out/notes").mkdir()
+    refused("segment", "in", *ASKED, "--output", "in", "--overwrite")
+
+
+def test_a_folder_of_all_that_can_be_read(images: Path, litetext: Callable[..., Answer]) -> None:
+    whole = Image.open(images / "rings.png").convert("RGB")
+    for suffix, kind in (("jfif", "JPEG"), ("avif", "AVIF"), ("jp2", "JPEG2000"), ("TIF", "TIFF")):
+        whole.save(images / f"{suffix}.{suffix}", kind)
+    (images / "._rings.png").write_bytes(b"\0\5\x16\7")
+    (images / "broken.heic").write_bytes(b"\0\0\0\x18ftypheic")
+    (images / "notes.txt").write_text("none")
+    (images / "more").mkdir()
+    answer = litetext("segment", "in", *ASKED, "--output", "out")
+    assert answer.code == 1
+    assert answer.out.splitlines()[-1] == "6 of 7 segmented; 1 left out: out"
+    told = "litetext: in: 3 not taken, their name says no image or video: ._rings.png, more/, notes.txt"
+    assert answer.err.splitlines()[0] == told
+    assert answer.err.splitlines()[1].startswith("litetext: left out: in/broken.heic: ")
+    for line in answer.out.splitlines()[:6]:
+        assert ("white ring: 1.00" in line) == ("circles" not in line), line
+
+
+def test_one_video_under_any_name(folder: Path, litetext: Callable[..., Answer]) -> None:
+    pytest.importorskip("av")
+    file = write_clip(Path("clip"), [np.full((32, 32, 3), v, dtype=np.uint8) for v in (9, 90, 200)], 10)
+    for name in ("a.m4v", "b.unknown"):
+        Path(name).write_bytes(file.read_bytes())
+    Path("text.unknown").write_text("no video\n" * 20)
+    answer = litetext("segment", "a.m4v", "b.unknown", "text.unknown", "--phrases", "cup", "--output", "out")
+    assert answer.code == 1
+    assert "left out: text.unknown: it is no image that can be read" in answer.err
+    assert [json.loads(Path(f"out/{name}.json").read_text())["frames"] for name in "ab"] == [3, 3]
+
+
+def test_polygons_and_yolo_beside_run_lengths(images: Path, litetext: Callable[..., Answer]) -> None:
+    assert litetext("segment", "in", *ASKED, "--output", "out", "--polygons", "--yolo").code == 0
+    exact, drawn = COCO("out/predictions.json"), COCO("out/predictions_polygons.json")
+    assert exact.getAnnIds() == drawn.getAnnIds() != []
+    for one, other in zip(*(file.loadAnns(file.getAnnIds()) for file in (exact, drawn)), strict=True):
+        a, b = exact.annToMask(one).astype(bool), drawn.annToMask(other).astype(bool)
+        assert (a & b).sum() / (a | b).sum() > 0.9
+        assert other["segmentation"][0][:2] == [int(v) for v in other["segmentation"][0][:2]]
+    assert Path("out/data.yaml").read_text() == "names:\n  0: white ring\n  1: black circle\n"
+    for name, number in (("rings", "0"), ("circles", "1")):
+        lines = Path(f"out/labels/{name}.txt").read_text().splitlines()
+        (image,) = [e for e in exact.loadImgs(exact.getImgIds()) if e["overlay"] == f"{name}.png"]
+        assert len(lines) == len(exact.getAnnIds(imgIds=[image["id"]]))
+        for line in lines:
+            category, *corners = line.split()
+            assert category == number
+            assert len(corners) >= 6
+            assert all(0 <= float(value) <= 1 for value in corners)
+
+
+def test_duplicates_and_the_surest(images: Path, litetext: Callable[..., Answer], tiny: Segmenter) -> None:
+    phrases = ["white ring", "ring", "white ring"]
+    plain = [len(part.scores) for part in tiny("in/rings.png", phrases)]
+    assert plain[0] >= 2
+    assert plain[1] >= 2
+    across = Segmenter(nms=0.5, across_phrases=True)("in/rings.png", phrases[:2])
+    masks = [mask for part in across for mask in to_rle(part.masks)]
+    ious = mask_ious(masks, masks)
+    assert (ious[~np.eye(len(masks), dtype=bool)] <= 0.5).all()
+    within = Segmenter(nms=0.5)("in/rings.png", phrases)
+    assert len(within[0].scores) >= 2
+    assert sum(len(part.scores) for part in across) < sum(len(part.scores) for part in within[:2])
+    assert torch.equal(within[0].masks, within[2].masks)
+    one = Segmenter(max_per_phrase=1)("in/rings.png", phrases)
+    assert [len(part.scores) for part in one] == [1, 1, 1]
+    assert one[0].scores[0] == within[0].scores[0]
+    answer = litetext("segment", "in/rings.png", "--phrases", "ring", "--max_per_phrase", "1", "--output", "out")
+    assert answer.out.startswith("in/rings.png  ring: ")
+    assert len(json.loads(Path("out/predictions.json").read_text())["annotations"]) == 1
+
+
+def test_phrases_that_are_cut_are_counted(images: Path, litetext: Callable[..., Answer]) -> None:
+    long = "white ring " * 40
+    answer = litetext("segment", "in/rings.png", "--phrases", long, "cup", "--output", "out")
+    assert "litetext: 1 of 2 phrases cut at 32 tokens, what comes after is not heard: 'white ring white" in answer.err
+
+
+def test_lines_fit_the_terminal() -> None:
+    parts = [f"phrase {n}: 0.99 0.98" for n in range(6)]
+    assert fitted("a.png  ", parts, None).count("\n") == 0
+    lines = fitted("a.png  ", parts, 60).splitlines()
+    assert lines[0] == "a.png"
+    assert all(len(line) <= 60 and line.startswith("    phrase") for line in lines[1:])
+    assert "".join(lines).count("phrase") == 6
 
 
 def test_a_student_its_bank_and_a_bank_made_by_another(

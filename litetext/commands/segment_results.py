@@ -1,0 +1,221 @@
+"""What `litetext segment` writes: pictures, COCO and YOLO files, masklets; and that it replaces nothing unasked."""
+
+import io
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from litetext.commands.segment_inputs import Input, passed_over
+from litetext.data.pixels import to_rgb
+from litetext.data.videos.clips import Clip, write_clip
+from litetext.files import write_bytes, write_json, write_text
+from litetext.metrics.matching import rle, rle_text
+from litetext.modules.selecting import Objects
+from litetext.overlays import overlay
+from litetext.saco.polygons import one_polygon, polygons
+from litetext.segmenter import Segmenter
+
+PREDICTIONS, POLYGONS = "predictions", "predictions_polygons"
+_LABELS, _CLASSES = "labels", "data.yaml"
+_ABOUT = ("model", "text_encoder", "bank", "threshold", "nms", "across_phrases", "max_per_phrase", "tiles", "overlap")
+
+
+def check_output(folder: Path, inputs: Sequence[Input], options: Any) -> str | None:
+    """Refuses an output folder in which a result would replace an input, or unasked anything else.
+
+    Args:
+        folder: The output folder.
+        inputs: What is going to be segmented.
+        options: Of the command.
+
+    Returns:
+        A line about files there that this run leaves as they are; None where there are none.
+
+    Raises:
+        ValueError: The folder is a file, or holds what would be replaced.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"--output {folder} is a file; name a folder")
+    if not folder.is_dir():
+        return None
+    given = {item.path.resolve() for item in inputs}
+    wanted: list[str] = []
+    for item in inputs:
+        wanted += [item.name + kind for kind in ((".mp4", ".gif", ".json") if item.clip else (".png",))]
+        if options.yolo and not item.clip:
+            wanted.append(f"{_LABELS}/{item.name}.txt")
+    if any(not item.clip for item in inputs):
+        wanted.append(f"{PREDICTIONS}.json")
+        wanted += [f"{POLYGONS}.json"] if options.polygons else []
+        wanted += [_CLASSES] if options.yolo else []
+    for name in wanted:
+        if (folder / name).resolve() in given:
+            raise ValueError(f"--output {folder}: {name} is an input there; name another folder")
+    there = [name for name in wanted if (folder / name).exists()]
+    if there and not options.overwrite:
+        more = f" and {len(there) - 1:,} more" if len(there) > 1 else ""
+        raise ValueError(
+            f"--output {folder} holds {there[0]}{more} of before; name another folder, or replace them: --overwrite"
+        )
+    files = (path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file())
+    others = [name for name in files if name not in wanted and (folder / name).resolve() not in given]
+    if not others:
+        return None
+    count = "1 other file" if len(others) == 1 else f"{len(others):,} other files"
+    return f"{folder} holds {count}, such as {others[0]}, which this run leaves as they are"
+
+
+class Results:
+    """Writes what is found, and keeps what goes into predictions.json.
+
+    Args:
+        segmenter: Finds it.
+        phrases: What is looked for.
+        folder: Where to.
+        options: Of the command.
+
+    Attributes:
+        say: Takes the lines about each image and clip.
+        note: Takes other remarks.
+    """
+
+    def __init__(self, segmenter: Segmenter, phrases: list[str], folder: Path, options: Any) -> None:
+        self.segmenter, self.phrases, self.folder, self.options = segmenter, phrases, folder, options
+        self.about = {key: options[key] for key in _ABOUT} | {"tiles": segmenter.tiles}
+        self.categories = [{"id": n + 1, "name": phrase} for n, phrase in enumerate(phrases)]
+        self.say: Callable[[str], None] = print
+        self.note: Callable[[str], None] = lambda line: print(line, file=sys.stderr)
+        self.images: list[dict[str, Any]] = []
+        self.annotations: list[dict[str, Any]] = []
+        self.outlines: list[list[np.ndarray]] = []
+
+    def image(self, item: Input) -> str | None:
+        """Segments an image; gives the reason if it cannot be read."""
+        try:
+            pixels = to_rgb(item.path)
+        except ValueError as error:
+            return str(error)
+        found = list(self.segmenter.find(pixels, self.phrases))
+        masks, colours, labels = [], [], []
+        for n, part in enumerate(found):
+            masks += part.masks
+            colours += [n] * len(part.masks)  # one a phrase
+            labels += [f"{part.phrase} {score:.2f}" for score in part.scores]
+        file = io.BytesIO()
+        Image.fromarray(overlay(pixels.permute(1, 2, 0).numpy(), masks, colours, labels)).save(file, "PNG")
+        write_bytes(self.folder / f"{item.name}.png", file.getvalue())
+        self._keep(item, found, int(pixels.shape[1]), int(pixels.shape[2]))
+        self._tell(str(item.path), [(part.phrase, part.scores) for part in found])
+        return None
+
+    def _keep(self, item: Input, found: Sequence[Objects], height: int, width: int) -> None:
+        number = len(self.images) + 1
+        size = {"height": height, "width": width}
+        self.images.append({"id": number, "file_name": str(item.path), **size, "overlay": f"{item.name}.png"})
+        lines = []
+        for category, part in zip(self.categories, found, strict=True):
+            for mask, score, box in zip(part.masks, part.scores, part.boxes, strict=True):
+                entry = {"id": len(self.annotations) + 1, "image_id": number, "category_id": category["id"]}
+                entry |= {"segmentation": rle_text(mask), "area": int(rle.area(mask)), "bbox": box, "iscrowd": 0}
+                self.annotations.append({**entry, "score": score})
+                if self.options.polygons or self.options.yolo:
+                    self.outlines.append(polygons(rle.decode(mask).astype(bool)))
+                    if self.options.yolo and self.outlines[-1]:
+                        corners = one_polygon(self.outlines[-1]) / (width, height)
+                        lines.append(" ".join([str(category["id"] - 1), *(f"{v:.6g}" for v in corners.ravel())]))
+        if self.options.yolo:
+            write_text(self.folder / _LABELS / f"{item.name}.txt", "".join(f"{line}\n" for line in lines))
+
+    def clip(self, item: Input) -> str | None:
+        """Segments a clip; gives the reason if it cannot be read."""
+        try:
+            clip = Clip(item.path, self.options.fps)
+            found = self.segmenter.track(clip, self.phrases)
+        except ValueError as error:
+            return str(error)
+        for line in passed_over(item.path, clip.passed_over):
+            self.note(f"litetext: {line}")
+        masklets = [
+            {"id": 0, "category_id": category["id"], "phrase": category["name"], **entry}
+            for category, entries in zip(self.categories, found, strict=True)
+            for entry in entries
+        ]
+        for n, entry in enumerate(masklets):
+            entry["id"] = n + 1
+        file = write_clip(self.folder / item.name, self._painted(clip, masklets), clip.times)
+        about = {"video": str(item.path), "overlay": file.name, "frames": len(clip), "fps": clip.rate}
+        about |= {"times": clip.times, "height": clip.height, "width": clip.width}
+        about |= {"info": self._info(), "categories": self.categories}
+        write_json(self.folder / f"{item.name}.json", {**about, "masklets": masklets})
+        told = [
+            (phrase, sorted((entry["score"] for entry in entries), reverse=True))
+            for phrase, entries in zip(self.phrases, found, strict=True)
+        ]
+        self._tell(f"{item.path}  {len(clip):,} frames", told)
+        return None
+
+    def _painted(self, clip: Clip, masklets: list[dict[str, Any]]) -> Iterator[Any]:
+        """The frames with what is seen in each; a masklet keeps its colour."""
+        for t, frame in enumerate(clip):
+            seen = [entry for entry in masklets if entry["segmentations"][t] is not None]
+            masks = [entry["segmentations"][t] for entry in seen]
+            labels = [f"{entry['phrase']} {entry['score']:.2f}" for entry in seen]
+            yield overlay(frame.permute(1, 2, 0).numpy(), masks, [entry["id"] - 1 for entry in seen], labels)
+
+    def write(self) -> None:
+        """Writes predictions.json and what was asked for beside it, if there were images."""
+        if not self.images:
+            return
+        content = {"info": self._info(), "images": self.images, "annotations": self.annotations}
+        content["categories"] = self.categories
+        write_json(self.folder / f"{PREDICTIONS}.json", content)
+        if self.options.polygons:
+            drawn = [
+                {**entry, "segmentation": [ring.ravel().tolist() for ring in rings]}
+                for entry, rings in zip(self.annotations, self.outlines, strict=True)
+            ]
+            write_json(self.folder / f"{POLYGONS}.json", {**content, "annotations": drawn})
+        if self.options.yolo:
+            import yaml
+
+            names = {"names": dict(enumerate(self.phrases))}
+            write_text(self.folder / _CLASSES, yaml.safe_dump(names, allow_unicode=True, sort_keys=False))
+
+    def _info(self) -> dict[str, Any]:
+        from importlib.metadata import version
+
+        return {"description": "litetext segment", "version": version("litetext"), **self.about}
+
+    def _tell(self, begin: str, found: Sequence[tuple[str, Sequence[float]]]) -> None:
+        told = [f"{phrase}: {' '.join(f'{s:.2f}' for s in scores) or 'nothing'}" for phrase, scores in found]
+        self.say(fitted(f"{begin}  ", told, _columns()))
+
+
+def fitted(begin: str, parts: Sequence[str], columns: int | None) -> str:
+    """A line, or several of which none is longer than the terminal where the parts allow it.
+
+    Args:
+        begin: How it begins.
+        parts: What must stay together.
+        columns: Of the terminal; None for one line.
+    """
+    line = begin + "   ".join(parts)
+    if columns is None or len(line) <= columns:
+        return line
+    lines = [begin.rstrip()]
+    for part in parts:
+        if len(lines) > 1 and len(lines[-1]) + 3 + len(part) <= columns:
+            lines[-1] += f"   {part}"
+        else:
+            lines.append(f"    {part}")
+    return "\n".join(lines)
+
+
+def _columns() -> int | None:
+    import shutil
+
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
