@@ -188,12 +188,28 @@ def by_image(
         if where
     ]
     total = sum(map(len, homeless.values()))
+    if homeless["category_id"] and (shift := _shift(items, categories)):
+        raise ValueError(f"{path}: {shift}: {notes[-1]}; every name would be one off, so correct the ids in the file")
     if total and 4 * total >= len(items):
         raise ValueError(
             f"{path}: {total:,} of {len(items):,} annotations belong to nothing in the file: {'; '.join(notes)}; "
             "give a file whose annotations name the ids of its own images and categories"
         )
     return dict(grouped), notes
+
+
+def _shift(items: Sequence[dict[str, Any]], categories: Mapping[Id, Any]) -> str:
+    """Whether annotations count categories from 0 and the file from 1, or the reverse."""
+    used = {item["category_id"] for item in items if isinstance(item.get("category_id"), int)}
+    known = {number for number in categories if isinstance(number, int)}
+    if not used or not known or len(used - known) != 1:
+        return ""
+    first = min(known)
+    if min(used) == first - 1 == 0 and max(known) not in used:
+        return "annotations count categories from 0 and `categories` from 1"
+    if max(used) == max(known) + 1 and first == 0 and first not in used and len(known) > 1:
+        return "annotations count categories from 1 and `categories` from 0"
+    return ""
 
 
 def evaluated(annotators: Sequence[Annotator]) -> list[int]:

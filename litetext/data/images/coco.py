@@ -130,7 +130,9 @@ def read_coco(source: CocoSet) -> Contents:
     if not positives and skips:
         raise ValueError(f"{path}: no pair with an instance can be used; the first reason: {skips[0]}")
     kept = sum(len(image.pairs) for image in images.values()) + sum(len(skip.ids) for skip in skips)
-    return Contents(list(images.values()), skips, total, total - kept, [*notes, *lines.told()])
+    return Contents(
+        list(images.values()), skips, total, total - kept, [*notes, *lines.told(rare=len(entries["annotations"]) // 4)]
+    )
 
 
 def _name(category: dict[str, Any], path: str) -> str:

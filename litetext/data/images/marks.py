@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from litetext.saco.fields import counted, read_box, shown
 from litetext.saco.masks import CheckedMask, mask_box, read_mask
 
+ELSEWHERE = "annotations whose bbox lies elsewhere than their mask"
 _FRACTIONS = 2.0
 """Boxes with a larger number are in pixels: one of fractions may reach over the edge a little, no further."""
 
@@ -48,9 +49,14 @@ class Lines:
         self.where.setdefault(kind, []).append(number)
         self.reasons.setdefault(kind, reason)
 
-    def told(self) -> list[str]:
-        """One line a kind."""
-        return [counted(kind, where, self.reasons[kind]) for kind, where in self.where.items()]
+    def told(self, rare: int = 0) -> list[str]:
+        """One line a kind.
+
+        Args:
+            rare: Boxes that lie elsewhere than their masks are told where they are more than this.
+        """
+        kinds = [kind for kind, where in self.where.items() if kind != ELSEWHERE or len(where) > rare]
+        return [counted(kind, self.where[kind], self.reasons[kind]) for kind in kinds]
 
 
 def in_pixels(box: list[float]) -> bool:
@@ -106,7 +112,7 @@ def read_mark(
         elif box is None:
             lines.add("annotations whose box was taken from their mask", number, amiss)
         elif not _near(box, around, height, width):
-            lines.add("annotations whose bbox lies elsewhere than their mask", number, f"bbox {shown(item['bbox'])}")
+            lines.add(ELSEWHERE, number, f"bbox {shown(item['bbox'])}")
         box = box if box is not None else around
     if box is not None and mask is None and not box[2] * box[3]:
         lines.add("annotations left out because they mark nothing", number, f"{fault}, its box has no extent")

@@ -139,6 +139,21 @@ def test_annotations_without_a_home_are_counted_and_a_quarter_is_too_many(source
         changed(source, lambda d: d["annotations"][1].update(category_id=None))
 
 
+def test_categories_counted_from_another_number_are_refused(source: CocoSet) -> None:
+    def renumber(data: dict[str, Any], annotations: int, categories: int) -> None:
+        data["categories"] = [{"id": i + categories, "name": f"thing {i}"} for i in range(5)]
+        for n, item in enumerate(data["annotations"]):
+            item["category_id"] = max(n - 1, 0) + annotations
+
+    with pytest.raises(
+        ValueError, match=r"coco\.json: annotations count categories from 0 and `categories` from 1: .* 0 wi"
+    ):
+        changed(source, lambda d: renumber(d, 0, 1))
+    with pytest.raises(ValueError, match="annotations count categories from 1 and `categories` from 0"):
+        changed(source, lambda d: renumber(d, 1, 0))
+    assert len(changed(source, lambda d: renumber(d, 1, 1)).images) == 4
+
+
 def test_a_box_that_is_missing_or_unreadable_is_that_of_the_mask(source: CocoSet) -> None:
     whole = read_coco(source)
     for bbox in (None, [], [1, 2, 3], ["a", 1, 2, 3], [float("nan"), 1, 2, 3], [900, 900, 4, 4], [1, 1, -2, 4], {}):
@@ -156,6 +171,8 @@ def test_boxes_as_fractions_are_told_from_pixels(source: CocoSet) -> None:
     assert "every bbox lies in 0..1" in read.notes[0]
     read = changed(source, lambda d: [m.update(bbox=[9, 7, 3, 3]) for m in d["annotations"]])
     assert "annotations whose bbox lies elsewhere than their mask: 6 " in read.notes[0]
+    read = changed(source, lambda d: [m.update(bbox=[1, 1, 4, 3]) for m in d["annotations"][1:]])
+    assert not read.notes, "one box round a hidden part is none of our business"
 
 
 @pytest.mark.parametrize(
