@@ -72,24 +72,7 @@ def count(gt: Sequence[str], predictions: str) -> Counted:
     if not 1 <= len(gt) <= 3:
         raise ValueError(f"--gt names {len(gt)} files; give those of one to three annotators of one subset")
     files = check_files([read_annotator(path) for path in gt], read_predictions(predictions), predictions)
-    items = [item for group in files.predictions.values() for item in group]
-    ids = [i for i, group in files.predictions.items() for _ in group]
-    marks = [mark for a in files.annotators for group in a.annotations.values() for mark in group]
-    notes: list[str] = list(files.notes)
-    kinds: list[IouType] = []
-    fields: tuple[tuple[IouType, str], ...] = (("segm", "segmentation"), ("bbox", "bbox"))
-    for kind, key in fields:
-        held = [bool(item.get(key)) for item in items]
-        # A prediction without a mask matches nothing; one without a box would have to be guessed at.
-        if not (all(held) if kind == "bbox" else any(held) or not held):
-            lacking = next(i for i, item in zip(ids, items, strict=True) if not item.get(key))
-            notes.append(f"{kind} is left out: the predictions do not hold it (first without one: id {lacking})")
-        elif kind == "bbox" and files.other_unit:
-            notes.append(f"bbox is left out: {files.other_unit}")
-        elif not all(key in mark for mark in marks):
-            notes.append(f"{kind} is left out: the ground truth does not hold it")
-        else:
-            kinds.append(kind)
+    kinds, notes = files.kinds, files.notes
     if not kinds:
         raise ValueError(f"--predictions {predictions}: nothing to score; {'; '.join(notes)}")
     counts: dict[IouType, Counts] = {k: count_files(files.annotators, files.predictions, k) for k in kinds}

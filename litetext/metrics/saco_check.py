@@ -4,8 +4,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from litetext.saco.fields import read_size, shown
+from litetext.metrics.assess import IouType
+from litetext.saco.fields import read_box, read_size, shown
 from litetext.saco.images import Annotator, Rle, evaluated, read_segmentation
+from litetext.saco.masks import mask_box
 
 Predictions = dict[int, list[dict[str, Any]]]
 
@@ -18,15 +20,14 @@ class Checked(NamedTuple):
         predictions: With masks that match nothing where one was damaged.
         notes: What is amiss, one line a kind.
         left_out: Datapoints that should count and were left out.
-        other_unit: Why boxes cannot be compared: predicted ones are in pixels and true ones fractions, or the reverse;
-            empty if they can.
+        kinds: What can be compared, `segm` and `bbox`.
     """
 
     annotators: list[Annotator]
     predictions: Predictions
     notes: list[str]
     left_out: int
-    other_unit: str = ""
+    kinds: list[IouType]
 
 
 def check_files(annotators: Sequence[Annotator], predictions: Predictions, source: str = "predictions") -> Checked:
@@ -34,7 +35,8 @@ def check_files(annotators: Sequence[Annotator], predictions: Predictions, sourc
 
     Predictions for ids or of categories that the ground truth lacks are ignored, and masks of another size than the
     image match nothing, both as officially; here they are told. A damaged mask among the predictions is one that
-    matches nothing, and a datapoint with a damaged mask in the ground truth is left out.
+    matches nothing, and a datapoint with a damaged mask in the ground truth, or without one where others have theirs,
+    is left out. Boxes that the ground truth lacks are those of its masks.
 
     Args:
         annotators: One to three, in the order of the files.
@@ -51,35 +53,17 @@ def check_files(annotators: Sequence[Annotator], predictions: Predictions, sourc
             "annotator (is_instance_exhaustive 0)"
         )
     notes = _strangers(annotators, counted, predictions, source)
-    bad, odd = set[int](), list[int]()
+    bad = set[int]()
     sound: list[Annotator] = []
     for annotator in annotators:
-        broken: dict[int, str] = {}
-        marks = dict(annotator.annotations)
-        for i in counted:
-            items = marks.get(i)
-            if not items:
-                continue
-            size = _size(annotator, i, first)
-            marks[i] = kept = list(items)
-            for place, item in enumerate(items):
-                if "segmentation" not in item:
-                    continue
-                mask, fault = _read(item["segmentation"], size)
-                if mask is None:
-                    broken.setdefault(i, fault)
-                else:
-                    kept[place] = {**item, "segmentation": mask}
-                    odd += [i] * (tuple(mask["size"]) != size)
-        notes += _note(broken, f"{annotator.name}: datapoints left out for a damaged mask: {{count}}", broken)
-        notes += _note(odd, f"{annotator.name}: masks of another size than their image match nothing: {{count}}")
-        odd.clear()
-        bad |= broken.keys()
+        marks, broken, lines = _sound_marks(annotator, counted, first)
         sound.append(replace(annotator, annotations=marks))
+        notes += lines
+        bad |= broken
     if len(bad) == len(counted):
         raise ValueError(f"all {len(counted):,} datapoints are left out for damaged masks; {'; '.join(notes)}")
 
-    kept_found, damaged = dict(predictions), dict[int, str]()
+    kept_found, damaged, odd = dict(predictions), dict[int, str](), list[int]()
     number = turned = 0
     for i in counted:
         if i in bad or i not in predictions:
@@ -105,8 +89,68 @@ def check_files(annotators: Sequence[Annotator], predictions: Predictions, sourc
     notes += _note(repeats, "predictions: those that repeat another one count as false alarms: {count}")
     if bad:
         sound[0] = replace(sound[0], images={i: image for i, image in first.images.items() if i not in bad})
-    other_unit = _other_unit(sound, used, kept_found, notes)
-    return Checked(sound, kept_found, notes, len(bad), other_unit)
+    return Checked(sound, kept_found, notes, len(bad), _kinds(sound, used, kept_found, notes))
+
+
+def _sound_marks(
+    annotator: Annotator, counted: Sequence[int], first: Annotator
+) -> tuple[dict[int, list[dict[str, Any]]], set[int], list[str]]:
+    """An annotator's annotations with checked masks and boxes, the datapoints that cannot be scored, and lines."""
+    marks = dict(annotator.annotations)
+    masked = any(item.get("segmentation") for i in counted for item in marks.get(i, ()))
+    broken, odd, boxed = dict[int, str](), list[int](), list[int]()
+    for i in counted:
+        if not (items := marks.get(i)):
+            continue
+        size = _size(annotator, i, first)
+        marks[i] = kept = []
+        for item in items:
+            code = item.get("segmentation")
+            mask, fault = _read(code, size) if code else (None, "an annotation has no segmentation" if masked else "")
+            box = _box(item.get("bbox"))
+            if box is None and mask is not None and tuple(mask["size"]) == size:
+                x, y, w, h = mask_box(mask)
+                box = [x / size[1], y / size[0], w / size[1], h / size[0]]
+                boxed.append(i)
+            if fault or (mask is None and box is None):
+                broken.setdefault(i, fault or "an annotation has neither mask nor box")
+            elif mask is not None and tuple(mask["size"]) != size:
+                odd.append(i)
+            kept.append({**item, "segmentation": mask, "bbox": box})
+    name = annotator.name
+    lines = _note(broken, f"{name}: datapoints left out for a damaged mask: {{count}}", broken)
+    lines += _note(odd, f"{name}: masks of another size than their image match nothing: {{count}}")
+    lines += _note(boxed, f"{name}: boxes that are missing or no boxes are those of their masks: {{count}}")
+    return marks, set(broken), lines
+
+
+def _box(value: Any) -> list[float] | None:
+    try:
+        return read_box(value)
+    except ValueError:
+        return None
+
+
+def _kinds(
+    annotators: Sequence[Annotator], counted: Sequence[int], predictions: Predictions, notes: list[str]
+) -> list[IouType]:
+    """What can be compared; a line for what cannot."""
+    marks = [mark for a in annotators for i in counted for mark in a.annotations.get(i, ())]
+    items = [(i, item) for i in counted for item in predictions.get(i, ())]
+    kinds: list[IouType] = []
+    fields: tuple[tuple[IouType, str], ...] = (("segm", "segmentation"), ("bbox", "bbox"))
+    for kind, key in fields:
+        lacking = [i for i, item in items if not item.get(key)]
+        # A prediction without a mask matches nothing; one without a box would have to be guessed at.
+        if lacking and (kind == "bbox" or len(lacking) == len(items)):
+            notes.append(f"{kind} is left out: the predictions do not hold it (first without one: id {lacking[0]})")
+        elif not all(mark[key] is not None for mark in marks):
+            notes.append(f"{kind} is left out: the ground truth does not hold it")
+        elif kind == "bbox" and (why := _other_unit(marks, items, notes)):
+            notes.append(f"bbox is left out: {why}")
+        else:
+            kinds.append(kind)
+    return kinds
 
 
 def _strangers(
@@ -133,15 +177,12 @@ def _strangers(
     return notes + _note(strange, "predictions of categories that the ground truth does not know are ignored: {count}")
 
 
-def _other_unit(
-    annotators: Sequence[Annotator], counted: Sequence[int], predictions: Predictions, notes: list[str]
-) -> str:
+def _other_unit(marks: Sequence[Any], items: Sequence[tuple[int, Any]], notes: list[str]) -> str:
     """Why predicted boxes cannot be compared with true ones, if they are in another unit; few of them are told."""
-    true = [m["bbox"] for a in annotators for i in counted for m in a.annotations.get(i, ()) if m.get("bbox")]
-    found = [(i, item["bbox"]) for i in counted for item in predictions.get(i, ()) if item.get("bbox")]
+    true, found = [mark["bbox"] for mark in marks], [(i, item["bbox"]) for i, item in items]
     if not true or not found:
         return ""
-    fractions = max(max((x for x in box if isinstance(x, (int, float))), default=0) for box in true) <= 1.5
+    fractions = max(map(max, true)) <= 1.5
     # A box of fractions may reach over the edge a little, one in pixels of a small image is hardly below 2.
     strange = [(i, box) for i, box in found if (max(box) > 2 if fractions else 0 < max(box) <= 1.5)]
     if not strange:

@@ -202,17 +202,41 @@ def test_damaged_masks(damaged: Any, tmp_path: Path, litetext: Callable[..., Ans
     assert scores["segm"]["cgF1"] > 0.99
 
 
-def test_ground_truth_without_boxes_or_masks(tmp_path: Path, litetext: Callable[..., Answer]) -> None:
+@pytest.mark.parametrize("box", [None, [1, 2, 3], [0, 0, float("nan"), 1], "1 2 3 4"])
+def test_true_boxes_that_are_missing_are_those_of_the_masks(
+    box: Any, tmp_path: Path, litetext: Callable[..., Answer]
+) -> None:
+    whole, _ = World(tmp_path).scored(litetext)
     world = World(tmp_path)
-    del world.gt["annotations"][0]["bbox"]
+    world.gt["annotations"][0]["bbox"] = box
+    if box is None:
+        del world.gt["annotations"][0]["bbox"]
     scores, told = world.scored(litetext)
-    assert (scores["bbox"], scores["segm"]["cgF1"]) == (None, pytest.approx(1, abs=1e-2))
-    assert "bbox is left out: the ground truth does not hold it" in told
+    assert (scores["segm"], scores["bbox"]) == (whole["segm"], whole["bbox"])
+    assert "gt.json: boxes that are missing or no boxes are those of their masks: 1 (first: id 1)" in told
+
+
+@pytest.mark.parametrize("empty", [None, [], "gone"])
+def test_one_annotation_without_a_mask_takes_no_other_pair_with_it(
+    empty: Any, tmp_path: Path, litetext: Callable[..., Answer]
+) -> None:
+    world = World(tmp_path)
+    world.gt["annotations"][0]["segmentation"] = empty
+    if empty == "gone":
+        del world.gt["annotations"][0]["segmentation"]
+    scores, told = world.scored(litetext)
+    assert "datapoints left out for a damaged mask: 1 (first: id 1: an annotation has no segmentation)" in told
+    assert scores["left_out"] == 1
+    assert scores["segm"]["cgF1"] > 0.99
+
+
+def test_ground_truth_without_masks(tmp_path: Path, litetext: Callable[..., Answer]) -> None:
     world = World(tmp_path)
     for item in (*world.gt["annotations"], *world.found):
         del item["segmentation"]
     scores, told = world.scored(litetext)
     assert scores["segm"] is None
+    assert "segm is left out: the predictions do not hold it" in told
     assert scores["bbox"]["cgF1"] > 0.99
 
 
