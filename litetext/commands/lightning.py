@@ -139,6 +139,20 @@ class Command(LightningCLI):
         if threads is not None:
             torch.set_num_threads(threads)
 
+    def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
+        parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+        if subcommand == "test":
+            told = "Compute everything anew; answers that an earlier run of this evaluation stored are forgotten."
+            parser.add_argument("--fresh", action="store_true", help=told)
+        return parser
+
+    def before_test(self) -> None:
+        """Hands `--fresh` on to the evaluation."""
+        if self.config["test"]["fresh"]:
+            if not hasattr(self.model, "fresh"):
+                raise ValueError(f"--fresh: {type(self.model).__name__} stores no answers; leave it out")
+            self.model.fresh = True
+
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parses the given arguments alone; Lightning would warn that sys.argv is not empty."""
         self.config = parser.parse_args(args)

@@ -94,7 +94,7 @@ def told_reuse(reused: int, total: int, what: str, journal: Journal) -> str:
         what: What they are.
         journal: Where they lie.
     """
-    way_out = "; --fresh true computes all anew" if reused else ""
+    way_out = "; --fresh computes all anew" if reused else ""
     return f"records     {journal.folder}: {reused:,} of {total:,} {what} reused{way_out}"
 
 
