@@ -17,12 +17,14 @@ from litetext.data.shapes.veval import NAME, write_video_shapes
 from litetext.data.shapes.world import FIRST_HELD_OUT, draw_scene, render
 from litetext.models.sam3.image import Sam3Image
 from litetext.modules.linking import Linker
+from litetext.modules.seg_eval import SegEvalModule
+from litetext.modules.video_eval import VideoEvalModule
 from litetext.shipped import shipped
 from tests.fixtures.runs import Answer
 
 coder: Any = mask
 KINDS = ["circle", "square", "triangle", "diamond", "cross", "ring"]
-NO_PICTURES = ("--model.pictures", "0", "--trainer.enable_progress_bar", "false", "--trainer.enable_model_summary", "0")
+NO_PICTURES = ("--model.pictures", "0", "--trainer.enable_progress_bar", "false")
 Run = Callable[..., dict[str, Any]]
 
 
@@ -63,6 +65,21 @@ def tested(litetext: Callable[..., Answer]) -> Run:
         (told,) = (line for line in answer.out.splitlines() if line.startswith("records "))
         results = json.loads(Path("lightning_logs/r/results.json").read_text())
         return {**results["encoders"]["teacher"]["average"], "told": told.partition(": ")[2], "out": answer.out}
+
+    return run
+
+
+@pytest.fixture
+def last_line(litetext: Callable[..., Answer]) -> Callable[..., str]:
+    """Runs a command that must end with exit code 2 and a line after what was told before; gives that line."""
+
+    def run(*argv: str) -> str:
+        answer = litetext(*argv)
+        assert answer.code == 2, answer
+        assert "Traceback" not in answer.err
+        line = answer.err.strip().splitlines()[-1]
+        assert line.startswith("litetext: error: ")
+        return line
 
     return run
 
@@ -158,7 +175,7 @@ def test_phrases_of_videos_decide(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_fault_of_the_tracker_is_not_taken_for_a_bad_frame(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Callable[..., str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, last_line: Callable[..., str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     write_video_shapes("v", 1, frames=4)
@@ -167,12 +184,14 @@ def test_a_fault_of_the_tracker_is_not_taken_for_a_bad_frame(
         raise ValueError("a fault of the tracker")
 
     monkeypatch.setattr(Linker, "add", breaks)
-    line = refused("test", "--config", "shapes_video.yaml", "--data.root", "v", "--trainer.enable_progress_bar", "0")
+    line = last_line(
+        "test", "--config", "shapes_video.yaml", "--data.root", "v", "--trainer.enable_progress_bar", "false"
+    )
     assert "a fault of the tracker" in line
     assert not Path("lightning_logs/shapes_video/results.json").exists()
 
 
-def test_a_subset_of_one_side_has_no_score(world: Path, tested: Run, refused: Callable[..., str]) -> None:
+def test_a_subset_of_one_side_has_no_score(world: Path, tested: Run, last_line: Callable[..., str]) -> None:
     def rings_alone(content: dict[str, Any]) -> None:
         content["annotations"] = [mark for mark in content["annotations"] if mark["image_id"] == 1]
         kept = {mark["category_id"] for mark in content["annotations"]}
@@ -192,29 +211,31 @@ def test_a_subset_of_one_side_has_no_score(world: Path, tested: Run, refused: Ca
         content["annotations"] = [mark for mark in content["annotations"] if mark["image_id"] == 1]
 
     data = ("--data.root", "null", "--data.coco.annotations", str(changed(world, one_side)))
-    line = refused(
+    line = last_line(
         *("test", "--config", "shapes.yaml", "--model.text_encoders", "null", *NO_PICTURES, "--run", "r"),
         *(*data, "--data.coco.images", "w/images"),
     )
-    assert "nothing was scored: no pair that could be used has its phrase in the image" in line
+    assert "nothing was scored: no pair that could be used has its phrase in the image" in line, line
     assert "does not decode" in line
     assert Path("lightning_logs/r/results.json").read_bytes() == before
 
 
 @pytest.mark.parametrize("key", ["detr_decoder.query_embed.weight", "text_projection.weight"])
-def test_weights_that_are_not_finite_are_named(key: str, world: Path, refused: Callable[..., str]) -> None:
+def test_weights_that_are_not_finite_are_named(key: str, world: Path, last_line: Callable[..., str]) -> None:
     model = Path(shutil.copytree(shipped("checkpoints/sam3-tiny"), "broken"))
     weights = load_file(model / "model.safetensors")
     weights[next(name for name in weights if name.endswith(key))].view(-1)[3] = float("nan")
     save_file(weights, model / "model.safetensors", metadata={"format": "pt"})
     data = ("--data.root", "null", "--data.coco.annotations", str(world), "--data.coco.images", "w/images")
-    line = refused("test", "--config", "shapes.yaml", "--model.sam3", "broken", *NO_PICTURES, *data)
+    line = last_line("test", "--config", "shapes.yaml", "--model.sam3", "broken", *NO_PICTURES, *data)
     assert "broken" in line
     assert "hold NaN or infinite values, such as" in line
     if "text" in key:
         asked = ("--data.sources", '{"mine": "p.txt"}', "--model.output", "b.safetensors")
         Path("p.txt").write_text("red circle\n")
-        assert "broken: " in refused("predict", "--config", "prompt_bank.yaml", "--model.text_encoder", "broken", *asked)
+        assert "broken: " in last_line(
+            "predict", "--config", "prompt_bank.yaml", "--model.text_encoder", "broken", *asked
+        )
         assert not Path("b.safetensors").exists()
 
 
@@ -231,7 +252,7 @@ def test_scores_that_are_no_numbers_are_not_taken_for_nothing_found(unchecked: N
     [
         (["--data.coco.name", "../../x"], "data.coco.name is '../../x'"),
         (["--model.text_encoders", '{"../x": "checkpoints/sam3-tiny"}'], "a name in model.text_encoders is '../x'"),
-        (["--trainer.accelerator", "gpu"], "accelerator"),
+        (["--trainer.accelerator", "gpu"], "No supported gpu"),
     ],
 )
 def test_odd_names_and_devices_end_in_one_line(
@@ -245,3 +266,11 @@ def test_odd_names_and_devices_end_in_one_line(
     assert told in answer.err.strip().splitlines()[-1]
     assert "Traceback" not in answer.err
     assert not list(Path().glob("**/results.json"))
+
+
+def test_names_of_models_stay_in_the_folder() -> None:
+    for options in ({"text_encoders": {"../x": "x"}}, {"detectors": {"a/b": "x"}}):
+        with pytest.raises(ValueError, match=rf"a name in model\.{next(iter(options))} is "):
+            SegEvalModule(**options)
+    with pytest.raises(ValueError, match=r"a name in model\.text_encoders is "):
+        VideoEvalModule(text_encoders={"..": "x"})
