@@ -10,7 +10,9 @@ from transformers import Sam3Model
 
 from litetext import shipped as rooms
 from litetext.data.shapes.datamodule import ShapesDataModule
-from litetext.metrics.cgf1 import GroundTruth, PhraseCounts, per_threshold, phrase_metrics
+from litetext.metrics.assess import GroundTruth
+from litetext.metrics.cgf1 import PhraseCounts, phrase_metrics
+from litetext.metrics.counts import per_threshold
 from litetext.models.sam3.tiny import forward_phrases
 from litetext.models.text.teacher import Sam3TextEncoder
 from litetext.modules.shapes_fit import detections

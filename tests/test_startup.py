@@ -46,6 +46,23 @@ def test_a_fit_begins_without_the_metrics_of_others_and_they_are_there_when_aske
     assert found["before"] == ["torch", "lightning", "torchmetrics"]
 
 
+@pytest.mark.parametrize(
+    ("case", "truth", "number"),
+    [("case1", ["gt_a", "gt_b", "gt_c"], "cgF1"), ("video_synth", ["gt"], "pHOTA")],
+)
+def test_scoring_files_needs_no_torch(case: str, truth: list[str], number: str) -> None:
+    files = Path(__file__).parent / "fixtures/oracle" / case
+    gt = [str(files / f"{name}.json.gz") for name in truth]
+    found = imported(
+        "import io, contextlib\nfrom litetext.cli import main\nout = io.StringIO()\n"
+        f"argv = ['score', '--gt', *{gt!r}, '--predictions', {str(files / 'pred.json.gz')!r}]\n"
+        "with contextlib.redirect_stdout(out): code = main(argv)\n"
+        "told = {'code': code, 'text': out.getvalue()}\n",
+    )
+    assert (found["heavy"], found["code"]) == ([], 0)
+    assert number in found["text"]
+
+
 def test_help_is_kept_and_given_again_without_lightning(
     tmp_path: Path, litetext: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
 ) -> None:

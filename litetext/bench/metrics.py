@@ -7,8 +7,9 @@ import numpy as np
 from pycocotools import mask
 from scipy.optimize import linear_sum_assignment
 
-from litetext.metrics.assess import THRESHOLDS
-from litetext.metrics.cgf1 import Counts, Detections, GroundTruth, IouType, PhraseCounts, official
+from litetext.metrics.assess import THRESHOLDS, Detections, GroundTruth, IouType
+from litetext.metrics.cgf1 import PhraseCounts
+from litetext.metrics.counts import Counts, official
 from litetext.metrics.matching import Rle
 
 _rle: Any = mask

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from litetext.saco.fields import shown
 
 if TYPE_CHECKING:
-    from litetext.metrics.cgf1 import Counts, IouType
+    from litetext.metrics.assess import IouType
+    from litetext.metrics.counts import Counts
 
 
 CURVES = ("TPs", "FPs", "FNs", "positive_micro_FPs", "pmF1_per_iou", "positive_macro_F1_per_iou")
@@ -35,7 +36,7 @@ class Counted(NamedTuple):
 
         Where no datapoint that counts holds an instance, only IL_FPR is a number: negatives alone give no score.
         """
-        from litetext.metrics.cgf1 import official
+        from litetext.metrics.counts import official
 
         found: dict[str, dict[str, float | None]] = {}
         for kind, counts in self.counts.items():
@@ -101,8 +102,8 @@ def differences(counted: Counted, official: str, entry: str | None = None) -> di
         FileNotFoundError: If there is no such file.
         ValueError: If the file holds no such entry, or not one of the 26 numbers.
     """
-    from litetext.metrics.cgf1 import official as named
-    from litetext.metrics.cgf1 import per_threshold
+    from litetext.metrics.counts import official as named
+    from litetext.metrics.counts import per_threshold
     from litetext.saco.images import read_json
 
     content = read_json(official)

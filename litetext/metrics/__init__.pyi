@@ -6,6 +6,6 @@ from .cgf1 import CGF1 as CGF1
 from .cgf1 import ILMCC as ILMCC
 from .cgf1 import PMF1 as PMF1
 from .cgf1 import phrase_metrics as phrase_metrics
-from .hota import PhraseHOTA as PhraseHOTA
-from .teta import TETA as TETA
-from .video import VideoCGF1 as VideoCGF1
+from .video_metrics import TETA as TETA
+from .video_metrics import PhraseHOTA as PhraseHOTA
+from .video_metrics import VideoCGF1 as VideoCGF1

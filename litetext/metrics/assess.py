@@ -11,11 +11,9 @@ from itertools import accumulate
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from jaxtyping import Bool, Float64, Int64
-from torch import Tensor
 
-from litetext.metrics.matching import Masks, as_boxes, assigned_ious, box_ious, mask_ious, to_rle
+from litetext.metrics.matching import Masks, as_boxes, assigned_ious, box_ious, is_tensor, mask_ious, to_rle
 
 IouType = Literal["segm", "bbox"]
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
@@ -112,7 +110,7 @@ def _match(
 ) -> list[tuple[int, int, Float64[np.ndarray, " k"] | None]]:
     """(n, m, IoU of the assigned pairs) of each annotator; one IoU matrix serves all of them."""
     scores = found.scores
-    if isinstance(scores, Tensor):
+    if is_tensor(scores):
         scores = scores.detach().cpu().double().numpy()
     keep = np.asarray(scores, dtype=np.float64) >= MIN_SCORE
     total = int(np.count_nonzero(keep))
@@ -144,7 +142,7 @@ def _instances(annotator: GroundTruth, iou_type: IouType) -> Any:
         return []
     if annotator.crowd is None:
         return items
-    crowd = annotator.crowd.detach().cpu().numpy() if isinstance(annotator.crowd, Tensor) else annotator.crowd
+    crowd = annotator.crowd.detach().cpu().numpy() if is_tensor(annotator.crowd) else annotator.crowd
     return _pick(annotator, ~np.asarray(crowd, dtype=bool), iou_type, "ground truth")
 
 
@@ -153,7 +151,9 @@ def _pick(source: Detections | GroundTruth, keep: Bool[np.ndarray, " n"], iou_ty
     if items is None or len(items) != len(keep):
         count = "no" if items is None else len(items)
         raise ValueError(f'{what}: {len(keep)} instances but {count} {_field(iou_type)}, which "{iou_type}" needs')
-    if isinstance(items, Tensor):
+    if is_tensor(items):
+        import torch
+
         return items if keep.all() else items[torch.from_numpy(keep).to(items.device)]
     if iou_type == "bbox":
         return as_boxes(items)[keep]
@@ -169,8 +169,10 @@ def _join(parts: Sequence[Any]) -> Any:
     filled = [part for part in parts if len(part)]
     if len(filled) == 1:
         return filled[0]
-    tensors = [part for part in filled if isinstance(part, Tensor)]
+    tensors = [part for part in filled if is_tensor(part)]
     if len(tensors) == len(filled):
+        import torch
+
         return torch.cat([part.to(tensors[0].device) for part in tensors])
     if any(isinstance(part, list) and isinstance(part[0], dict) for part in filled):
         return [mask for part in filled for mask in to_rle(part)]

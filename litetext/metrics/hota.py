@@ -13,8 +13,6 @@ import numpy as np
 from jaxtyping import Bool, Float, Float64
 from scipy.optimize import linear_sum_assignment
 
-from litetext.metrics.keyed import Ledger
-
 ALPHAS = np.arange(0.05, 0.99, 0.05)
 """Localisation thresholds, 0.05 to 0.95."""
 EPS = np.finfo(np.float64).eps
@@ -117,30 +115,3 @@ def hota_curves(sums: Float64[np.ndarray, "7 19"]) -> dict[str, Float64[np.ndarr
 def hota_numbers(sums: Float64[np.ndarray, "7 19"]) -> dict[str, float]:
     """The nine metrics as means over the thresholds (of the square roots: HOTA is no root of means)."""
     return {name: float(values.mean()) for name, values in hota_curves(sums).items()}
-
-
-class PhraseHOTA(Ledger):
-    """pHOTA, pDetA, pAssA and their six companions over all sequences given; fractions.
-
-    Rows are kept per sequence and summed in the order of their keys, so that neither batches nor ranks nor repeated
-    sequences change a bit.
-    """
-
-    width = 7 * len(ALPHAS)
-
-    def update(self, keys: Any, sums: Any) -> None:
-        """Adds sequences.
-
-        Args:
-            keys: Two integers a sequence (video, category), (s, 2).
-            sums: What `hota_sums` gave for each, (s, 7, 19).
-        """
-        self.add(keys, np.asarray(sums, dtype=np.float64).reshape(-1, self.width))
-
-    def sums(self) -> Float64[np.ndarray, "7 19"]:
-        """Sums over the sequences, each once."""
-        return self.rows()[1].sum(axis=0).reshape(7, len(ALPHAS))
-
-    def compute(self) -> dict[str, float]:
-        """The nine numbers (see `hota_numbers`)."""
-        return hota_numbers(self.sums())

@@ -5,23 +5,32 @@ Three kinds of input: COCO run-length masks, boolean mask tensors, boxes. All of
 an IoU that lies exactly on a threshold must not move with the precision of the hardware.
 """
 
+import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
-import torch
-from jaxtyping import Bool, Float64
+from jaxtyping import Float64
 from pycocotools import mask
 from scipy.optimize import linear_sum_assignment
-from torch import Tensor
 
 from litetext.saco.masks import Rle, checked
 
-Masks = Sequence[Rle] | Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    Masks = Sequence[Rle] | Tensor
+else:
+    Masks = Any
 """Masks of one datapoint: run-length masks, or one boolean tensor (n, height, width)."""
 
-_NUMBERS_AT_ONCE = 1 << 22
 rle: Any = mask  # its type stubs know fewer inputs than it accepts
+
+
+def is_tensor(values: object) -> "TypeGuard[Tensor]":
+    """Whether values are a torch tensor; torch is not imported to tell, since scoring files does without it."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(values, torch.Tensor)
 
 
 def rle_ious(predicted: Sequence[Rle], truth: Sequence[Rle]) -> Float64[np.ndarray, "n m"]:
@@ -47,38 +56,6 @@ def rle_ious(predicted: Sequence[Rle], truth: Sequence[Rle]) -> Float64[np.ndarr
     return np.asarray(rle.iou(a, b, [0] * len(b)))
 
 
-def tensor_ious(predicted: Bool[Tensor, "n h w"], truth: Bool[Tensor, "m h w"]) -> Float64[np.ndarray, "n m"]:
-    """IoU of every predicted with every true boolean mask, computed where the tensors are.
-
-    Intersections are products of 0/1 matrices in float64, a block of pixels at a time: exact on every device,
-    whatever is allowed for float32 products (TF32). Devices without float64 are left for the CPU.
-
-    Args:
-        predicted: n masks of h x w pixels.
-        truth: m masks of h x w pixels, on any device.
-
-    Returns:
-        The matrix (n, m), on the CPU.
-
-    Raises:
-        ValueError: The masks differ in height or width.
-    """
-    if predicted.shape[1:] != truth.shape[1:]:
-        raise ValueError(
-            f"predicted masks are {tuple(predicted.shape[1:])}, true masks {tuple(truth.shape[1:])} pixels: "
-            "resize the predictions to the ground truth first"
-        )
-    device = torch.device("cpu") if predicted.device.type == "mps" else predicted.device
-    a, b = predicted.to(device).flatten(1), truth.to(device).flatten(1)
-    step = max(1, _NUMBERS_AT_ONCE // max(1, len(a) + len(b)))
-    shared = torch.zeros(len(a), len(b), dtype=torch.float64, device=device)
-    for start in range(0, a.shape[1], step):
-        block = slice(start, start + step)
-        shared += a[:, block].double() @ b[:, block].double().T
-    union = a.sum(1, dtype=torch.int64)[:, None] + b.sum(1, dtype=torch.int64)[None] - shared
-    return (shared / union.clamp(min=1)).cpu().numpy()
-
-
 def mask_ious(predicted: Masks, truth: Masks) -> Float64[np.ndarray, "n m"]:
     """IoU of every predicted with every true mask, run-length masks and tensors in any mixture.
 
@@ -94,7 +71,9 @@ def mask_ious(predicted: Masks, truth: Masks) -> Float64[np.ndarray, "n m"]:
     """
     if len(predicted) == 0 or len(truth) == 0:
         return np.zeros((len(predicted), len(truth)))
-    if isinstance(predicted, Tensor) and isinstance(truth, Tensor):
+    if is_tensor(predicted) and is_tensor(truth):
+        from litetext.metrics.tensor_iou import tensor_ious
+
         return tensor_ious(predicted, truth)
     return rle_ious(to_rle(predicted), to_rle(truth))
 
@@ -125,7 +104,7 @@ def as_boxes(boxes: Any) -> Float64[np.ndarray, "n 4"]:
     Raises:
         ValueError: The input is not n rows of four numbers.
     """
-    values = boxes.detach().cpu().double().numpy() if isinstance(boxes, Tensor) else boxes
+    values = boxes.detach().cpu().double().numpy() if is_tensor(boxes) else boxes
     array = np.ascontiguousarray(values, dtype=np.float64)
     if array.size == 0:
         return np.zeros((0, 4))
@@ -140,7 +119,7 @@ def to_rle(masks: Masks) -> list[Rle]:
     Args:
         masks: Run-length masks (given back as they are) or a boolean tensor (n, height, width).
     """
-    if not isinstance(masks, Tensor):
+    if not is_tensor(masks):
         return list(masks)
     pixels = masks.detach().cpu().numpy().astype(np.uint8)
     return rle.encode(np.asfortranarray(pixels.transpose(1, 2, 0)))

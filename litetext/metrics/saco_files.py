@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from litetext.metrics.cgf1 import Counts, Detections, GroundTruth, IouType, assess, official, tally
+from litetext.metrics.assess import Detections, GroundTruth, IouType, assess
+from litetext.metrics.counts import Counts, official, tally
 from litetext.saco.fields import read_box, read_number_id, read_size, shown
 from litetext.saco.images import Annotator, Rle, evaluated, read_annotator, read_json, read_segmentation
 from litetext.saco.masklets import read_score

@@ -10,13 +10,11 @@ Nothing predicted, nothing above the threshold or no ground truth gives 0, where
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
 from litetext.metrics.hota import EPS, alignment, assign, association
-from litetext.metrics.keyed import Ledger
 
 ALPHAS = np.arange(0.0, 0.99, 0.05)
 """Localisation thresholds, 0 to 0.95; the last 10 judge classification too."""
@@ -171,35 +169,3 @@ def teta_numbers(rows: Float64[np.ndarray, "c 150"]) -> dict[str, float]:
 
 def _mean(values: np.ndarray) -> np.ndarray:
     return np.repeat(values.mean(axis=1, keepdims=True), 20, axis=1)
-
-
-class TETA(Ledger):
-    """TETA and its nine parts over all videos given, in percent.
-
-    Args:
-        classes: Categories that have ground truth anywhere in the data set, in the order of its `categories`.
-    """
-
-    width = WIDTH
-
-    def __init__(self, classes: Sequence[int]) -> None:
-        super().__init__()
-        self.classes = list(classes)
-
-    def update(self, video: int, rows: Any) -> None:
-        """Adds one video.
-
-        Args:
-            video: Its number, unique in the data set.
-            rows: What `teta_rows` gave for it.
-        """
-        if rows:
-            self.add([[c, video] for c in rows], np.stack(list(rows.values())))
-
-    def compute(self) -> dict[str, float]:
-        """The ten numbers (see `teta_numbers`)."""
-        keys, values = self.rows()
-        if not len(keys):
-            return teta_numbers(values)
-        starts = np.flatnonzero(np.diff(keys[:, 0], prepend=-1 - abs(int(keys[0, 0]))))
-        return teta_numbers(np.add.reduceat(values, starts, axis=0))

@@ -12,9 +12,8 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from litetext.metrics.assess import MIN_SCORE, THRESHOLDS, IouType
-from litetext.metrics.cgf1 import image_level, per_threshold, tally
+from litetext.metrics.counts import image_level, per_threshold, tally
 from litetext.metrics.hota import hota_sums
-from litetext.metrics.keyed import Ledger
 from litetext.metrics.matching import assigned_ious
 from litetext.metrics.teta import teta_rows
 from litetext.metrics.video_iou import Overlaps, overlaps
@@ -94,22 +93,3 @@ def phrase_numbers(rows: np.ndarray) -> dict[str, float]:
         numbers[f"ilmcc_{suffix}"] = image_level(counts)["IL_MCC"] if suffix == "50_95" else quotient
         numbers[f"positive_micro_f1_{suffix}"] = pmf1
     return numbers
-
-
-class VideoCGF1(Ledger):
-    """CG_F1, VL_MCC and pmF1 over all pairs given; fractions, under the suffixes of the official names."""
-
-    width = 12
-
-    def update(self, keys: Any, rows: Any) -> None:
-        """Adds pairs.
-
-        Args:
-            keys: Two integers a pair (video, category), (p, 2).
-            rows: `VideoRows.phrases`, (p, 12).
-        """
-        self.add(keys, rows)
-
-    def compute(self) -> dict[str, float]:
-        """The nine numbers (see `phrase_numbers`)."""
-        return phrase_numbers(self.rows()[1].astype(np.int64))

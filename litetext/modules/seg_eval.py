@@ -12,7 +12,9 @@ from torch import nn
 
 from litetext.data.images.datamodule import SegBatch, SegDataModule
 from litetext.data.images.items import ImagePairs, SegItem
-from litetext.metrics.cgf1 import Detections, GroundTruth, IouType, PhraseCounts, headline, official
+from litetext.metrics.assess import Detections, GroundTruth, IouType
+from litetext.metrics.cgf1 import PhraseCounts
+from litetext.metrics.counts import headline, official
 from litetext.metrics.matching import rle_text, to_rle
 from litetext.models.detectors import GroundingDino, Owlv2, compressed, load_detector, stretched
 from litetext.models.sam3.image import Sam3Image

@@ -13,7 +13,9 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from transformers import Sam3Model
 
 from litetext.data.shapes.datamodule import ShapesBatch
-from litetext.metrics.cgf1 import Detections, GroundTruth, PhraseCounts, per_threshold, phrase_metrics
+from litetext.metrics.assess import Detections, GroundTruth
+from litetext.metrics.cgf1 import PhraseCounts, phrase_metrics
+from litetext.metrics.counts import per_threshold
 from litetext.models.sam3.postprocess import postprocess
 from litetext.models.sam3.tiny import PhraseOutputs, encode_both, forward_phrases, tiny_config, tiny_sam3
 from litetext.modules.detection_loss import detection_loss

@@ -16,10 +16,9 @@ from torch import nn
 from litetext.data.images.items import Skip, of_all_ranks
 from litetext.data.videos.datamodule import VideoDataModule, VideoItem
 from litetext.metrics.assess import IouType
-from litetext.metrics.hota import PhraseHOTA
-from litetext.metrics.teta import TETA
 from litetext.metrics.veval_files import KINDS
-from litetext.metrics.video import VideoCGF1, assess_video
+from litetext.metrics.video import assess_video
+from litetext.metrics.video_metrics import TETA, PhraseHOTA, VideoCGF1
 from litetext.models.sam3.image import Sam3Image
 from litetext.models.sam3.video import Sam3Video, has_tracker
 from litetext.models.text.encoder import PhraseFeatures

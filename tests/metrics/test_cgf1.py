@@ -13,16 +13,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from litetext.bench.metrics import bench_metrics, make_case, plain_counts
-from litetext.metrics.cgf1 import (
-    Detections,
-    GroundTruth,
-    PhraseCounts,
-    assess,
-    official,
-    per_threshold,
-    phrase_metrics,
-    tally,
-)
+from litetext.metrics.assess import Detections, GroundTruth, assess
+from litetext.metrics.cgf1 import PhraseCounts, phrase_metrics
+from litetext.metrics.counts import official, per_threshold, tally
 from litetext.metrics.saco_files import count_files, datapoints, read_predictions, score_files
 from litetext.saco.images import read_annotator
 

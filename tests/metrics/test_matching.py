@@ -17,9 +17,9 @@ from litetext.metrics.matching import (
     box_ious,
     mask_ious,
     rle_ious,
-    tensor_ious,
     to_rle,
 )
+from litetext.metrics.tensor_iou import tensor_ious
 from litetext.saco.images import read_segmentation
 
 

@@ -19,7 +19,8 @@ from pycocotools import mask as coder
 from litetext.metrics import assess as room
 from litetext.metrics import cgf1 as core
 from litetext.metrics import saco_files
-from litetext.metrics.cgf1 import Counts, PhraseCounts, headline, official
+from litetext.metrics.cgf1 import PhraseCounts
+from litetext.metrics.counts import Counts, headline, official
 from litetext.metrics.saco_files import count_files, datapoints, read_predictions
 from litetext.modules.results import summarize
 from litetext.saco.images import Annotator, read_annotator

@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 from pycocotools import mask as coco
 
 from litetext.metrics import hota
-from litetext.metrics.hota import PhraseHOTA, hota_numbers, hota_sums
-from litetext.metrics.teta import TETA, teta_numbers, teta_rows
+from litetext.metrics.hota import hota_numbers, hota_sums
+from litetext.metrics.teta import teta_numbers, teta_rows
 from litetext.metrics.veval_files import asked, dataset_results, read_video_predictions, score_video_files
-from litetext.metrics.video import VideoCGF1, assess_video, phrase_numbers
+from litetext.metrics.video import assess_video, phrase_numbers
 from litetext.metrics.video_iou import overlaps
+from litetext.metrics.video_metrics import TETA, PhraseHOTA, VideoCGF1
 from litetext.saco.videos import Video, masklets, read_video_annotations
 
 SYNTH = Path(__file__).parent.parent / "fixtures" / "oracle" / "video_synth"

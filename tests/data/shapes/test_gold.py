@@ -19,7 +19,7 @@ from litetext.data.shapes import gold as shapes_saco
 from litetext.data.shapes.gold import ANNOTATORS, PAIRS, SUBSETS, Annotator, draw_items, near_misses, write_shapes
 from litetext.data.shapes.phrases import VALUES, Meaning
 from litetext.data.shapes.world import FIRST_HELD_OUT, SIZE, Phrase, Scene, render
-from litetext.metrics.cgf1 import headline
+from litetext.metrics.counts import headline
 from litetext.metrics.saco_files import count_files
 from litetext.saco.images import Annotator as Marks
 from litetext.saco.images import evaluated, read_annotator
