@@ -48,7 +48,7 @@ def test_a_fit_begins_without_the_metrics_of_others_and_they_are_there_when_aske
 
 @pytest.mark.parametrize(
     ("case", "truth", "number"),
-    [("case1", ["gt_a", "gt_b", "gt_c"], "cgF1"), ("video_synth", ["gt"], "pHOTA")],
+    [("case1", ["gt_a", "gt_b", "gt_c"], "cgF1"), ("video_synth", ["gt"], "demo_cgf1")],
 )
 def test_scoring_files_needs_no_torch(case: str, truth: list[str], number: str) -> None:
     files = Path(__file__).parent / "fixtures/oracle" / case

@@ -7,7 +7,7 @@ an IoU that lies exactly on a threshold must not move with the precision of the 
 
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float64
@@ -18,19 +18,23 @@ from litetext.saco.masks import Rle, checked
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from typing_extensions import TypeIs
 
     Masks = Sequence[Rle] | Tensor
+
+    def is_tensor(values: object) -> TypeIs[Tensor]: ...  # noqa: D103
+
 else:
     Masks = Any
-"""Masks of one datapoint: run-length masks, or one boolean tensor (n, height, width)."""
+    """Masks of one datapoint: run-length masks, or one boolean tensor (n, height, width)."""
+
+    def is_tensor(values: object) -> bool:
+        """Whether values are a torch tensor; torch is not imported to tell, since scoring files does without it."""
+        torch = sys.modules.get("torch")
+        return torch is not None and isinstance(values, torch.Tensor)
+
 
 rle: Any = mask  # its type stubs know fewer inputs than it accepts
-
-
-def is_tensor(values: object) -> "TypeGuard[Tensor]":
-    """Whether values are a torch tensor; torch is not imported to tell, since scoring files does without it."""
-    torch = sys.modules.get("torch")
-    return torch is not None and isinstance(values, torch.Tensor)
 
 
 def rle_ious(predicted: Sequence[Rle], truth: Sequence[Rle]) -> Float64[np.ndarray, "n m"]:

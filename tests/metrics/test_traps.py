@@ -17,7 +17,7 @@ import torch
 from pycocotools import mask as coder
 
 from litetext.metrics import assess as room
-from litetext.metrics import cgf1 as core
+from litetext.metrics import counts as core
 from litetext.metrics import saco_files
 from litetext.metrics.cgf1 import PhraseCounts
 from litetext.metrics.counts import Counts, headline, official
