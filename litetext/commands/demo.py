@@ -21,8 +21,12 @@ _POLICY = b"default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'"
 _BUTTONS = ["download", "fullscreen"]
 """On images; Gradio's default has one that shares them on a public site."""
 _NAMES = ("Teacher", "Student")
+_EMPTY = "&nbsp;"
+_CAPTION, _PICTURE, _TABLE = 64, 480, 200
+"""Heights in pixels: of what stands above a picture, of a picture, and at least of the table."""
 _STYLE = """
-.gradio-container {max-width: 1200px !important; margin: auto}
+.gradio-container {width: 100% !important; max-width: 1200px !important; margin: auto}
+.gradio-container main, .gradio-container .wrap.fillable {width: 100% !important}
 table.found {width: 100%; font-variant-numeric: tabular-nums}
 table.found, table.found tr {border-width: 0 !important; padding: 0 !important}
 table.found th, table.found td {text-align: left; vertical-align: top; padding: 4px 12px 4px 0 !important;
@@ -121,10 +125,15 @@ def build(answer: Callable[[str, Sequence[str], float], "Answer"], samples: list
         sides = []
         with gradio.Row():
             for name in _NAMES:
-                with gradio.Column():
-                    sides.append(gradio.Markdown(f"### {name}"))
-                    sides.append(gradio.Image(format="png", interactive=False, show_label=False, buttons=_BUTTONS))
-        scores = gradio.HTML()
+                with gradio.Column(min_width=240):
+                    # As tall before the first result as after it: nothing on the page moves.
+                    sides.append(gradio.Markdown(f"### {name}\n{_EMPTY}", min_height=_CAPTION))
+                    sides.append(
+                        gradio.Image(
+                            format="png", interactive=False, show_label=False, buttons=_BUTTONS, height=_PICTURE
+                        )
+                    )
+        scores = gradio.HTML(min_height=_TABLE)
         button.click(
             asked, [image, text, threshold], [*sides, scores], api_name="compare", show_progress_on=sides[1::2]
         )

@@ -101,5 +101,5 @@ def _slit(ring: np.ndarray, other: np.ndarray) -> np.ndarray:
     """One line along both, over their nearest corners and back."""
     distances, nearest = KDTree(ring).query(other)
     j = int(np.argmin(distances))
-    i = int(nearest[j])
+    i = int(np.asarray(nearest)[j])
     return np.concatenate([ring[: i + 1], other[j:], other[: j + 1], ring[i:]])

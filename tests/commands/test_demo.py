@@ -73,6 +73,9 @@ def test_the_button_asks_and_shows(page: Any, tmp_path: Path) -> None:
     (event,) = [fn for fn in page.fns.values() if fn.api_name == "compare"]
     assert [block.get_block_name() for block in event.inputs] == ["image", "textbox", "slider"]
     assert [block.get_block_name() for block in event.outputs] == ["markdown", "image"] * 2 + ["html"]
+    places = [getattr(block, "height", None) or block.min_height for block in event.outputs]
+    assert places[:2] == places[2:4], "both sides keep the same place"
+    assert all(places), "before the first result too, so that nothing jumps"
     first, _, second, picture, told = event.fn(str(tmp_path / "shapes-0.png"), "cup\ndog", 0.75)
     assert first.startswith("### Teacher\n2,000,000 parameters")
     assert second.startswith("### Student\n1,000 parameters")
