@@ -20,7 +20,7 @@ from litetext.checkpoints.reading import open_state
 from litetext.checkpoints.sam3 import read_without_text
 from litetext.checkpoints.writing import replace_text, to_layout, write_state
 from litetext.export.subject import Subject
-from litetext.models.hub import TEXT_FILES, find_model
+from litetext.models.hub import PROCESSOR_FILES, TEXT_FILES, find_model, load_image_processor
 from litetext.models.text.mobileclip import MobileClipText
 from litetext.shipped import shipped
 from litetext.tokenizer import VOCAB_SIZE, byte_pairs
@@ -30,7 +30,6 @@ STOCK_LENGTH = 32
 
 _PARTS = ("geometry_encoder_config", "detr_encoder_config", "detr_decoder_config", "mask_decoder_config")
 _START, _END, _PAD = "<|startoftext|>", "<|endoftext|>", "<|padding|>"
-_PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
 _BATCH = 64
 
 
@@ -41,7 +40,7 @@ def find_sam3(sam3: str) -> Path:
         FileNotFoundError: If there is no such model.
         ValueError: If it is no folder with a config.
     """
-    files = (*TEXT_FILES, *_PROCESSOR_FILES)
+    files = (*TEXT_FILES, *PROCESSOR_FILES)
     folder = find_model(shipped(sam3), "SAM3", files, "a local folder")
     if folder.is_dir() and not (folder / "config.json").is_file():
         raise ValueError(f"--sam3 {sam3} is no SAM3: a transformers folder with config.json or sam3.pt is wanted")
@@ -168,9 +167,9 @@ def _write_processor(student: MobileClipText, sam3: Path, config: Any, folder: P
     from transformers import CLIPTokenizer, Sam3ImageProcessor, Sam3Processor
 
     size = config.vision_config.backbone_config.image_size
-    images = Sam3ImageProcessor(size={"height": size, "width": size})
-    if sam3.is_dir() and any((sam3 / file).is_file() for file in _PROCESSOR_FILES):
-        images = Sam3ImageProcessor.from_pretrained(sam3, local_files_only=True)
+    images = load_image_processor(sam3, "SAM3") if sam3.is_dir() else None
+    if images is None:
+        images = Sam3ImageProcessor(size={"height": size, "width": size})
     vocabulary, merges = byte_pairs()
     names = {_START: vocabulary.pop("<start_of_text>"), _END: vocabulary.pop("<end_of_text>")}
     reference = student.padding == "reference"

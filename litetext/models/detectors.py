@@ -18,7 +18,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModelForZeroShotObjectDetection, AutoProcessor
 
 from litetext.models.finite import check_weights
-from litetext.models.hub import TEXT_FILES, find_model
+from litetext.models.hub import TEXT_FILES, explained, find_model, load_pretrained
 from litetext.shipped import shipped
 
 _PROCESSOR_FILES = ("*.json", "vocab.txt", "merges.txt")
@@ -311,19 +311,9 @@ def load_detector(name: str | os.PathLike[str], together: int = 1) -> GroundingD
         raise ValueError(f"{folder} is no detector in transformers' layout: it has no readable config.json") from error
     if kind not in ("grounding-dino", "mm-grounding-dino", "owlv2"):
         raise ValueError(f"{folder} is a {kind!r}; detectors are grounding-dino, mm-grounding-dino (LLMDet) and owlv2")
-    try:
-        model, info = AutoModelForZeroShotObjectDetection.from_pretrained(
-            folder, dtype=torch.float32, local_files_only=True, use_safetensors=True, output_loading_info=True
-        )
-        processor = AutoProcessor.from_pretrained(folder, local_files_only=True)
-    except Exception as error:  # OSError, ValueError, SafetensorError, ...: the libraries raise many kinds
-        reason = (str(error).strip().splitlines() or [""])[0][:200]
-        raise ValueError(f"{folder} cannot be loaded as a detector: {type(error).__name__}: {reason}") from error
-    if info["missing_keys"]:
-        missing = sorted(info["missing_keys"])
-        raise ValueError(
-            f"{folder} is no whole detector: {len(missing)} of its weights are missing, such as {missing[0]}"
-        )
+    load = AutoModelForZeroShotObjectDetection.from_pretrained
+    model = load_pretrained(load, folder, "detector", dtype=torch.float32, use_safetensors=True)
+    processor = explained(AutoProcessor.from_pretrained, folder, "detector")
     check_weights(model, f"detector {folder}")
     return Owlv2(model, processor) if kind == "owlv2" else GroundingDino(model, processor, together)
 

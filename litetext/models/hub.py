@@ -1,11 +1,13 @@
-"""Where a model's files lie: a local path, or the hub and its cache."""
+"""Models of transformers: where their files lie, a local path or the hub's cache, and how they are loaded whole."""
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 TEXT_FILES = ("config.json", "*.safetensors", "*.safetensors.index.json")
+PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
 
 
 def find_model(
@@ -50,3 +52,56 @@ def find_model(
             why = f"it is not in the cache and the hub did not answer ({type(error).__name__}; it may need "
             why += f"a request for access at https://huggingface.co/{asked})"
         raise FileNotFoundError(f"{what} {asked!r}: no such local path, and {why}. Or give {instead}.") from error
+
+
+def load_pretrained(
+    loader: Callable[..., Any], folder: Path, what: str, may_lack: tuple[str, ...] = (), **options: Any
+) -> Any:
+    """Loads something of a local folder by a `from_pretrained` of transformers, whole and without the hub.
+
+    Args:
+        loader: The `from_pretrained` of a model's class, such as `Sam3Model.from_pretrained`.
+        folder: The model's folder.
+        what: What it should hold, for messages, such as `SAM3`.
+        may_lack: Beginnings of the names of weights that may be missing.
+        **options: Further arguments of `from_pretrained`.
+
+    Returns:
+        The model.
+
+    Raises:
+        ValueError: The folder cannot be loaded, or weights are missing.
+    """
+    model, info = explained(loader, folder, what, output_loading_info=True, **options)
+    missing = sorted(key for key in info["missing_keys"] if not key.startswith(may_lack))
+    if missing:
+        raise ValueError(
+            f"{folder} is no whole {what}: {len(missing)} of its weights are missing, such as {missing[0]}"
+        )
+    return model
+
+
+def explained(loader: Callable[..., Any], folder: Path, what: str, **options: Any) -> Any:
+    """Calls a `from_pretrained` of transformers on a local folder; its many kinds of errors become one line.
+
+    Raises:
+        ValueError: The folder cannot be loaded.
+    """
+    try:
+        return loader(folder, local_files_only=True, **options)
+    except Exception as error:  # OSError, ValueError, SafetensorError, ...: the libraries raise many kinds
+        reason = (str(error).strip().splitlines() or [""])[0][:200]
+        raise ValueError(f"{folder} cannot be loaded as a {what}: {type(error).__name__}: {reason}") from error
+
+
+def load_image_processor(folder: Path, what: str) -> Any:
+    """SAM3's image processor as a folder describes it; None where it says nothing, for transformers' defaults.
+
+    Raises:
+        ValueError: The description cannot be read.
+    """
+    from transformers import Sam3ImageProcessor
+
+    if not any((folder / file).is_file() for file in PROCESSOR_FILES):
+        return None
+    return explained(Sam3ImageProcessor.from_pretrained, folder, what)

@@ -19,13 +19,12 @@ from transformers import Sam3ImageProcessor, Sam3Model
 from transformers.masking_utils import create_bidirectional_mask
 
 from litetext.models.finite import check_weights
-from litetext.models.hub import TEXT_FILES, find_model
+from litetext.models.hub import PROCESSOR_FILES, TEXT_FILES, find_model, load_image_processor, load_pretrained
 from litetext.models.sam3.forward import Queries, decode, geometry_token, judge
 from litetext.models.sam3.postprocess import Found, finish, official_scores
 from litetext.shipped import shipped
 
 _CHUNK = 16
-_PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
 
 
 @dataclass(frozen=True)
@@ -138,25 +137,11 @@ class Sam3Image(nn.Module):
             FileNotFoundError: If there is no such folder, and no such model on the hub.
             ValueError: If the folder holds something else, or weights are missing, cannot be read or are not finite.
         """
-        folder = find_model(shipped(os.fspath(name)), "SAM3", (*TEXT_FILES, *_PROCESSOR_FILES), "a local folder")
+        folder = find_model(shipped(os.fspath(name)), "SAM3", (*TEXT_FILES, *PROCESSOR_FILES), "a local folder")
         if not (folder / "config.json").is_file():
             raise ValueError(f"{folder} is no SAM3 in transformers' layout: a folder with config.json is wanted")
-        try:
-            loaded: Any = _Textless.from_pretrained(
-                folder, dtype=getattr(torch, dtype), local_files_only=True, output_loading_info=True
-            )
-            processor = None
-            if any((folder / file).is_file() for file in _PROCESSOR_FILES):
-                processor = Sam3ImageProcessor.from_pretrained(folder, local_files_only=True)
-        except Exception as error:  # OSError, ValueError, SafetensorError, ...: the libraries raise many kinds
-            reason = (str(error).strip().splitlines() or [""])[0][:200]
-            raise ValueError(f"{folder} cannot be loaded as a SAM3: {type(error).__name__}: {reason}") from error
-        model, info = loaded
-        missing = sorted(info["missing_keys"])
-        if missing:
-            raise ValueError(
-                f"{folder} is no whole SAM3: {len(missing)} of its weights are missing, such as {missing[0]}"
-            )
+        model = load_pretrained(_Textless.from_pretrained, folder, "SAM3", dtype=getattr(torch, dtype))
+        processor = load_image_processor(folder, "SAM3")
         check_weights(model, f"SAM3 {folder}")
         return cls(model, geometry_token, processor)
 

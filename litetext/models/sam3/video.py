@@ -25,7 +25,7 @@ from transformers.models.sam3_video.modeling_sam3_video import Sam3VideoInferenc
 
 from litetext.checkpoints.reading import open_state
 from litetext.models.finite import check_weights
-from litetext.models.hub import TEXT_FILES, find_model
+from litetext.models.hub import PROCESSOR_FILES, TEXT_FILES, find_model, load_image_processor, load_pretrained
 from litetext.models.sam3.forward import geometry_token
 from litetext.models.sam3.video_memory import forget
 from litetext.models.sam3.video_patches import own_kernels
@@ -33,7 +33,6 @@ from litetext.models.text.encoder import TextBatch
 from litetext.saco.videos import masklet_entry
 from litetext.shipped import shipped
 
-_PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
 _TEXT = ("detector_model.text_encoder.", "detector_model.text_projection.")
 _rle: Any = mask  # its type stubs know fewer inputs than it accepts
 
@@ -228,24 +227,9 @@ class Sam3Video(nn.Module):
         if not has_tracker(name):
             raise ValueError(f"{name} has no weights of SAM3's tracker; a folder of Sam3VideoModel has them")
         folder = _find(name)
-        try:
-            loaded: Any = _Model.from_pretrained(
-                folder, dtype=getattr(torch, dtype), local_files_only=True, output_loading_info=True
-            )
-            processor = None
-            if any((folder / file).is_file() for file in _PROCESSOR_FILES):
-                processor = Sam3ImageProcessor.from_pretrained(folder, local_files_only=True)
-        except Exception as error:  # OSError, ValueError, SafetensorError, ...: the libraries raise many kinds
-            reason = (str(error).strip().splitlines() or [""])[0][:200]
-            raise ValueError(
-                f"{folder} cannot be loaded as a SAM3 for videos: {type(error).__name__}: {reason}"
-            ) from error
-        model, info = loaded
-        missing = sorted(key for key in info["missing_keys"] if not key.startswith(_TEXT))
-        if missing:
-            raise ValueError(
-                f"{folder} is no whole SAM3 for videos: {len(missing)} of its weights are missing, such as {missing[0]}"
-            )
+        what = "SAM3 for videos"
+        model = load_pretrained(_Model.from_pretrained, folder, what, _TEXT, dtype=getattr(torch, dtype))
+        processor = load_image_processor(folder, what)
         del model.detector_model.text_encoder, model.detector_model.text_projection
         check_weights(model, f"SAM3 {folder}")
         return cls(model, geometry_token, processor)
@@ -391,4 +375,4 @@ def has_tracker(name: str | os.PathLike[str]) -> bool:
 
 
 def _find(name: str | os.PathLike[str]) -> Any:
-    return find_model(shipped(os.fspath(name)), "SAM3", (*TEXT_FILES, *_PROCESSOR_FILES), "a local folder")
+    return find_model(shipped(os.fspath(name)), "SAM3", (*TEXT_FILES, *PROCESSOR_FILES), "a local folder")

@@ -15,6 +15,8 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
+from litetext.models.hub import explained, load_pretrained
+
 Family = Literal["clip", "siglip", "bert", "dino"]
 
 FAMILIES: dict[str, Family] = {
@@ -93,26 +95,15 @@ class HubTower:
         """
         import transformers
 
-        options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
-        longest = None
+        options: dict[str, Any] = {}
         with _quiet():
-            try:
-                config = transformers.AutoConfig.from_pretrained(folder, **options)
-                longest = getattr(config, "max_text_len", None)
-                text = config.get_text_config() if FAMILIES[kind] != "dino" else config.text_config
-                if FAMILIES[kind] == "dino":
-                    options["key_mapping"] = {r"^(model\.)?text_backbone\.": ""}
-                loader = _loader(text.model_type)
-                loaded = loader(folder, config=text, dtype=torch.float32, output_loading_info=True, **options)
-            except Exception as error:  # OSError, ValueError, SafetensorError, ...: the libraries raise many kinds
-                raise ValueError(f"{folder} cannot be loaded as a {kind}: {_reason(error)}") from error
-        model, info = loaded
-        missing = sorted(key for key in info["missing_keys"] if not key.startswith("pooler."))
-        if missing:
-            raise ValueError(
-                f"{folder} is no whole {kind}: {len(missing)} weights of its text side are missing, "
-                f"such as {missing[0]}"
-            )
+            config = explained(transformers.AutoConfig.from_pretrained, folder, kind, trust_remote_code=False)
+            longest = getattr(config, "max_text_len", None)
+            if FAMILIES[kind] == "dino":
+                options["key_mapping"] = {r"^(model\.)?text_backbone\.": ""}
+            text = config.text_config if FAMILIES[kind] == "dino" else config.get_text_config()
+            options |= {"config": text, "dtype": torch.float32, "trust_remote_code": False}
+            model = load_pretrained(_loader(text.model_type), folder, kind, ("pooler.",), **options)
         return cls(model, _tokenizer(folder), kind, name, longest)
 
     def tokenize(self, prompts: Sequence[str], whole: bool = False) -> list[list[int]]:
