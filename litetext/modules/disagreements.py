@@ -16,7 +16,7 @@ from litetext.data.images.items import ImagePairs, Pair, Truth, decode
 from litetext.metrics.matching import box_ious
 from litetext.modules.records import Instances, Record, Records
 from litetext.overlays import COLOURS, paint
-from litetext.saco.images import read_segmentation
+from litetext.saco.masks import box_masks, checked, read_mask
 
 _rle: Any = coder
 _SAME = 0.3
@@ -68,7 +68,7 @@ def worst(images: Iterable[ImagePairs], records: Records, encoders: Sequence[str
 def _truth(image: ImagePairs, pair: Pair) -> Truth:
     """What the first annotator marked; data sets may hold polygons."""
     truth = pair.truths[0]
-    masks = truth.masks and [read_segmentation(mask, image.height, image.width) for mask in truth.masks]
+    masks = truth.masks and [read_mask(mask, image.height, image.width) for mask in truth.masks]
     return truth._replace(masks=masks)
 
 
@@ -77,7 +77,7 @@ def _overlap(image: ImagePairs, one: Instances | Truth, other: Instances | Truth
     if one.masks is None or other.masks is None:
         a, b = _rectangles(image, one.boxes), _rectangles(image, other.boxes)
     else:
-        a, b = one.masks, other.masks
+        a, b = checked(one.masks), checked(other.masks)
     if not a or not b:
         return float(bool(a) == bool(b))
     return float(_rle.iou([_rle.merge(a)], [_rle.merge(b)], [0])[0, 0])
@@ -87,7 +87,7 @@ def _rectangles(image: ImagePairs, boxes: Sequence[Sequence[float]]) -> list[Any
     if not boxes:
         return []
     scale = np.array([image.width, image.height, image.width, image.height])
-    return _rle.frPyObjects(np.asarray(boxes, dtype=np.float64) * scale, image.height, image.width)
+    return box_masks(np.asarray(boxes, dtype=np.float64) * scale, image.height, image.width)
 
 
 def side_by_side(case: Case, encoders: Sequence[str]) -> Figure:
@@ -151,7 +151,7 @@ def _told(answer: Instances | Truth) -> str:
 def _painted(pixels: np.ndarray, answer: Instances | Truth, colours: Sequence[int]) -> np.ndarray:
     if not answer.boxes:
         return pixels
-    masks = answer.masks or []
+    masks = checked(answer.masks or [])
     return paint(pixels, (_rle.decode(mask).astype(bool) for mask in masks), colours[: len(masks)])
 
 
