@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 from litetext.metrics.assess import IouType
 from litetext.saco.fields import read_box, read_size, shown
-from litetext.saco.images import Annotator, Rle, evaluated, read_segmentation
-from litetext.saco.masks import mask_box
+from litetext.saco.images import Annotator, evaluated
+from litetext.saco.masks import Rle, mask_box, read_mask
 
 Predictions = dict[int, list[dict[str, Any]]]
 
@@ -52,7 +52,8 @@ def check_files(annotators: Sequence[Annotator], predictions: Predictions, sourc
             f"{first.name}: none of its {len(first.images):,} datapoints counts: every one lacks instances for an "
             "annotator (is_instance_exhaustive 0)"
         )
-    notes = _strangers(annotators, counted, predictions, source)
+    notes = [note for annotator in annotators for note in annotator.notes]
+    notes += _strangers(annotators, counted, predictions, source)
     bad = set[int]()
     sound: list[Annotator] = []
     for annotator in annotators:
@@ -220,6 +221,6 @@ def _size(annotator: Annotator, datapoint: int, first: Annotator) -> tuple[int, 
 def _read(segmentation: Any, size: tuple[int, int]) -> tuple[Rle | None, str]:
     """A mask of any size, or what is wrong with it."""
     try:
-        return read_segmentation(segmentation, *size), ""
+        return read_mask(segmentation, *size, any_size=True), ""
     except ValueError as error:
         return None, " ".join(str(error).split())

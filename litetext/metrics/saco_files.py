@@ -14,9 +14,9 @@ import numpy as np
 from litetext.metrics.assess import Detections, GroundTruth, IouType, assess
 from litetext.metrics.counts import Counts, official, tally
 from litetext.saco.fields import read_box, read_number_id, read_size, shown
-from litetext.saco.images import Annotator, Rle, evaluated, read_annotator, read_json, read_segmentation
+from litetext.saco.images import Annotator, evaluated, read_annotator, read_json
 from litetext.saco.masklets import read_score
-from litetext.saco.masks import empty_mask
+from litetext.saco.masks import Rle, empty_mask, read_mask
 
 
 def read_predictions(path: str | Path) -> dict[int, list[dict[str, Any]]]:
@@ -117,7 +117,10 @@ def _truth(annotator: Annotator, datapoint: int, iou_type: IouType) -> GroundTru
     items = annotator.annotations.get(datapoint, [])
     crowd = [bool(item.get("iscrowd", 0)) for item in items]
     if iou_type == "bbox":
-        return GroundTruth(boxes=[item["bbox"] for item in items], crowd=crowd)
+        try:
+            return GroundTruth(boxes=[read_box(item.get("bbox")) for item in items], crowd=crowd)
+        except ValueError as error:
+            raise ValueError(f"{annotator.name}: datapoint {datapoint}: {error}") from error
     image = annotator.images.get(datapoint, {})
     return GroundTruth(masks=[_mask(item, image, annotator.name) for item in items], crowd=crowd)
 
@@ -141,6 +144,6 @@ def _mask(item: dict[str, Any], image: dict[str, Any], where: str) -> Rle:
         height, width = read_size(image)
         if not segmentation:
             return empty_mask(height, width)
-        return read_segmentation(segmentation, height, width)
+        return read_mask(segmentation, height, width, any_size=True)
     except ValueError as error:
         raise ValueError(f"{where}: datapoint {item['image_id']}: {error}") from error

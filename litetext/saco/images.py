@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from litetext.saco.fields import Id, counted, read_flag, read_id, repeated, shown
-from litetext.saco.masks import Rle, check_rle, read_mask
 
-__all__ = ["Annotator", "Rle", "check_rle", "evaluated", "read_annotator", "read_json", "read_segmentation"]
+_SHARED = "annotations that share their id with another one all count"
 
 
 @dataclass
@@ -63,8 +62,8 @@ def read_annotator(path: str | Path) -> Annotator:
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It is not JSON, lacks what the metrics need, holds two entries of one id, a flag that is neither 0
-            nor 1, or a quarter of its annotations belong to nothing that it holds.
+        ValueError: It is not JSON, lacks what the metrics need, holds two images or categories of one id, a flag that
+            is neither 0 nor 1, or a quarter of its annotations belong to nothing that it holds.
     """
     content, name = read_json(path), Path(path).name
     entries = {
@@ -128,14 +127,10 @@ def by_id(entries: Sequence[dict[str, Any]], key: str, path: str | Path) -> dict
             entry["id"] = read_id(entry["id"])
         except ValueError as error:
             raise ValueError(f"{path}: entry {number} of {key!r}: {error}") from error
-    _once([entry["id"] for entry in entries], key, path)
-    return {entry["id"]: entry for entry in entries}
-
-
-def _once(ids: Sequence[Id], key: str, path: str | Path) -> None:
-    if again := repeated(ids):
+    if again := repeated(entry["id"] for entry in entries):
         told = counted(f"{path}: ids that several entries of {key!r} have", again)
         raise ValueError(f"{told}; give each its own, so that it is clear which one is meant")
+    return {entry["id"]: entry for entry in entries}
 
 
 def by_image(
@@ -153,12 +148,15 @@ def by_image(
         path: The file.
 
     Returns:
-        The annotations, and lines about those that are left out because their image or category is not there.
+        The annotations, and lines about those that are left out because their image or category is not there, and
+        about those that share an id.
 
     Raises:
-        ValueError: Two have the same id, a crowd flag is neither 0 nor 1, or a quarter are left out.
+        ValueError: A crowd flag is neither 0 nor 1, or a quarter are left out.
     """
     grouped: dict[Id, list[dict[str, Any]]] = defaultdict(list)
+    seen: dict[Id, dict[str, Any]] = {}
+    shared: dict[bool, list[Id]] = {False: [], True: []}
     homeless: dict[str, list[str]] = {"image_id": [], "category_id": []}
     for number, item in enumerate(items):
         lost = None
@@ -180,9 +178,20 @@ def by_image(
                 item["id"] = read_id(item["id"])
         except ValueError as error:
             raise ValueError(f"{path}: annotation {item.get('id', number)}: {error}") from error
+        if "id" in item:
+            # Official evaluators index by id, and would take the last annotation of an id for all of them.
+            first = seen.setdefault(item["id"], item)
+            if first is not item:
+                shared[first == item].append(item["id"])
+                if first == item:
+                    continue
         grouped[item["image_id"]].append(item)
-    _once([item["id"] for part in grouped.values() for item in part if "id" in item], "annotations", path)
     notes = [
+        counted(text, ids)
+        for text, ids in (("annotations that are there twice count once", shared[True]), (_SHARED, shared[False]))
+        if ids
+    ]
+    notes += [
         counted(f"annotations left out because the file holds no such {key}", where)
         for key, where in homeless.items()
         if where
@@ -220,8 +229,3 @@ def evaluated(annotators: Sequence[Annotator]) -> list[int]:
     """
     barred = {i for a in annotators[1:] for i, image in a.images.items() if not image["is_instance_exhaustive"]}
     return [i for i, image in annotators[0].images.items() if image["is_instance_exhaustive"] and i not in barred]
-
-
-def read_segmentation(segmentation: Any, height: int, width: int) -> Rle:
-    """`litetext.saco.masks.read_mask` of a mask of any size."""
-    return read_mask(segmentation, height, width, any_size=True)

@@ -133,12 +133,12 @@ def check_polygons(polygons: Sequence[Any], height: int, width: int) -> list[lis
     return kept
 
 
-def mask_box(segmentation: CheckedMask) -> list[float]:
+def mask_box(segmentation: Rle) -> list[float]:
     """The box [x, y, width, height] around a checked mask, in pixels; zeros around an empty one."""
     return [float(x) for x in _rle.toBbox(segmentation)]
 
 
-def mask_area(segmentation: CheckedMask) -> int:
+def mask_area(segmentation: Rle) -> int:
     """The pixels of a checked mask."""
     return int(_rle.area(segmentation))
 

@@ -60,14 +60,6 @@ def test_damaged_ground_truth_of_several_annotators(tmp_path: Path, images: str)
     assert run_damaged(tmp_path, files, (READ, "gold", *(f"@{name}" for name in files), images), COUNT) == []
 
 
-def test_damaged_ground_truth_and_predictions_to_score(tmp_path: Path) -> None:
-    found = [{**mark(k, k), "score": 0.5 + k / 10} for k in range(4)]
-    found[2]["segmentation"] = {"size": [H, W], "counts": [H + 2, 3, H * W - H - 5]}
-    files = {"a.json": gold(), "b.json": gold(), "found.json": found}
-    argv = ("score", "--gt", "@a.json", "@b.json", "--predictions", "@found.json")
-    assert run_damaged(tmp_path, files, argv, COUNT) == []
-
-
 def test_the_undamaged_files_are_read(tmp_path: Path, images: str) -> None:
     from tests.fixtures.reading import main
 

@@ -30,13 +30,25 @@ def test_ids_and_flags_as_text_are_those_as_numbers(tmp_path: Path, data: dict[s
     assert evaluated([whole]) == [0, 1, 2, 4, 5]
 
 
-@pytest.mark.parametrize("key", ["images", "annotations", "categories"])
+@pytest.mark.parametrize("key", ["images", "categories"])
 def test_two_entries_of_one_id_are_refused(tmp_path: Path, data: dict[str, Any], key: str) -> None:
     data[key].append({**data[key][0], "id": str(data[key][0]["id"])})
     with pytest.raises(
         ValueError, match=rf"gt\.json: ids that several entries of '{key}' have: 1 \(id [01]\); give each"
     ):
         read(tmp_path, data)
+
+
+def test_annotations_that_share_an_id_all_count_and_the_same_one_twice_counts_once(
+    tmp_path: Path, data: dict[str, Any]
+) -> None:
+    data["annotations"] += [{**mark(1, 1), "id": "1"}, {**mark(1, 5), "id": 1}]
+    found = read(tmp_path, data)
+    assert {i: len(items) for i, items in found.annotations.items()} == {1: 1, 3: 1, 5: 2}
+    assert found.notes == [
+        "gt.json: annotations that are there twice count once: 1 (id 1)",
+        "gt.json: annotations that share their id with another one all count: 1 (id 1)",
+    ]
 
 
 def test_annotations_without_a_home_are_counted_and_a_quarter_is_too_many(tmp_path: Path, data: dict[str, Any]) -> None:
