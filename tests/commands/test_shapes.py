@@ -61,3 +61,20 @@ def test_help_imports_nothing_heavy() -> None:
     for option in ("OUT", "--images", "--seed"):
         assert option in done.stdout
     assert done.stdout.splitlines()[-1].strip() == "heavy:"
+
+
+@pytest.mark.parametrize("kind", [["--images", "1"], ["--video", "--videos", "1"]])
+def test_what_was_changed_or_drawn_otherwise_is_not_taken_up(
+    kind: list[str], tmp_path: Path, refused: Callable[..., str], litetext: Callable[..., Answer]
+) -> None:
+    out = tmp_path / "x"
+    assert litetext("shapes", str(out), *kind).code == 0
+    assert "holds shapes with other options" in refused("shapes", str(out), *kind, "--seed", "1")
+    manifest = out / "shapes.json"
+    whole = manifest.read_text()
+    manifest.write_text(whole.replace('"code": "', '"code": "0'))
+    assert "drawn by another version of litetext or its libraries" in refused("shapes", str(out), *kind)
+    manifest.write_text(whole)
+    annotations = next(path for path in sorted(out.rglob("*.json")) if path != manifest)
+    annotations.write_text(annotations.read_text() + " ")
+    assert "files in it were changed since; name another folder or remove it" in refused("shapes", str(out), *kind)

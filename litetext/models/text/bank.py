@@ -19,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from litetext.models.finite import check_tensors
 from litetext.models.text.encoder import PhraseFeatures, encode_phrases
 from litetext.models.text.fingerprint import fingerprint
 from litetext.models.text.mobileclip import MobileClipText
@@ -124,6 +125,9 @@ def make_bank(encoder: Sam3TextEncoder | MobileClipText, name: str, phrases: Seq
         encoder: The text encoder.
         name: What it is called.
         phrases: Noun phrases.
+
+    Raises:
+        ValueError: Its features are not finite.
     """
     tokenizer = Tokenizer(encoder.context_length)
     asked = list(dict.fromkeys(phrases))
@@ -131,6 +135,7 @@ def make_bank(encoder: Sam3TextEncoder | MobileClipText, name: str, phrases: Seq
     tokens: list[Tensor] = [torch.empty(0)] * len(heard)
     for phrase, row in zip(asked, tokenizer.encode(asked), strict=True):
         tokens[heard.number[phrase]] = torch.tensor(row, dtype=torch.int32)
+    check_tensors(((f"the features of {p!r}", heard.rows[n]) for p, n in heard.number.items()), name)
     origin = BankOrigin(
         encoder=name,
         fingerprint=fingerprint(encoder),
@@ -210,7 +215,7 @@ def load_bank(path: str | os.PathLike[str]) -> PhraseBank:
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It is no bank, damaged, or made with another tokenizer.
+        ValueError: It is no bank, damaged, made with another tokenizer, or not finite.
     """
     path = Path(path)
     if not path.is_file():
@@ -242,6 +247,7 @@ def load_bank(path: str | os.PathLike[str]) -> PhraseBank:
         raise ValueError(f"phrase bank {path} is damaged ({error}); make it again") from error
     if bank.checksum != checksum:
         raise ValueError(f"phrase bank {path} is damaged: its checksum differs; make it again")
+    check_tensors([("features", tensors["features"])], f"phrase bank {path}")
     if Tokenizer(origin.context_length).fingerprint != origin.tokenizer:
         raise ValueError(f"phrase bank {path} was made with another tokenizer; make it again with {_COMMAND}")
     return bank
