@@ -1,5 +1,6 @@
 """Any COCO-style data set as one subset: category names are the phrases, every image is asked for them."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -14,6 +15,8 @@ from litetext.data.images.orientation import Exif
 from litetext.saco.fields import Id, category_phrase, read_id, read_size, shown
 from litetext.saco.images import by_id, by_image, read_entries, read_json
 
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+
 
 @dataclass
 class CocoSet:
@@ -21,8 +24,9 @@ class CocoSet:
 
     Args:
         annotations: The annotation file (instances_val2017.json, lvis_v1_val.json, _annotations.coco.json).
-        images: The folder that `file_name` is relative to; by default the annotation file's own. Where LVIS has only
-            `coco_url`, its last two parts (val2017/000000397133.jpg) are looked for in this folder and its parent.
+        images: The folder that `file_name` is relative to; by default the annotation file's own. Where there is only an
+            address, as in LVIS, its last two parts (val2017/000000397133.jpg) are looked for in this folder and its
+            parent, and the last one in this folder.
         name: The subset's name in the results.
         negatives: Absent categories that each image is asked for: a number draws that many, none of them asks for
             every absent category. LVIS images are only asked for categories that are known to be absent.
@@ -101,7 +105,7 @@ def read_coco(source: CocoSet) -> Contents:
     total = positives = 0
     for number, (image_id, entry) in enumerate(listed.items()):
         items = grouped.get(image_id, [])
-        file_name = str(entry.get("file_name") or _from_url(entry) or f"image {image_id}")
+        file_name = _file_name(entry) or f"image {image_id}"
         present = {names[item["category_id"]] for item in items}
         asked = _asked(entry, file_name, present, names, source)
         ids = tuple(number * len(phrases) + place[phrase] + 1 for phrase in sorted(asked, key=place.__getitem__))
@@ -142,10 +146,12 @@ def _name(category: dict[str, Any], path: str) -> str:
     return category_phrase(str(name))
 
 
-def _from_url(entry: dict[str, Any]) -> str | None:
-    """File name of an LVIS entry: folder and file at the end of its address."""
-    parts = [part for part in unquote(urlsplit(str(entry.get("coco_url") or "")).path).split("/") if part]
-    return "/".join(parts[-2:]) or None
+def _file_name(entry: dict[str, Any]) -> str:
+    """Relative to the image folder; from an address, as LVIS and Labelbox give, the folder and file at its end."""
+    name = str(entry.get("file_name") or entry.get("coco_url") or "")
+    if not _ADDRESS.match(name):
+        return name
+    return "/".join([part for part in unquote(urlsplit(name).path).split("/") if part][-2:])
 
 
 def _masks_are_scored(items: list[dict[str, Any]], lines: Lines) -> bool:
@@ -176,13 +182,12 @@ def _read_image(
     Raises:
         ValueError: It has no name, one that leaves the folder, or no size.
     """
-    if not entry.get("file_name"):
-        if not entry.get("coco_url"):
-            raise ValueError("it has neither file_name nor coco_url")
-        place = next((p for p in (folder, folder.parent) if inside(p, file_name).is_file()), folder)
-    else:
-        place = folder
-    path = inside(place, file_name)
+    if not _file_name(entry):
+        raise ValueError("it has neither file_name nor coco_url")
+    path = inside(folder, file_name)
+    if file_name != entry.get("file_name"):
+        places = (path, inside(folder.parent, file_name), folder / Path(file_name).name)
+        path = next((place for place in places if place.is_file()), path)
     height, width = read_size(entry)
     marks: dict[str, list[Mark]] = {}
     faults: dict[str, str] = {}
