@@ -18,13 +18,14 @@ def test_what_is_no_checkpoint_says_why(tmp_path: Path) -> None:
     (tmp_path / "text.ckpt").write_text("not a checkpoint " * 20)
     torch.save([1, 2], tmp_path / "list.ckpt")
     for name, told in {
-        "empty": "cannot be read as a checkpoint: it is empty (0 bytes); take another",
-        "cut": "cannot be read as a checkpoint: it is no whole file of torch.save: of another kind, or cut short; take another",
-        "text": "cannot be read as a checkpoint: it is no whole file of torch.save: of another kind, or cut short; take another",
-        "objects": "cannot be read as a checkpoint: it holds more than tensors and plain values (fractions.Fraction), which could run code",
+        "empty": "it is empty (0 bytes); take another",
+        "cut": "it is no whole file of torch.save: of another kind, or cut short; take another",
+        "text": "it is no whole file of torch.save: of another kind, or cut short; take another",
+        "objects": "it holds more than tensors and plain values (fractions.Fraction), which could run code",
         "list": "is no Lightning checkpoint: it has no state_dict",
         "other": "holds no litetext student",
     }.items():
         with pytest.raises(ValueError) as caught:  # noqa: PT011
             load_student(str(tmp_path / f"{name}.ckpt"))
-        assert str(caught.value).startswith(f"{tmp_path / name}.ckpt {told}"), caught.value
+        text = str(caught.value).removeprefix(f"{tmp_path / name}.ckpt ")
+        assert text.removeprefix("cannot be read as a checkpoint: ").startswith(told)
