@@ -37,6 +37,8 @@ _POINTS = 200
 """Most points of a curve."""
 _FEWEST = 10
 """Fewest points of which halves say something about the whole."""
+_SAME = 1e-12
+"""Logs of ratios of distances below this are rounding: the distances are the same."""
 _NORMAL = 1.959964
 """Half width of a 95% interval in standard deviations."""
 
@@ -211,6 +213,7 @@ def _twonn(distances: np.ndarray, bootstrap: int, rng: np.random.Generator) -> d
     if distances.shape[1] < 2:
         return _estimate(None) | {"curve": []}
     ratios = np.log(distances[:, 1] / distances[:, 0])
+    ratios[ratios < _SAME] = 0
     count = len(ratios)
     kept = int(count * _KEPT)
     height = -np.log1p(-np.arange(1, kept + 1) / count)
@@ -234,7 +237,7 @@ def _mle(distances: np.ndarray, k: int, bootstrap: int, rng: np.random.Generator
         return _estimate(None)
     inverse = np.log(distances[:, k - 1 : k] / distances[:, : k - 1]).mean(1)
     mean = float(inverse.mean())
-    if mean <= 0:  # all neighbours equally far
+    if mean < _SAME:  # all neighbours equally far
         return _estimate(None)
     draws = np.array([rng.choice(inverse, len(inverse)).mean() for _ in range(bootstrap)])
     with np.errstate(divide="ignore"):

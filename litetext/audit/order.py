@@ -22,6 +22,8 @@ from torch.nn.functional import cosine_similarity
 
 from litetext.data.permutation import permute
 
+_ROUNDING = 1e-12
+"""Cosine distances below this are rounding, which differs between processors: the features are the same."""
 _BINS = 40
 _DRAWS = 1000
 """Bootstrap draws of an interval."""
@@ -106,7 +108,7 @@ def order_sensitivity(
     result["shuffled_alike"] = _mean(against(alike), seed)
     for name in ("permuted", "shuffled"):
         mean, other = result[name]["mean"], result["different"]["mean"]
-        result[f"{name}_over_different"] = mean / other if mean is not None and other else None
+        result[f"{name}_over_different"] = mean / other if mean is not None and other and other > _ROUNDING else None
         result[f"token_{name}"] = None
         if rows is not None:
             pairs = [(number[texts[i]], number[text]) for i, text in orders[name].items()]
@@ -175,6 +177,6 @@ def _mean(values: np.ndarray, seed: int) -> dict[str, Any]:
 
 def _histogram(found: dict[str, np.ndarray]) -> dict[str, list[float] | list[int]]:
     top = max((float(values.max()) for values in found.values() if len(values)), default=0.0)
-    edges = np.linspace(0, top or 1.0, _BINS + 1)
+    edges = np.linspace(0, top if top > _ROUNDING else 1.0, _BINS + 1)
     counts = {name: np.histogram(values, edges)[0].tolist() for name, values in found.items()}
     return {"edges": edges.tolist(), **counts}

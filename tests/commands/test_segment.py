@@ -329,8 +329,8 @@ def test_python_in_three_lines(tiny: Segmenter, images: Path) -> None:
     pixels = np.array(Image.open("in/rings.png"))
     for image in (pixels, Image.fromarray(pixels), torch.from_numpy(pixels).permute(2, 0, 1)):
         (other,) = tiny(image, ["white ring"])
-        assert torch.equal(other.scores, rings.scores)
-        assert torch.equal(other.boxes, rings.boxes)
+        torch.testing.assert_close(other.scores, rings.scores, rtol=0, atol=1e-4)  # alone in its batch
+        torch.testing.assert_close(other.boxes, rings.boxes, rtol=0, atol=1e-2)
     sure = Segmenter(threshold=0.95)
     (few,) = sure("in/rings.png", ["white ring"])
     assert len(few.scores) == int((rings.scores >= 0.95).sum())

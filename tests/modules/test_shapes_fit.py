@@ -102,7 +102,7 @@ def test_our_forward_is_the_official_one_with_the_geometry_token(small: Sam3Mode
         input_boxes=torch.full((4, 1, 4), 0.5),
         input_boxes_labels=torch.full((4, 1), -10),
     )
-    close = {"rtol": 1e-4, "atol": 1e-5}
+    close = {"rtol": 1e-4, "atol": 1e-4}
     torch.testing.assert_close(ours.logits[-1], official.pred_logits, **close)
     torch.testing.assert_close(ours.presence[-1], official.presence_logits.squeeze(-1), **close)
     torch.testing.assert_close(ours.masks, official.pred_masks, **close)

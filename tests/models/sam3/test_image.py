@@ -19,6 +19,7 @@ from litetext.models.text.mobileclip import MobileClipText
 from litetext.models.text.teacher import Sam3TextEncoder
 from litetext.shipped import shipped
 from litetext.tokenizer import Tokenizer, pad
+from tests.fixtures.pixels import assert_same_masks, undecided
 
 SIZE, WIDTH = 32, 32
 LENGTHS = torch.tensor([6, 3, 2, 4, 5])
@@ -76,11 +77,11 @@ def transformers_forward(sam3: Sam3Model, pixels: Tensor, features: Tensor, igno
 
 
 def close(ours: Detected, theirs: Detected) -> None:
-    """To 1e-5 of the largest value of each."""
+    """To 1e-4 of the largest value of each."""
     for name, a, b in zip(Detected._fields, ours, theirs, strict=True):
         scale = max(1.0, float(b.abs().max()))
         assert a.shape == b.shape, name
-        assert float((a - b).abs().max()) <= 1e-5 * scale, name
+        assert float((a - b).abs().max()) <= 1e-4 * scale, name
 
 
 @pytest.mark.parametrize("image", [0, 1])
@@ -181,11 +182,13 @@ def test_segment_is_the_post_processing_of_detect(
 ) -> None:
     raw = detector.detect(vision[0], features, LENGTHS)
     scores = official_scores(raw.logits, raw.presence)
-    threshold = float(scores.flatten().median())
+    ranked = scores.flatten().sort().values[len(scores.flatten()) // 4 : -len(scores.flatten()) // 4]
+    widest = int(ranked.diff().argmax())  # no score so near that its last bits decide
+    threshold = float(ranked[widest : widest + 2].mean())
     found = list(detector.segment(vision[0], features, LENGTHS, size, threshold, chunk=2))
     expected = postprocess(*raw, size=size, threshold=threshold)
     assert len({len(f.scores) for f in expected}) > 1, "phrases should keep different numbers of queries"
-    assert sum(len(f.scores) for f in found) >= scores.numel() // 2  # the threshold counts as reached
+    assert sum(len(f.scores) for f in found) == int((scores > threshold).sum())
     for one, other in zip(found, expected, strict=True):
         assert one.masks.shape[1:] == size
         same(one, other)
@@ -202,7 +205,7 @@ def test_the_post_processing_is_the_official_one() -> None:
     assert found.boxes.tolist() == [[0.4, 0.3, 0.2, 0.4], [0.28333, 0.6, 0.1, 0.2]]
     # Logits are resized, then cut: resizing probabilities, as transformers does, would move the edges.
     full = torch.nn.functional.interpolate(masks[:, [0, 2]], (20, 12), mode="bilinear", align_corners=False)[0]
-    assert torch.equal(found.masks, full > 0)
+    assert_same_masks(found.masks, full > 0, undecided(full))
     # 0.499996 counts as 0.5 once rounded, 0.499994 does not.
     near = torch.logit(torch.tensor([[0.499996, 0.499994]], dtype=torch.float64)).float()
     (edge,) = postprocess(near, torch.tensor([40.0]), boxes[:, :2], masks[:, :2], (8, 8))
@@ -216,7 +219,8 @@ def test_big_images_are_resized_in_parts(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr("litetext.models.sam3.postprocess._PIXELS_AT_ONCE", 2 * 30 * 50)
     (parts,) = postprocess(*raw, size=(30, 50))
     assert len(whole.masks) == 5
-    assert torch.equal(whole.masks, parts.masks)
+    full = torch.nn.functional.interpolate(masks, (30, 50), mode="bilinear", align_corners=False)[0]
+    assert_same_masks(whole.masks, parts.masks, undecided(full))
 
 
 def test_no_phrases_and_nothing_found(detector: Sam3Image, vision: Vision, features: Tensor) -> None:
