@@ -1,7 +1,7 @@
 """The results of an evaluation: per subset, averaged, with the retention against the teacher; as JSON and as text."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 Scores = Mapping[str, float | None]
@@ -14,6 +14,7 @@ def summarize(
     teacher: str,
     boxes: Mapping[str, BySubset] | None = None,
     detectors: Mapping[str, int] | None = None,
+    beside: Collection[str] = (),
 ) -> dict[str, Any]:
     """What `results.json` says.
 
@@ -24,32 +25,34 @@ def summarize(
         teacher: The encoder that retention is measured against, if it is among them.
         boxes: The same as `scores`, of boxes, for all that was scored. What lacks masks somewhere goes by boxes.
         detectors: All parameters of each detector. Retention is not defined for them.
+        beside: Subsets that are told, but not averaged with the others: another domain, say.
 
     Returns:
         `encoders.NAME` with `iou` ("segm" or "bbox": what the next two compare), `average` (unweighted mean of each
         column over the subsets that have it, None where none has; and `retention`: the average CG_F1 over the teacher's
         on the same subsets, None without a teacher or if the teacher's is not positive), `subsets` and
         `text_parameters`; `bbox` with `average` and `subsets` of boxes beside those of masks; `parameters` of a
-        detector.
+        detector. `beside` names the subsets that no average holds, if there are any.
     """
     boxes, detectors = boxes or {}, detectors or {}
     encoders: dict[str, Any] = {}
     for name in dict.fromkeys([*scores, *boxes]):
         masks, boxed = scores.get(name, {}), boxes.get(name, {})
         whole = bool(masks) and masks.keys() >= boxed.keys()
-        entry = {"iou": "segm" if whole else "bbox", **_averaged(masks if whole else boxed)}
+        entry = {"iou": "segm" if whole else "bbox", **_averaged(masks if whole else boxed, beside)}
         entry["text_parameters"] = text_parameters[name]
         if name in detectors:
             entry["parameters"] = detectors[name]
         if whole and boxed:
-            entry["bbox"] = _averaged(boxed)
+            entry["bbox"] = _averaged(boxed, beside)
         encoders[name] = entry
     first = encoders.get(teacher, {})
     for name, entry in encoders.items():
         _retain(entry, first if entry["iou"] == first.get("iou") and name not in detectors else {})
         if "bbox" in entry:
             _retain(entry["bbox"], first.get("bbox", {}))
-    return {"encoders": encoders}
+    apart = [subset for subset in beside if any(subset in entry["subsets"] for entry in encoders.values())]
+    return {"encoders": encoders, **({"beside": apart} if apart else {})}
 
 
 def defined(row: Mapping[str, float], positives: int, negatives: int, both: Sequence[str]) -> dict[str, float | None]:
@@ -83,11 +86,12 @@ def refuse_nothing(results: Mapping[str, Any], why: str) -> None:
     raise ValueError(f"nothing was scored: no pair that could be used has its phrase in the image ({why})")
 
 
-def _averaged(subsets: BySubset) -> dict[str, Any]:
+def _averaged(subsets: BySubset, beside: Collection[str]) -> dict[str, Any]:
     columns = list(next(iter(subsets.values())))
+    joined = [scores for subset, scores in subsets.items() if subset not in beside] or list(subsets.values())
     average: dict[str, float | None] = {}
     for column in columns:
-        known = [value for s in subsets.values() if (value := s[column]) is not None]
+        known = [value for scores in joined if (value := scores[column]) is not None]
         average[column] = math.fsum(known) / len(known) if known else None
     return {"average": average, "subsets": {subset: dict(s) for subset, s in subsets.items()}}
 
@@ -113,8 +117,11 @@ def table(results: Mapping[str, Any], markdown: bool = False) -> str:
         mark = ", boxes" if entry["iou"] == "bbox" else ""
         first = [name, f"{entry['text_parameters'] / 1e6:.2f}M", f"average{mark}"]
         rows.append([*first, *_cells(entry["average"], columns), _share(entry["average"])])
+        # Where nothing else was asked, those beside the average are the average.
+        apart = () if set(results.get("beside", ())) >= entry["subsets"].keys() else results.get("beside", ())
         rows += [
-            ["", "", f"{subset}{mark}", *_cells(scores, columns), ""] for subset, scores in entry["subsets"].items()
+            ["", "", f"{subset}{' (beside)' if subset in apart else ''}{mark}", *_cells(scores, columns), ""]
+            for subset, scores in entry["subsets"].items()
         ]
         if "bbox" in entry:
             average = entry["bbox"]["average"]

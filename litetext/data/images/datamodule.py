@@ -10,10 +10,12 @@ from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_info
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
+from litetext.data.drawn.folder import drawn_benchmark
 from litetext.data.images.coco import CocoSet, read_coco
 from litetext.data.images.gold import Contents, find_subsets, read_subset
 from litetext.data.images.items import ImagePairs, SegItem, Skip, of_all_ranks, ready
 from litetext.data.images.orientation import orient
+from litetext.data.nouns.gold import BESIDE, write_nouns
 from litetext.data.shapes.gold import write_shapes
 
 _log = logging.getLogger(__name__)
@@ -96,8 +98,8 @@ class SegDataModule(LightningDataModule):
         missing: Files of each subset that are not in its image folder.
 
     Args:
-        root: Folder with the annotation files of SA-Co Gold or Silver; or `shapes:N`, the embedded benchmark with N
-            images a subset, which is written to checkpoints/shapes/N once.
+        root: Folder with the annotation files of SA-Co Gold or Silver; or `nouns:N` or `shapes:N`, the embedded
+            benchmarks with N images a subset, which are written to checkpoints/nouns/N and checkpoints/shapes/N once.
         subsets: Names of subsets, or `gold` (its seven), `silver` (its ten), or `all` that the folder holds.
         images: Image folders: `metaclip` and `sa1b` for Gold, `silver` for one folder per domain, or a subset's name.
             By default they are looked for in root and root/images.
@@ -138,12 +140,9 @@ class SegDataModule(LightningDataModule):
         self.root, self.subsets, self.folders, self.coco = root, subsets, images or {}, coco
         self.skip_missing_images, self.batch_size, self.limit = skip_missing_images, batch_size, limit
         self.evaluated_only, self.num_workers, self.missing_list = evaluated_only, num_workers, missing_list
-        self.shapes = 0
-        if root is not None and root.startswith("shapes:"):
-            number = root.partition(":")[2]
-            if not number.isdecimal() or not int(number):
-                raise ValueError(f"data.root is {root!r}; give a number of images a subset, as shapes:40")
-            self.shapes, self.root = int(number), f"checkpoints/shapes/{int(number)}"
+        self.drawn = drawn_benchmark(root, "images a subset, as {world}:40") if root is not None else None
+        if self.drawn is not None:
+            self.root = f"checkpoints/{self.drawn.world}/{self.drawn.number}"
         self.names: list[str] = []
         self.images: list[ImagePairs] = []
         self.skips: list[Skip] = []
@@ -156,16 +155,22 @@ class SegDataModule(LightningDataModule):
         return self._cut or bool(self.skips)
 
     @property
+    def beside(self) -> list[str]:
+        """Subsets that stand beside the average of the others: those of nouns that show what training does not."""
+        drawn = self.root is not None and (Path(self.root).expanduser() / "nouns.json").is_file()
+        return [name for name in self.names if drawn and name in BESIDE]
+
+    @property
     def pairs(self) -> int:
         """Pairs to be served, on all ranks."""
         return sum(len(image.pairs) for image in self.images)
 
     def prepare_data(self) -> None:
         """Writes the embedded benchmark if it is asked for and not there; one process a machine."""
-        if self.shapes:
+        if self.drawn is not None:
             folder = Path(self.root or "")
             folder.parent.mkdir(parents=True, exist_ok=True)
-            write_shapes(folder, self.shapes)
+            (write_nouns if self.drawn.world == "nouns" else write_shapes)(folder, self.drawn.number)
 
     def setup(self, stage: str) -> None:
         """Finds and reads the files, says what is there and what is missing; every rank does the same. Once.

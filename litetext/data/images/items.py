@@ -38,6 +38,7 @@ class Pair(NamedTuple):
         truths: One per annotator, in the order of the files.
         evaluated: The datapoint counts: every annotator is exhaustive.
         category: The category id that official predictions carry.
+        kind: What kind of phrase it is, where the data set says so.
     """
 
     id: int
@@ -45,6 +46,7 @@ class Pair(NamedTuple):
     truths: tuple[Truth, ...]
     evaluated: bool = True
     category: int = 1
+    kind: str | None = None
 
 
 class ImagePairs(NamedTuple):

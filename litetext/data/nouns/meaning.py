@@ -107,7 +107,7 @@ def is_at(position: str, sprite: Sprite) -> bool | None:
     place = sprite.x if position in ("left", "right") else sprite.y
     beyond = place if position in ("right", "bottom") else SIZE - place
     middle = SIZE // 2
-    return True if beyond >= middle + 10 else False if beyond <= middle + 3 else None
+    return True if beyond >= middle + 10 else False if beyond <= middle - 2 else None
 
 
 def is_related(relation: str, sprite: Sprite, anchor: Sprite) -> bool | None:

@@ -45,8 +45,7 @@ def render(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
         tile, drawn = _tile(sprite)
         half = len(tile) // 2
         top, left = sprite.y - half, sprite.x - half
-        rows = slice(max(0, top), max(0, min(SIZE, top + len(tile))))
-        columns = slice(max(0, left), max(0, min(SIZE, left + len(tile))))
+        rows, columns = (slice(*(min(max(end, 0), SIZE) for end in (first, first + 2 * half))) for first in (top, left))
         inside = np.s_[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
         tile, drawn = tile[inside], drawn[inside]
         alpha = tile[..., 3:]
@@ -179,6 +178,8 @@ def _background(background: Background) -> np.ndarray:
 
 
 def _noisy(image: np.ndarray, background: Background) -> np.ndarray:
-    raw = _random_bytes(background.seed + 1, 2 * image.size).astype(np.int32).reshape(2, *image.shape)
+    raw = (
+        _random_bytes(background.seed + 1 + background.grain, 2 * image.size).astype(np.int32).reshape(2, *image.shape)
+    )
     image += (raw[0] + raw[1] - 255) * background.noise >> 7
     return np.clip(image, 0, 255).astype(np.uint8)

@@ -72,6 +72,7 @@ class Background(NamedTuple):
         contrast: Strength of the texture in grey levels.
         noise: Strength of the pixel noise in grey levels.
         seed: Seed of texture and noise.
+        grain: Another noise on the same texture, as from one frame of a video to the next.
     """
 
     first: tuple[int, int, int]
@@ -81,6 +82,7 @@ class Background(NamedTuple):
     contrast: int
     noise: int
     seed: int
+    grain: int = 0
 
 
 @dataclass(frozen=True)

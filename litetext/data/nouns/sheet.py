@@ -82,6 +82,13 @@ def styles() -> tuple[str, ...]:
 
 
 @cache
+def checksum() -> str:
+    """Of the table and the drawings: what is drawn from."""
+    _table()  # says what is damaged
+    return hashlib.sha256((HOME / "nouns.json").read_bytes()).hexdigest()[:16]  # it holds that of the sheet
+
+
+@cache
 def core() -> int:
     """How many nouns training names and draws; the numbers from here on are open."""
     return sum(not noun.open for noun in nouns())

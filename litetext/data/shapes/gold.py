@@ -5,61 +5,38 @@ and now and then overlooks one or takes a near miss for what the phrase means. W
 same for every phrase.
 """
 
-import json
 import random
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from itertools import count, islice
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image
-from pycocotools import mask
 
+from litetext.data.drawn.gold import (
+    ANNOTATORS,
+    EXACT,
+    INCOMPLETE,
+    OVERLOOKED,
+    TAKEN,
+    Drawing,
+    GoldSet,
+    View,
+    write_gold,
+    write_subset,
+)
 from litetext.data.permutation import permute
-from litetext.data.shapes.folder import write_once
-from litetext.data.shapes.world import FIRST_HELD_OUT, SIZE, Phrase, Scene, Shape, draw_phrases, draw_scene, render
+from litetext.data.shapes.world import FIRST_HELD_OUT, Phrase, Scene, Shape, draw_phrases, draw_scene, render
 
-ANNOTATORS = ("a", "b", "c")
 PAIRS = 8
 """Phrases asked of an image, half of them negatives."""
 SHIFT = 0.6
 """An annotator draws an object at most so many pixels off, in each direction."""
 SCALE = 0.03
 """And so much larger or smaller, as a share of its radius."""
-EXACT = 0.4
-"""Share of the objects that an annotator draws exactly."""
-OVERLOOKED = 0.02
-"""Share of the instances that an annotator leaves out."""
-TAKEN = 0.02
-"""Share of the pairs for which an annotator marks an object that differs in one value from what is asked."""
-INCOMPLETE = 0.02
-"""Share of the pairs that an annotator declares not exhaustive."""
 
 _VERSION = 1  # raise it whenever the same options give other files
-_FIRST_ID = 10_000_000  # as released
-_MOST = 100_000
 _DRAWS = 150  # phrases drawn before a scene is given up
-_coder: Any = mask
-
-
-class ShapesSet(NamedTuple):
-    """A benchmark on disk.
-
-    Attributes:
-        folder: Where it lies.
-        pairs: Pairs of each subset.
-        images: Images of each subset.
-        seed: Seed it was drawn with.
-        written: It was written now; otherwise it was there.
-    """
-
-    folder: Path
-    pairs: dict[str, int]
-    images: int
-    seed: int
-    written: bool
 
 
 def _attributes(phrase: Phrase, scene: Scene) -> bool:
@@ -180,10 +157,8 @@ def near_misses(phrase: Phrase, scene: Scene) -> list[int]:
     ]
 
 
-def write_shapes(folder: str | Path, images: int = 80, seed: int = 0) -> ShapesSet:
-    """Writes the benchmark, unless it is there.
-
-    The folder appears whole or not at all: it is written beside its place and renamed.
+def write_shapes(folder: str | Path, images: int = 80, seed: int = 0) -> GoldSet:
+    """Writes the benchmark, unless it is there; see `drawn.gold.write_gold`.
 
     Args:
         folder: Where to write: `gold_NAME_merged_{a,b,c}_release_test.json` and `images/NAME`.
@@ -197,74 +172,21 @@ def write_shapes(folder: str | Path, images: int = 80, seed: int = 0) -> ShapesS
         ValueError: An option is out of its range, or the folder holds something else.
         FileNotFoundError: There is no folder to write it in.
     """
-    if not 1 <= images <= _MOST:
-        raise ValueError(f"images is {images}; it must be from 1 to {_MOST}")
-    if seed < 0:
-        raise ValueError(f"seed is {seed}; it must be 0 or more")
-    pairs = dict.fromkeys(SUBSETS, images * PAIRS)
+    pairs = dict.fromkeys(SUBSETS, PAIRS)
 
-    def fill(part: Path) -> None:
-        for subset in SUBSETS:
-            _write_subset(part, subset, images, seed)
+    def fill(part: Path, subset: str) -> None:
+        _write_subset(part, subset, images, seed)
 
-    options = {"version": _VERSION, "images": images, "seed": seed, "pairs": pairs}
-    place, written = write_once(folder, options, fill)
-    return ShapesSet(place, pairs, images, seed, written)
+    return write_gold("shapes", folder, pairs, images, seed, _VERSION, fill)
 
 
 def _write_subset(root: Path, subset: str, images: int, seed: int) -> None:
-    pictures = root / "images" / subset
-    pictures.mkdir(parents=True)
-    entries: dict[str, list[dict[str, Any]]] = {name: [] for name in ANNOTATORS}
-    marks: dict[str, list[dict[str, Any]]] = {name: [] for name in ANNOTATORS}
-    queries: dict[str, int] = {}
-    for position, (scene, phrases) in enumerate(islice(draw_items(subset, seed), images)):
-        file_name = f"{position:05}.png"
-        Image.fromarray(render(scene)).save(pictures / file_name)
-        for name in ANNOTATORS:
-            annotator = Annotator(name, scene)
-            objects = [_mark(pixels) for pixels in annotator.masks]
-            for k, phrase in enumerate(phrases):
-                pair = _FIRST_ID + position * PAIRS + k
-                query = queries.setdefault(phrase.text, len(queries))
-                marked, exhaustive = annotator.answer(phrase)
-                entries[name].append(_entry(pair, file_name, phrase.text, query, exhaustive))
-                marks[name] += [
-                    {"id": len(marks[name]) + n, "image_id": pair, **objects[target]}
-                    for n, target in enumerate(marked, start=1)
-                ]
-    for name in ANNOTATORS:
-        content = {
-            "info": {"description": f"shapes, {subset}: {SUBSETS[subset]}"},
-            "images": entries[name],
-            "annotations": marks[name],
-            "categories": [{"id": 1, "name": "object"}],
-        }
-        path = root / f"gold_{subset}_merged_{name}_release_test.json"
-        path.write_text(json.dumps(content), encoding="utf-8")
+    items = islice(draw_items(subset, seed), images)
+    about = f"shapes, {subset}: {SUBSETS[subset]}"
+    write_subset(root, subset, about, (_drawing(scene, phrases) for scene, phrases in items))
 
 
-def _entry(pair: int, file_name: str, text: str, query: int, exhaustive: bool) -> dict[str, Any]:
-    return {
-        "id": pair,
-        "file_name": file_name,
-        "text_input": text,
-        "width": SIZE,
-        "height": SIZE,
-        "queried_category": str(query),
-        "is_instance_exhaustive": int(exhaustive),
-        "is_pixel_exhaustive": int(exhaustive),
-    }
-
-
-def _mark(pixels: np.ndarray) -> dict[str, Any]:
-    """What an annotation says of its object: areas and boxes as shares of the image, as released."""
-    code = _coder.encode(np.asfortranarray(pixels.astype(np.uint8)))
-    return {
-        "source": "manual",
-        "area": float(pixels.mean()),
-        "bbox": [float(value) / SIZE for value in _coder.toBbox(code)],
-        "segmentation": {"counts": code["counts"].decode("ascii"), "size": list(code["size"])},
-        "category_id": 1,
-        "iscrowd": 0,
-    }
+def _drawing(scene: Scene, phrases: list[Phrase]) -> Drawing:
+    annotators = [Annotator(name, scene) for name in ANNOTATORS]
+    views = [View(annotator.masks, [annotator.answer(phrase) for phrase in phrases]) for annotator in annotators]
+    return Drawing(render(scene), [phrase.text for phrase in phrases], views)

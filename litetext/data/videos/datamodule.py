@@ -10,8 +10,10 @@ from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_info
 from torch.utils.data import DataLoader
 
+from litetext.data.drawn.folder import drawn_benchmark
 from litetext.data.images.datamodule import RankSampler
 from litetext.data.images.items import Skip
+from litetext.data.nouns.veval import write_video_nouns
 from litetext.data.shapes.veval import write_video_shapes
 from litetext.data.videos.frames import Frames, find_frames
 from litetext.saco.videos import Masklets, VideoAnnotations, masklets, read_video_annotations
@@ -53,8 +55,9 @@ class VideoDataModule(LightningDataModule):
         skips: Videos left out, with reasons.
 
     Args:
-        root: Folder with the annotation files (or with `annotation` and `media` in it, as released); or `shapes:N`,
-            the embedded benchmark with N videos, which is written to checkpoints/shapes_video/N once.
+        root: Folder with the annotation files (or with `annotation` and `media` in it, as released); or `nouns:N` or
+            `shapes:N`, the embedded benchmarks with N videos, which are written to checkpoints/nouns_video/N and
+            checkpoints/shapes_video/N once.
         splits: Names such as `sav_test`, or `test`, `val`, or `all` that the folder holds. Files from which Meta's
             script has taken the videos that are gone (saco_veval_yt1b_val_updated.json) are splits of their own
             (`yt1b_val_updated`); `test`, `val` and `all` take them where the whole file is not there.
@@ -80,12 +83,9 @@ class VideoDataModule(LightningDataModule):
             raise ValueError(f"data.limit is {limit}; it must be at least 1")
         self.root, self.splits, self.media = root, splits, media or {}
         self.skip_missing_videos, self.limit = skip_missing_videos, limit
-        self.shapes = 0
-        if root.startswith("shapes:"):
-            number = root.partition(":")[2]
-            if not number.isdecimal() or not int(number):
-                raise ValueError(f"data.root is {root!r}; give a number of videos, as shapes:24")
-            self.shapes, self.root = int(number), f"checkpoints/shapes_video/{int(number)}"
+        self.drawn = drawn_benchmark(root, "videos, as {world}:24")
+        if self.drawn is not None:
+            self.root = f"checkpoints/{self.drawn.world}_video/{self.drawn.number}"
         self.names: list[str] = []
         self.videos: list[VideoItem] = []
         self.evaluated: dict[str, list[int]] = {}
@@ -99,10 +99,10 @@ class VideoDataModule(LightningDataModule):
 
     def prepare_data(self) -> None:
         """Writes the embedded benchmark if it is asked for and not there; one process a machine."""
-        if self.shapes:
+        if self.drawn is not None:
             folder = Path(self.root)
             folder.parent.mkdir(parents=True, exist_ok=True)
-            write_video_shapes(folder, self.shapes)
+            (write_video_nouns if self.drawn.world == "nouns" else write_video_shapes)(folder, self.drawn.number)
 
     def setup(self, stage: str) -> None:
         """Finds and reads the files, says what is there and what is missing; every rank does the same. Once.

@@ -136,7 +136,8 @@ def test_nearer_sprites_hide_those_behind_them_and_borders_cut():
     assert carded[0].sum() < masks[0].sum()
     assert carded[1].sum() == masks[1].sum()
     assert 0 < render(_flat([Sprite(dog, 0, 0, 40, 40)]))[1].sum() < alone.sum()
-    gone = render(_flat([Sprite(dog, 0, -60, 40, 40), Sprite(dog, 0, 40, 400, 40)]))[1]
+    far = [(-60, 40), (40, 400), (140, 40), (40, -200), (500, -500), (-28, 60)]
+    gone = render(_flat([Sprite(dog, 0, x, y, 40) for x, y in far]))[1]
     assert not gone.any()
     assert not boxes(gone).any()
 

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 from pycocotools import mask
 
+from litetext.data.drawn import gold as drawn_gold
 from litetext.data.images.datamodule import SegDataModule
 from litetext.data.permutation import permute
 from litetext.data.shapes import gold as shapes_saco
@@ -237,7 +238,7 @@ def test_oracles_score(root: Path, subset: str) -> None:
     assert 60 < other < 95, "people differ"
     true: dict[int, list[dict[str, Any]]] = {
         pair: [
-            {"image_id": pair, **shapes_saco._mark(scene.shapes[target].mask()), "score": 1.0}
+            {"image_id": pair, **drawn_gold._mark(scene.shapes[target].mask()), "score": 1.0}
             for target in phrase.targets
         ]
         for pair, scene, phrase in drawn(subset)

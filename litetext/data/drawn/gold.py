@@ -1,0 +1,193 @@
+"""Writes drawn images with what is asked of them in the layout in which SA-Co Gold is released.
+
+Three annotators mark the same objects; a world says what each of them draws of an object and answers to a phrase.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+from pycocotools import mask
+
+from litetext.data.drawn.folder import write_once
+
+ANNOTATORS = ("a", "b", "c")
+EXACT = 0.4
+"""Share of the objects that an annotator draws exactly."""
+OVERLOOKED = 0.02
+"""Share of the instances that an annotator leaves out."""
+TAKEN = 0.02
+"""Share of the pairs for which an annotator marks an object that differs in one thing from what is asked."""
+INCOMPLETE = 0.02
+"""Share of the pairs that an annotator declares not exhaustive."""
+
+_FIRST_ID = 10_000_000  # as released
+_MOST = 100_000
+_coder: Any = mask
+
+
+class GoldSet(NamedTuple):
+    """A benchmark on disk.
+
+    Attributes:
+        folder: Where it lies.
+        pairs: Pairs of each subset.
+        images: Images of each subset.
+        seed: Seed it was drawn with.
+        written: It was written now; otherwise it was there.
+    """
+
+    folder: Path
+    pairs: dict[str, int]
+    images: int
+    seed: int
+    written: bool
+
+
+class View(NamedTuple):
+    """What one annotator says of an image.
+
+    Attributes:
+        masks: What is marked of each object, bool (S, S).
+        answers: For each phrase, positions of the objects marked, and whether that is called exhaustive.
+    """
+
+    masks: list[np.ndarray]
+    answers: list[tuple[list[int], bool]]
+
+
+class Drawing(NamedTuple):
+    """An image and what is asked of it.
+
+    Attributes:
+        pixels: RGB, uint8 (S, S, 3).
+        phrases: What is asked.
+        views: What each annotator says, in the order of `ANNOTATORS`.
+        kinds: Kind of each phrase, where the world tells kinds apart.
+    """
+
+    pixels: np.ndarray
+    phrases: Sequence[str]
+    views: Sequence[View]
+    kinds: Sequence[str] | None = None
+
+
+def write_gold(
+    world: str,
+    folder: str | Path,
+    pairs: Mapping[str, int],
+    images: int,
+    seed: int,
+    version: int,
+    fill: Callable[[Path, str], None],
+    material: str | None = None,
+) -> GoldSet:
+    """Writes a benchmark, unless it is there.
+
+    The folder appears whole or not at all: it is written beside its place and renamed.
+
+    Args:
+        world: shapes or nouns.
+        folder: Where to write: `gold_NAME_merged_{a,b,c}_release_test.json` and `images/NAME`.
+        pairs: Phrases an image, by subset.
+        images: Images of each subset.
+        seed: Everything follows from it.
+        version: Changes whenever the same options give other files.
+        fill: Writes a subset into a folder.
+        material: Checksum of what is drawn from, beside the code.
+
+    Raises:
+        ValueError: An option is out of its range, or the folder holds something else.
+        FileNotFoundError: There is no folder to write it in.
+    """
+    if not 1 <= images <= _MOST:
+        raise ValueError(f"images is {images}; it must be from 1 to {_MOST}")
+    if seed < 0:
+        raise ValueError(f"seed is {seed}; it must be 0 or more")
+    total = {subset: images * each for subset, each in pairs.items()}
+
+    def fill_all(part: Path) -> None:
+        for subset in pairs:
+            fill(part, subset)
+
+    options = {"version": version, "images": images, "seed": seed, "pairs": total, **_of(material)}
+    place, written = write_once(folder, options, fill_all, world)
+    return GoldSet(place, total, images, seed, written)
+
+
+def _of(material: str | None) -> dict[str, str]:
+    return {} if material is None else {"material": material}
+
+
+def write_subset(root: Path, subset: str, about: str, drawings: Iterable[Drawing]) -> None:
+    """Writes one subset.
+
+    Args:
+        root: Folder of the benchmark.
+        subset: Its name.
+        about: What it is, in words.
+        drawings: Its images.
+    """
+    pictures = root / "images" / subset
+    pictures.mkdir(parents=True)
+    entries: dict[str, list[dict[str, Any]]] = {name: [] for name in ANNOTATORS}
+    marks: dict[str, list[dict[str, Any]]] = {name: [] for name in ANNOTATORS}
+    queries: dict[str, int] = {}
+    asked = _FIRST_ID
+    for position, drawing in enumerate(drawings):
+        file_name = f"{position:05}.png"
+        Image.fromarray(drawing.pixels).save(pictures / file_name)
+        kinds = drawing.kinds or [None] * len(drawing.phrases)
+        for name, view in zip(ANNOTATORS, drawing.views, strict=True):
+            objects = [_mark(pixels) for pixels in view.masks]
+            for k, (text, kind, answer) in enumerate(zip(drawing.phrases, kinds, view.answers, strict=True)):
+                marked, exhaustive = answer
+                query = queries.setdefault(text, len(queries))
+                entry = _entry(asked + k, file_name, text, query, exhaustive, drawing.pixels.shape)
+                entries[name].append(entry if kind is None else entry | {"kind": kind})
+                marks[name] += [
+                    {"id": len(marks[name]) + n, "image_id": asked + k, **objects[target]}
+                    for n, target in enumerate(marked, start=1)
+                ]
+        asked += len(drawing.phrases)
+    for name in ANNOTATORS:
+        content = {
+            "info": {"description": about},
+            "images": entries[name],
+            "annotations": marks[name],
+            "categories": [{"id": 1, "name": "object"}],
+        }
+        path = root / f"gold_{subset}_merged_{name}_release_test.json"
+        path.write_text(json.dumps(content), encoding="utf-8")
+
+
+def _entry(
+    pair: int, file_name: str, text: str, query: int, exhaustive: bool, shape: tuple[int, ...]
+) -> dict[str, Any]:
+    return {
+        "id": pair,
+        "file_name": file_name,
+        "text_input": text,
+        "width": shape[1],
+        "height": shape[0],
+        "queried_category": str(query),
+        "is_instance_exhaustive": int(exhaustive),
+        "is_pixel_exhaustive": int(exhaustive),
+    }
+
+
+def _mark(pixels: np.ndarray) -> dict[str, Any]:
+    """What an annotation says of its object: areas and boxes as shares of the image, as released."""
+    code = _coder.encode(np.asfortranarray(pixels.astype(np.uint8)))
+    height, width = pixels.shape
+    return {
+        "source": "manual",
+        "area": float(pixels.mean()),
+        "bbox": [float(v) / side for v, side in zip(_coder.toBbox(code), (width, height) * 2, strict=True)],
+        "segmentation": {"counts": code["counts"].decode("ascii"), "size": list(code["size"])},
+        "category_id": 1,
+        "iscrowd": 0,
+    }

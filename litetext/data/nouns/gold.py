@@ -1,0 +1,217 @@
+"""The embedded benchmark of nouns: held-out scenes in the layout in which SA-Co Gold is released.
+
+Seven subsets ask what Gold's ask; `artists` shows drawings by others than training's, `open` objects that training
+never names. Three annotators mark the same objects and disagree a little, as people do.
+"""
+
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import count, islice
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from litetext.data.drawn.gold import (
+    ANNOTATORS,
+    EXACT,
+    INCOMPLETE,
+    OVERLOOKED,
+    TAKEN,
+    Drawing,
+    GoldSet,
+    View,
+    write_gold,
+    write_subset,
+)
+from litetext.data.nouns.meaning import Meaning
+from litetext.data.nouns.phrases import KINDS, Phrase, draw_phrases
+from litetext.data.nouns.render import render
+from litetext.data.nouns.scenes import FIRST_HELD_OUT, Scene, draw_scene, siblings
+from litetext.data.nouns.sheet import checksum, core, nouns
+
+PAIRS = 6
+"""Phrases asked of an image, half of them negatives."""
+_VERSION = 1  # raise it whenever the same options give other files
+_DRAWS = 60  # phrases drawn before a scene is given up
+_PLAIN = ("noun", "synonym", "category")
+
+
+class Subset(NamedTuple):
+    """What a subset asks.
+
+    Attributes:
+        about: In words.
+        kinds: Weights of the kinds of phrases.
+        fits: Which of the phrases drawn are asked; by default all.
+        styles: The artists.
+        objects: How many objects are wanted; by default 2 to 6.
+        open_nouns: Objects that training never draws are among them.
+    """
+
+    about: str
+    kinds: Mapping[str, float]
+    fits: Callable[[Phrase], bool] = lambda phrase: True
+    styles: Sequence[int] = (0,)
+    objects: int | None = None
+    open_nouns: bool = False
+
+
+def _head(phrase: Phrase) -> frozenset[int]:
+    return phrase.meaning.head.nouns
+
+
+def _is_common(phrase: Phrase) -> bool:
+    return not any(nouns()[number].rare for number in _head(phrase))
+
+
+def _is_rare(phrase: Phrase) -> bool:
+    return phrase.kind == "synonym" or all(nouns()[number].rare for number in _head(phrase))
+
+
+def _is_many(phrase: Phrase) -> bool:
+    return len(phrase.targets) != 1
+
+
+_ALL = dict(KINDS)
+SUBSETS: Mapping[str, Subset] = {
+    "common": Subset("one word or two: a common noun under its usual name", {"noun": 1}, _is_common),
+    "rare": Subset("uncommon nouns, and nouns under another name", {"noun": 1, "synonym": 1}, _is_rare),
+    "categories": Subset("what several nouns are: fruit, bird; at times without one", {"category": 4, "negation": 1}),
+    "attributes": Subset("size, card, outline, black and white; some of them absent", {"attribute": 4, "negation": 1}),
+    "crowded": Subset(
+        "five or six objects; a phrase that is true means several of them",
+        {"noun": 1, "synonym": 1, "category": 2, "attribute": 2, "count": 1},
+        _is_many,
+        objects=6,
+    ),
+    "relations": Subset("where it is in the image, or as seen from another object", {"position": 1, "relation": 2}),
+    "long": Subset("referring expressions of 17 to 30 tokens", {"long": 1}),
+    "artists": Subset("drawings by other artists than those of training, all kinds of phrases", _ALL, styles=(1, 2)),
+    "open": Subset(
+        "objects that training never draws; half of the negatives name what it never names",
+        {**{kind: share for kind, share in KINDS.items() if kind != "long"}, "open": 1},
+        open_nouns=True,
+    ),
+}
+"""The subsets. All but artists show the drawings of training; combinations and ways of saying may be held out."""
+
+BESIDE = ("artists", "open")
+"""Subsets that stand beside the average of the other seven: they show what training does not."""
+
+
+def _fits(subset: str, phrase: Phrase) -> bool:
+    if subset == "categories" and phrase.kind == "negation" and phrase.meaning.excluded is None:
+        return False
+    if subset == "attributes" and phrase.kind == "negation" and phrase.meaning.head.without is None:
+        return False
+    return SUBSETS[subset].fits(phrase)
+
+
+def draw_items(subset: str, seed: int) -> Iterator[tuple[Scene, list[Phrase]]]:
+    """The scenes of a subset with their phrases, without end.
+
+    The scenes' numbers lie beyond those of training and validation, and apart for every subset and seed.
+
+    Args:
+        subset: Its name.
+        seed: Seed of the benchmark.
+
+    Yields:
+        A scene and `PAIRS` phrases of different meanings, half of them negatives.
+    """
+    asked = SUBSETS[subset]
+    block = FIRST_HELD_OUT // 10  # far more than the scenes that are given up
+    start = FIRST_HELD_OUT * (2 + seed) + block * list(SUBSETS).index(subset)
+    for number in count(start):
+        scene = draw_scene(
+            number, styles=asked.styles, split="test", objects=asked.objects, open_nouns=asked.open_nouns
+        )
+        if asked.objects is not None and len(scene.sprites) < asked.objects - 1:
+            continue
+        rng = random.Random(f"nouns {subset} {number}")
+        true, false = (_draw(subset, scene, rng, negatives) for negatives in (0.0, 1.0))
+        if len(true) == len(false) == PAIRS // 2:
+            phrases = [*true, *false]
+            rng.shuffle(phrases)
+            yield scene, phrases
+
+
+def _draw(subset: str, scene: Scene, rng: random.Random, negatives: float) -> list[Phrase]:
+    """Half of a scene's phrases, or fewer where chance does not find them."""
+    found: dict[Meaning, Phrase] = {}
+    for _ in range(_DRAWS):
+        for phrase in draw_phrases(scene, 1, rng, SUBSETS[subset].kinds, split="test", negatives=negatives):
+            if _fits(subset, phrase):
+                found.setdefault(phrase.meaning, phrase)
+        if len(found) == PAIRS // 2:
+            break
+    return list(found.values())
+
+
+class Annotator:
+    """One annotator's view of a scene.
+
+    Args:
+        name: The annotator's letter.
+        scene: The scene.
+    """
+
+    def __init__(self, name: str, scene: Scene) -> None:
+        self._key, self._scene = f"nouns annotator {name} {scene.number}", scene
+        rng = random.Random(self._key)
+        sprites = []
+        for sprite in scene.sprites:
+            if rng.random() >= EXACT:  # a pixel off in one direction or in size
+                name, step = rng.choice(("x", "y", "size")), rng.choice((-1, 1))
+                sprite = replace(sprite, **{name: getattr(sprite, name) + step})
+            sprites.append(sprite)
+        self.masks: list[np.ndarray] = list(render(replace(scene, sprites=tuple(sprites)))[1])
+        """What the annotator marks of each object, bool (SIZE, SIZE)."""
+
+    def answer(self, phrase: Phrase) -> tuple[list[int], bool]:
+        """Positions of the objects marked for a phrase, and whether the annotator calls that exhaustive."""
+        rng = random.Random(f"{self._key} {phrase.text}")
+        marked = [target for target in phrase.targets if rng.random() >= OVERLOOKED]
+        if rng.random() < TAKEN and (near := near_misses(phrase, self._scene)):
+            marked.append(rng.choice(near))
+        return marked, rng.random() >= INCOMPLETE
+
+
+def near_misses(phrase: Phrase, scene: Scene) -> list[int]:
+    """Positions of the objects that are not meant but have its noun, or for a bare noun one of the same category."""
+    alike = set(_head(phrase))
+    if phrase.kind in _PLAIN:
+        alike |= {other for noun in _head(phrase) if noun < core() for other in siblings(noun)}
+    return [k for k, sprite in enumerate(scene.sprites) if sprite.noun in alike and k not in phrase.targets]
+
+
+def write_nouns(folder: str | Path, images: int = 40, seed: int = 0) -> GoldSet:
+    """Writes the benchmark, unless it is there; see `drawn.gold.write_gold`.
+
+    Args:
+        folder: Where to write: `gold_NAME_merged_{a,b,c}_release_test.json` and `images/NAME`.
+        images: Images of each subset.
+        seed: Everything follows from it.
+
+    Returns:
+        What the folder holds.
+
+    Raises:
+        ValueError: An option is out of its range, the folder holds something else, or the sheet is damaged.
+        FileNotFoundError: There is no folder to write it in.
+    """
+
+    def fill(part: Path, subset: str) -> None:
+        items = islice(draw_items(subset, seed), images)
+        about = f"nouns, {subset}: {SUBSETS[subset].about}"
+        write_subset(part, subset, about, (_drawing(scene, phrases) for scene, phrases in items))
+
+    return write_gold("nouns", folder, dict.fromkeys(SUBSETS, PAIRS), images, seed, _VERSION, fill, checksum())
+
+
+def _drawing(scene: Scene, phrases: list[Phrase]) -> Drawing:
+    annotators = [Annotator(name, scene) for name in ANNOTATORS]
+    views = [View(annotator.masks, [annotator.answer(phrase) for phrase in phrases]) for annotator in annotators]
+    return Drawing(render(scene)[0], [p.text for p in phrases], views, [p.kind for p in phrases])

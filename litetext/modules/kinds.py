@@ -1,0 +1,69 @@
+"""Scores by kind of phrase, over all subsets, where a data set tells kinds apart."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from litetext.data.images.items import ImagePairs
+from litetext.metrics.counts import Counts, headline, image_level
+
+_COLUMNS = ("CG_F1", "IL_MCC", "pmF1", "IL_FPR")
+
+
+def kinds_of(images: Iterable[ImagePairs]) -> dict[str, dict[str, set[int]]]:
+    """Ids of the pairs of each kind, by subset and kind; without the pairs whose kind is not known."""
+    found: dict[str, dict[str, set[int]]] = defaultdict(lambda: defaultdict(set))
+    for image in images:
+        for pair in image.pairs:
+            if pair.kind is not None:
+                found[image.subset][pair.kind].add(pair.id)
+    return {subset: dict(kinds) for subset, kinds in found.items()}
+
+
+def score_kind(counts: Counts) -> dict[str, float | int | None]:
+    """What is told of a kind: the headline numbers, IL_FPR, and how many pairs were asked.
+
+    Args:
+        counts: Of all its pairs.
+
+    Returns:
+        `pairs`, `positives`, and CG_F1, IL_MCC, pmF1 (as `headline`) and IL_FPR (percent). A number that needs
+        positives or negatives is None where there are none.
+    """
+    true, false, rejected, missed = counts.images.tolist()
+    positives, negatives = true + missed, false + rejected
+    numbers: dict[str, float | None] = {**headline(counts), "IL_FPR": 100 * image_level(counts)["IL_FPR"]}
+    if not positives:
+        numbers |= {"CG_F1": None, "IL_MCC": None, "pmF1": None}
+    if not negatives:
+        numbers |= {"CG_F1": None, "IL_MCC": None, "IL_FPR": None}
+    return {"pairs": positives + negatives, "positives": positives, **numbers}
+
+
+def kinds_table(results: Mapping[str, Any]) -> str:
+    """Scores by kind as text: one row a kind, one block a text encoder; empty where no kinds are told apart.
+
+    Args:
+        results: What `results.json` says; `encoders.NAME.kinds` holds the scores.
+    """
+    rows = [["kind of phrase", "pairs", "text encoder", *_COLUMNS, "CG_F1 kept"]]
+    encoders = {name: entry["kinds"] for name, entry in results["encoders"].items() if entry.get("kinds")}
+    first = encoders.get("teacher", {})
+    for kind in dict.fromkeys(kind for kinds in encoders.values() for kind in kinds):
+        named = False
+        for name, kinds in encoders.items():
+            if (scores := kinds.get(kind)) is None:
+                continue
+            head = ["", ""] if named else [kind, f"{scores['pairs']:,}"]
+            best = first.get(kind, {}).get("CG_F1")
+            kept = f"{100 * scores['CG_F1'] / best:.1f}%" if best and best > 0 and scores["CG_F1"] is not None else ""
+            rows.append([*head, name, *(_cell(column, scores[column]) for column in _COLUMNS), kept])
+            named = True
+    if len(rows) == 1:
+        return ""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)
+
+
+def _cell(column: str, value: float | None) -> str:
+    return "-" if value is None else f"{value:.{3 if column == 'IL_MCC' else 2}f}"
