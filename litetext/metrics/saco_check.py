@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from litetext.metrics.assess import IouType
 from litetext.saco.fields import read_box, read_size, shown
 from litetext.saco.images import Annotator, evaluated
-from litetext.saco.masks import Rle, mask_box, read_mask
+from litetext.saco.masks import CheckedMask, mask_box, read_mask
 
 Predictions = dict[int, list[dict[str, Any]]]
 
@@ -218,7 +218,7 @@ def _size(annotator: Annotator, datapoint: int, first: Annotator) -> tuple[int, 
         ) from error
 
 
-def _read(segmentation: Any, size: tuple[int, int]) -> tuple[Rle | None, str]:
+def _read(segmentation: Any, size: tuple[int, int]) -> tuple[CheckedMask | None, str]:
     """A mask of any size, or what is wrong with it."""
     try:
         return read_mask(segmentation, *size, any_size=True), ""

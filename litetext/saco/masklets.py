@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float64, Int64
 from pycocotools import mask
 
 from litetext.saco.fields import Id, read_box, read_flag, read_number_id, shown
-from litetext.saco.masks import Rle, empty_mask, mask_area, mask_box, read_mask
+from litetext.saco.masks import CheckedMask, Rle, empty_mask, mask_area, mask_box, read_mask
 
 _rle: Any = mask  # its type stubs know fewer inputs than it accepts
 
@@ -33,7 +33,7 @@ class Masklets:
     """
 
     categories: Int64[np.ndarray, " n"]
-    masks: Sequence[Sequence[Rle | None]]
+    masks: Sequence[Sequence[CheckedMask | None]]
     boxes: Float64[np.ndarray, "n t 4"]
     boxed: Bool[np.ndarray, "n t"]
     areas: Float64[np.ndarray, "n t"]
@@ -156,7 +156,7 @@ def masklets(
     boxes, boxed = np.zeros((n, length, 4)), np.zeros((n, length), dtype=bool)
     areas, scores = np.zeros((n, length)), np.ones(n)
     categories, crowd = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=bool)
-    masks: list[list[Rle | None]] = []
+    masks: list[list[CheckedMask | None]] = []
     for i, item in enumerate(items):
         place = item.get("id", i) if places is None else places[i]
         try:
@@ -261,7 +261,7 @@ def _area(value: Any, t: int) -> float:
     return float(value)
 
 
-def _mask(code: Any, t: int, video: Video, place: Any, amiss: Amiss | None) -> Rle | None:
+def _mask(code: Any, t: int, video: Video, place: Any, amiss: Amiss | None) -> CheckedMask | None:
     if not code:
         return None
     try:

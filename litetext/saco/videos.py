@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from litetext.saco.fields import counted, read_id, read_number_id, read_size, repeated, shown
-from litetext.saco.images import read_json
+from litetext.saco.fields import counted, read_id, read_number_id, read_size, shown
+from litetext.saco.images import by_id, read_json
 from litetext.saco.masklets import Amiss, Masklets, Video, VideoId, by_video, masklet_entry, masklets
 
 __all__ = [
@@ -77,16 +77,18 @@ def read_video_annotations(path: str | Path) -> VideoAnnotations:
             f"{path} is not a SA-Co VEval file: the list {lacking[0]} is missing or misplaced (it holds: {held})"
         )
     read = {key: [_entry(item, f"{path}: {key}[{i}]") for i, item in enumerate(content[key])] for key in lists}
-    videos = _by_id([_video(item, f"{path}: videos[{i}]") for i, item in enumerate(read["videos"])], path)
-    names = [_category(item, f"{path}: categories[{i}]") for i, item in enumerate(read["categories"])]
-    if again := repeated(number for number, _ in names):
-        raise ValueError(f"{path}: {len(again):,} ids of categories occur more than once (first: {again[0]})")
-    categories = dict(names)
+    videos = {
+        number: _video(number, item, f"{path}: video {shown(number)}")
+        for number, item in by_id(read["videos"], "videos", path).items()
+    }
+    categories = dict(
+        _category(number, item, f"{path}: category {shown(number)}")
+        for number, item in by_id(read["categories"], "categories", path).items()
+    )
     notes: list[str] = []
     marked = _at_home(read["annotations"], "annotations", path, videos, categories, notes)
     listed = _at_home(read["video_np_pairs"], "video_np_pairs", path, videos, categories, notes)
-    if again := repeated(item["id"] for _, item in marked if isinstance(item.get("id"), (int, str))):
-        notes.append(counted(f"{name}: ids that several annotations share; each of these counts", again))
+    marked = _once(marked, name, notes)
 
     amiss = Amiss()
     truth: dict[VideoId, Masklets] = {}
@@ -115,6 +117,28 @@ def read_video_annotations(path: str | Path) -> VideoAnnotations:
     return VideoAnnotations(name, videos, categories, pairs, truth, evaluated, left_out, notes)
 
 
+def _once(
+    marked: Sequence[tuple[Any, dict[str, Any]]], name: str, notes: list[str]
+) -> list[tuple[Any, dict[str, Any]]]:
+    """Annotations, those that are there twice once; a line about these and about others that share their id."""
+    first: dict[Any, dict[str, Any]] = {}
+    twice, shared = list[Any](), list[Any]()
+    kept: list[tuple[Any, dict[str, Any]]] = []
+    for place, item in marked:
+        number = read_id(item["id"], "id") if isinstance(item.get("id"), (int, str)) and item["id"] != "" else None
+        if number is not None and number in first:
+            (twice if first[number] == item else shared).append(number)
+            if first[number] == item:
+                continue
+        first.setdefault(number, item)
+        kept.append((place, item))
+    if twice:
+        notes.append(counted(f"{name}: annotations that are there twice count once", twice))
+    if shared:
+        notes.append(counted(f"{name}: annotations that share their id with another one all count", shared))
+    return kept
+
+
 def is_video_file(path: str | Path) -> bool:
     """Whether a ground-truth file is of videos, not of images; a file that cannot be read is not."""
     path = Path(path)
@@ -131,9 +155,8 @@ def _entry(item: Any, where: str) -> dict[str, Any]:
     return item
 
 
-def _video(item: Mapping[str, Any], where: str) -> Video:
+def _video(number: VideoId, item: Mapping[str, Any], where: str) -> Video:
     try:
-        number = read_id(item.get("id"))
         height, width = read_size(dict(item))
         names = item.get("file_names")
         if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
@@ -142,23 +165,15 @@ def _video(item: Mapping[str, Any], where: str) -> Video:
         if read_number_id(length, "length") != len(names):
             raise ValueError(f"it has length {shown(length)} but {len(names)} file_names")
     except ValueError as error:
-        raise ValueError(f"{where} (video {shown(item.get('id'), 20)}): {error}") from error
+        raise ValueError(f"{where}: {error}") from error
     return Video(number, tuple(names), height, width)
 
 
-def _by_id(videos: Sequence[Video], path: str | Path) -> dict[VideoId, Video]:
-    if again := repeated(video.id for video in videos):
-        raise ValueError(f"{path}: {len(again):,} ids of videos occur more than once (first: {again[0]!r})")
-    return {video.id: video for video in videos}
-
-
-def _category(item: Mapping[str, Any], where: str) -> tuple[int, str]:
-    try:
-        number = read_number_id(item.get("id"))
-        if not isinstance(item.get("name"), str):
-            raise ValueError(f"name is {shown(item.get('name'))}, not text")
-    except ValueError as error:
-        raise ValueError(f"{where}: {error}") from error
+def _category(number: VideoId, item: Mapping[str, Any], where: str) -> tuple[int, str]:
+    if isinstance(number, str):
+        raise ValueError(f"{where}: its id is text; give a whole number")
+    if not isinstance(item.get("name"), str):
+        raise ValueError(f"{where}: its name is {shown(item.get('name'))}, not text")
     return number, item["name"]
 
 

@@ -202,6 +202,20 @@ def test_damaged_masks(damaged: Any, tmp_path: Path, litetext: Callable[..., Ans
     assert scores["segm"]["cgF1"] > 0.99
 
 
+def test_annotations_that_found_no_home_are_told(tmp_path: Path, litetext: Callable[..., Answer]) -> None:
+    world = World(tmp_path)
+    whole, _ = world.scored(litetext)
+    world.gt["annotations"] += [mark(10, 0), mark(11, 99)]
+    world.found.append({**mark(10, 0), "score": 0.9})
+    scores, told = world.scored(litetext)
+    assert "gt.json: annotations left out because the file holds no such image_id: 1 (id 11 with image_id 99" in told
+    assert scores["segm"]["cgF1"] > 0.99
+    world.gt["annotations"] = [{**item, "iscrowd": "0"} for item in World(tmp_path).gt["annotations"]]
+    world.gt["images"] = [{**image, "is_instance_exhaustive": "1"} for image in world.gt["images"]]
+    world.found.pop()
+    assert world.scored(litetext)[0] == whole
+
+
 @pytest.mark.parametrize("box", [None, [1, 2, 3], [0, 0, float("nan"), 1], "1 2 3 4"])
 def test_true_boxes_that_are_missing_are_those_of_the_masks(
     box: Any, tmp_path: Path, litetext: Callable[..., Answer]

@@ -114,15 +114,15 @@ def test_bad_tracks_are_named(tmp_path: Path, change: dict[str, Any], told: str)
 @pytest.mark.parametrize(
     ("key", "change", "told"),
     [
-        ("videos", {"length": "x"}, r"videos\[0\] \(video 0\): length is 'x'; give a whole number"),
+        ("videos", {"length": "x"}, r"video 0: length is 'x'; give a whole number"),
         ("videos", {"height": None}, "height None and width 64 are no size"),
         ("videos", {"height": -1}, "are no size of an image"),
         ("videos", {"file_names": "abc"}, "file_names is 'abc', not a list of file names"),
         ("videos", {"file_names": ["a", None, "c"]}, "not a list of file names"),
-        ("videos", {"id": None}, r"videos\[0\] \(video None\): id is None"),
-        ("categories", {"id": "one"}, r"categories\[0\]: id is 'one'; give a whole number"),
-        ("categories", {"id": 2}, r"1 ids of categories occur more than once \(first: 2\)"),
-        ("categories", {"name": None}, "name is None, not text"),
+        ("videos", {"id": None}, r"entry 0 of 'videos': id is None"),
+        ("categories", {"id": "one"}, r"category 'one': its id is text; give a whole number"),
+        ("categories", {"id": 2}, r"ids that several entries of 'categories' have: 1 \(id 2\)"),
+        ("categories", {"name": None}, "category 1: its name is None, not text"),
         ("annotations", {"iscrowd": "maybe"}, "annotation 0 .*iscrowd is 'maybe'; give 0 or 1"),
         ("annotations", {"video_id": 5}, r"1 of 1 annotations have no home: annotations\[0\] names video 5"),
         ("annotations", {"category_id": 5}, r"annotations\[0\] names category 5, which is not there"),
@@ -155,8 +155,21 @@ def test_ids_as_text_are_those_numbers(tmp_path: Path) -> None:
     gt["categories"][0]["id"] = "1"
     assert scored(tmp_path, gt, loaded("good")) == right
     gt["videos"].append({**gt["videos"][0], "id": 0})
-    with pytest.raises(ValueError, match="1 ids of videos occur more than once"):
+    with pytest.raises(ValueError, match="ids that several entries of 'videos' have"):
         scored(tmp_path, gt, found)
+
+
+def test_annotations_of_one_id_are_told(tmp_path: Path) -> None:
+    gt = loaded("gt")
+    right = scored(tmp_path, gt, loaded("good"))
+    gt["annotations"] *= 2
+    scores = scored(tmp_path, gt, loaded("good"))
+    assert scores["dataset_results"] == right["dataset_results"]
+    assert scores["notes"] == ["gt.json: annotations that are there twice count once: 1 (id 1)"]
+    gt["annotations"][1] = {**gt["annotations"][0], "category_id": 2}
+    assert scored(tmp_path, gt, loaded("good"))["notes"] == [
+        "gt.json: annotations that share their id with another one all count: 1 (id 1)"
+    ]
 
 
 def test_few_that_found_no_home_are_counted(tmp_path: Path) -> None:
