@@ -125,7 +125,10 @@ def _once(
     twice, shared = list[Any](), list[Any]()
     kept: list[tuple[Any, dict[str, Any]]] = []
     for place, item in marked:
-        number = read_id(item["id"], "id") if isinstance(item.get("id"), (int, str)) and item["id"] != "" else None
+        try:
+            number = read_id(item.get("id"))
+        except ValueError:  # nothing counts by it
+            number = None
         if number is not None and number in first:
             (twice if first[number] == item else shared).append(number)
             if first[number] == item:
