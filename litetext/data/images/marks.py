@@ -7,6 +7,8 @@ from litetext.saco.fields import counted, read_box, shown
 from litetext.saco.masks import CheckedMask, mask_box, read_mask
 
 ELSEWHERE = "annotations whose bbox lies elsewhere than their mask"
+_CORNERS = "annotations whose bbox [x, y, width, height] reaches far over the edge, as one of two corners would"
+_OVER = 1.05
 _FRACTIONS = 2.0
 """Boxes with a larger number are in pixels: one of fractions may reach over the edge a little, no further."""
 
@@ -102,29 +104,30 @@ def read_mark(
             fault = ""
         except ValueError as error:
             fault = str(error)
-    box, amiss = _box(item, height, width, fractions)
+    box, amiss = _box(item, height, width, fractions, lines)
     if mask is not None:
         around = [x / side for x, side in zip(mask_box(mask), (width, height) * 2, strict=True)]
-        if not around[2]:
-            if not keep_empty:
-                lines.add("annotations left out because their mask is empty", number)
-                return None
+        if not around[2] and not keep_empty:
+            mask, fault = None, "its mask is empty"
+            box = box if item.get("bbox") else [0.0] * 4
         elif box is None:
             lines.add("annotations whose box was taken from their mask", number, amiss)
-        elif not _near(box, around, height, width):
+            box = around
+        elif around[2] and not _near(box, around, height, width):
             lines.add(ELSEWHERE, number, f"bbox {shown(item['bbox'])}")
-        box = box if box is not None else around
     if box is not None and mask is None and not box[2] * box[3]:
         lines.add("annotations left out because they mark nothing", number, f"{fault}, its box has no extent")
         return None
     if box is None:
-        raise ValueError(f"annotation {number}: {fault or 'its mask is empty'}, and {amiss}")
+        raise ValueError(f"annotation {number}: {fault}, and {amiss}")
     if fault:
         fault = f"annotation {number}: {fault}"
     return Mark(number, item.get("category_id"), mask, box, bool(item["iscrowd"]), fault)
 
 
-def _box(item: dict[str, Any], height: int, width: int, fractions: bool) -> tuple[list[float] | None, str]:
+def _box(
+    item: dict[str, Any], height: int, width: int, fractions: bool, lines: Lines
+) -> tuple[list[float] | None, str]:
     """The normalised box, or what is wrong with it."""
     if item.get("bbox") is None or item["bbox"] == []:
         return None, "it has no bbox"
@@ -139,6 +142,8 @@ def _box(item: dict[str, Any], height: int, width: int, fractions: bool) -> tupl
     x, y, w, h = box
     if x >= width or y >= height or (w * h and (x + w <= 0 or y + h <= 0)):
         return None, f"bbox {shown(item['bbox'])} lies outside the image of {height} x {width} pixels"
+    if x + w > _OVER * width or y + h > _OVER * height:
+        lines.add(_CORNERS, item.get("id", "without id"), f"bbox {shown(item['bbox'])} in {height} x {width} pixels")
     return [x / width, y / height, w / width, h / height], ""
 
 

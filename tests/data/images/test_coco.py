@@ -198,11 +198,20 @@ def test_an_annotation_that_marks_nothing_does_not_make_a_positive(source: CocoS
         "annotations left out because they mark nothing: 1 (id 90: it has no segmentation, its box has no extent)"
     ]
     zeros = rle(np.zeros((H, W), bool))
+    for bbox in (None, [3, 3, 0, 0]):
+        read = changed(source, lambda d: d["annotations"][-1].update(segmentation=zeros, bbox=bbox))  # noqa: B023
+        assert read.images == whole.images
+        assert "annotations left out because they mark nothing: 1 (id 90: its mask is empty" in read.notes[0]
     read = changed(source, lambda d: d["annotations"][-1].update(segmentation=zeros, bbox=[1, 1, 3, 3]))
-    assert read.images == whole.images
-    assert "annotations left out because their mask is empty: 1 (id 90)" in read.notes
+    assert [s.reason for s in read.skips] == ["annotation 90: its mask is empty"], "there is something"
     read = changed(source, lambda d: d["annotations"][-1].update(segmentation=None, bbox=None))
     assert [s.reason for s in read.skips] == ["annotation 90: it has no segmentation, and it has no bbox"]
+
+
+def test_boxes_of_two_corners_are_told(source: CocoSet) -> None:
+    read = changed(source, lambda d: [m.update(segmentation=[], bbox=[8, 6, 12, 9]) for m in d["annotations"]])
+    assert "annotations whose bbox [x, y, width, height] reaches far over the edge" in read.notes[0]
+    assert ": 6 (first: id 0, 1, 2, ...: bbox [8, 6, 12, 9] in 12 x 16 pixels)" in read.notes[0]
 
 
 def test_a_set_of_boxes_with_a_few_masks_is_one_of_boxes(source: CocoSet) -> None:
