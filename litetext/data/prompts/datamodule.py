@@ -82,9 +82,9 @@ class PromptDataModule(LightningDataModule):
     """Prompts from any mix of corpora, split by a hash of their text, in batches of about equal length.
 
     Args:
-        sources: Corpora by name, each a path in its own layout: RefCOCO family, LVIS, RF100-VL, SA-Co Gold, Silver
-            and VEval, .txt, .json, .jsonl, .csv (`PATH#FIELD` names a field), or `shapes:N` for N phrases of the
-            world of shapes.
+        sources: Corpora by name, each a path in its own layout: RefCOCO family, gRefCOCO, LVIS, RF100-VL and other
+            COCO-style files, SA-Co Gold, Silver and VEval, .txt, .json, .jsonl, .csv (`PATH#FIELD` names a field), also
+            gzipped, or `shapes:N` for N phrases of the world of shapes.
         context_length: Tokens a prompt may have, start and end token included; the student's context.
         overflow: What happens to a longer prompt: `truncate` keeps the end token in the last slot and reports how
             many were cut, `error` stops.

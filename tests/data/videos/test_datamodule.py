@@ -169,3 +169,42 @@ def test_a_video_file_gives_the_annotated_frames(root: Path) -> None:
     (root / MEDIA / "broken.mp4").write_bytes(b"no video")
     with pytest.raises(ValueError, match="cannot be read as a video"):
         list(read_video(root / MEDIA / "broken.mp4"))
+
+
+def test_files_from_which_videos_were_taken_are_splits_of_their_own(root: Path) -> None:
+    folder = root / "annotation"
+    whole = folder / NAME
+    content = json.loads(whole.read_text())
+    gone = content["videos"].pop()["id"]
+    for key in ("annotations", "video_np_pairs"):
+        content[key] = [item for item in content[key] if item["video_id"] != gone]
+    (folder / "saco_veval_shapes_test_updated.json").write_text(json.dumps(content))
+    assert list(find_splits(root, "test")) == list(find_splits(root, "all")) == ["shapes_test"]
+    assert len(serve(root, splits=["shapes_test_updated"]).videos) == 2
+    whole.unlink()
+    data = serve(root)
+    assert data.names == ["shapes_test_updated"]
+    assert len(data.videos) == 2, "frames lie where those of the whole file lie"
+    with pytest.raises(FileNotFoundError, match=r"lacks saco_veval_shapes_test.json; .* shapes_test_updated"):
+        find_splits(root, ["shapes_test"])
+
+
+def test_a_pair_with_a_damaged_mask_is_left_out_and_counted(root: Path) -> None:
+    before = sum(len(item.categories) for item in serve(root).videos)
+
+    def damage(marks: list[dict[str, Any]]) -> None:
+        code = next(code for code in marks[0]["segmentations"] if code)
+        code["counts"] = code["counts"][:-1]
+
+    change(root, annotations=damage)
+    data = serve(root)
+    assert sum(len(item.categories) for item in data.videos) == before - 1
+    assert data.partial
+    (skip,) = data.skips
+    assert "annotation 0: frame" in skip.reason
+    assert len(skip.ids) == 1
+
+
+def test_a_folder_named_for_no_domain_is_refused(root: Path) -> None:
+    with pytest.raises(ValueError, match=r"data\.media\.sg is no domain; give one of: shapes"):
+        serve(root, media={"sg": str(root)})
