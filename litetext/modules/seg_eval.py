@@ -19,6 +19,7 @@ from litetext.metrics.matching import rle_text, to_rle
 from litetext.models.detectors import GroundingDino, Owlv2, compressed, load_detector, stretched
 from litetext.models.sam3.image import Sam3Image
 from litetext.models.sam3.phrase_memory import phrases_at_once, sam3_phrase_bytes
+from litetext.models.sam3.postprocess import Found
 from litetext.models.text.encoder import PhraseFeatures
 from litetext.modules import disagreements
 from litetext.modules.answer_key import begin_key
@@ -38,6 +39,7 @@ from litetext.modules.results_files import (
     write_list,
 )
 from litetext.modules.run_data import run_data
+from litetext.modules.selecting import distinct
 
 
 class SegEvalModule(LightningModule):
@@ -59,6 +61,8 @@ class SegEvalModule(LightningModule):
         dtype: Type of the segmenter's weights and computation; detectors compute in float32.
         detectors: Zero-shot detectors of transformers to score by their boxes, by a name of your choice: Grounding
             DINO, MM Grounding DINO (LLMDet) or OWLv2, a folder or a hub id (`google/owlv2-large-patch14`).
+        nms: IoU above which two masks of a phrase show one object, of which the surer counts; null, as in the official
+            protocol, suppresses nothing. Detectors are left as they are.
         detector_thresholds: By a detector's name, its own score that counts as 0.5: detectors are not calibrated.
             Scores below and above are stretched in proportion, so that official evaluators count the same. By default
             what the SAM 3 paper uses (section F.1): 0.4, and 0.2 for OWLv2.
@@ -88,6 +92,7 @@ class SegEvalModule(LightningModule):
         phrases_per_prompt: int = 1,
         memory_gb: float | None = None,
         fresh: bool = False,
+        nms: float | None = None,
     ) -> None:
         super().__init__()
         detectors, thresholds = detectors or {}, dict(detector_thresholds or {})
@@ -111,6 +116,8 @@ class SegEvalModule(LightningModule):
                 raise ValueError(f"model.detector_thresholds.{name} is {value}; choose a score between 0 and 1")
         if not 0 <= threshold < 1:
             raise ValueError(f"model.threshold is {threshold}; choose a score from 0 to below 1")
+        if nms is not None and not 0 <= nms <= 1:
+            raise ValueError(f"model.nms is {nms}; choose an IoU from 0 to 1, or null to suppress nothing")
         if chunk < 1:
             raise ValueError(f"model.chunk is {chunk}; it must be at least 1")
         if phrases_per_prompt < 1:
@@ -123,6 +130,7 @@ class SegEvalModule(LightningModule):
         self.sam3_path, self.geometry_token = sam3, geometry_token
         self.dtype_name: Literal["float32", "bfloat16", "float16"] = dtype
         self.threshold, self.chunk, self.memory_gb, self.pictures = threshold, chunk, memory_gb, pictures
+        self.nms = nms
         self.detector_paths, self.thresholds, self.together = detectors, thresholds, phrases_per_prompt
         self.fresh = fresh
         self.sam3: Sam3Image | None = None
@@ -154,6 +162,9 @@ class SegEvalModule(LightningModule):
             check_name("data.coco.name", subset)
         check_place(run_folder(self))
         options = {"geometry_token": self.geometry_token, "threshold": self.threshold, "dtype": self.dtype_name}
+        if self.nms is not None:
+            options["nms"] = self.nms
+            rank_zero_info(f"duplicates above an IoU of {self.nms:g} are suppressed: not the official protocol")
         identity = begin_key(self, options)
         if self.names:
             self._load_segmenter(identity)
@@ -244,11 +255,13 @@ class SegEvalModule(LightningModule):
             parts = self.sam3.segment(
                 vision, features.to(self.sam3.device), lengths.to(self.sam3.device), size, self.threshold, self.chunk
             )
-            record[name] = {
-                pair.id: Instances(part.scores.tolist(), part.boxes.tolist(), [rle_text(m) for m in to_rle(part.masks)])
-                for pair, part in zip(item.pairs, parts, strict=True)
-            }
+            record[name] = {pair.id: self._instances(part) for pair, part in zip(item.pairs, parts, strict=True)}
         return record
+
+    def _instances(self, found: Found) -> Instances:
+        scores, boxes, masks = found.scores.tolist(), found.boxes.tolist(), to_rle(found.masks)
+        kept = range(len(scores)) if self.nms is None else distinct(scores, masks, self.nms)
+        return Instances([scores[n] for n in kept], [boxes[n] for n in kept], [rle_text(masks[n]) for n in kept])
 
     def on_test_epoch_end(self) -> None:
         """Writes results.json and the predictions, and shows the table.

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from litetext.models.sam3.postprocess import Found
 from litetext.modules.seg_eval import SegEvalModule
 from tests.fixtures.detectors_world import save_dino
 from tests.fixtures.runs import Answer
@@ -164,6 +165,7 @@ def test_one_bad_image_costs_only_its_pairs(
     [
         (["--model.chunk", "0"], ["model.chunk is 0"]),
         (["--model.threshold", "1.5"], ["model.threshold is 1.5"]),
+        (["--model.nms", "2"], ["model.nms is 2.0; choose an IoU from 0 to 1"]),
         (["--model.pictures", "-1"], ["model.pictures is -1"]),
         (["--model.text_encoders.teacher", "x"], ["model.text_encoders.teacher"]),
         (["--model.text_encoders.mine", "nowhere.ckpt"], ["nowhere.ckpt"]),
@@ -218,3 +220,16 @@ def test_without_a_config_it_is_sa_co_gold(
     answer = litetext("test")
     assert answer.code == 2
     assert "data/sa-co-gold" in answer.err.strip().splitlines()[-1]
+
+
+def test_duplicates_are_suppressed_if_asked() -> None:
+    from litetext.modules.seg_eval import SegEvalModule
+
+    masks = torch.zeros(3, 10, 10, dtype=torch.bool)
+    masks[0, :5] = masks[1, :6] = masks[2, 7:] = True  # the first two overlap by 5/6
+    found = Found(torch.tensor([0.8, 0.9, 0.7]).double(), torch.arange(12).reshape(3, 4).double(), masks)
+    for nms, scores in ((None, [0.8, 0.9, 0.7]), (0.5, [0.9, 0.7]), (0.9, [0.8, 0.9, 0.7])):
+        part = SegEvalModule(nms=nms)._instances(found)
+        assert part.scores == pytest.approx(scores)
+        assert part.masks is not None
+        assert len(part.boxes) == len(part.masks) == len(scores)
