@@ -37,13 +37,18 @@ class Muon(torch.optim.AdamW):
         if any(p.ndim != 2 for group in groups if group["muon"] for p in group["params"]):
             raise ValueError("Muon steps matrices only; give vectors and convolutions to a group without `muon`")
         super().__init__(groups, lr=lr, betas=betas, weight_decay=weight_decay, fused=True)
+        self._step_supports_amp_scaling = False  # Muon's part would not unscale its gradients
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Steps both kinds of groups; parameters without a gradient stay."""
+        loss = None
+        if closure is not None:  # it may clip the gradients of all groups
+            with torch.enable_grad():
+                loss = closure()
         every = self.param_groups
         self.param_groups = [group for group in every if not group["muon"]]
         try:
-            loss = super().step(closure)
+            super().step()
         finally:
             self.param_groups = every
         for group in every:

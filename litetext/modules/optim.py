@@ -24,8 +24,15 @@ def parameter_groups(parameters: Iterable[nn.Parameter], weight_decay: float) ->
     ]
 
 
-def by_step(optimizer: Optimizer, factor: Callable[[int], float]) -> OptimizerLRScheduler:
-    """The optimizer with a learning rate that is multiplied by `factor(step)`, in Lightning's terms."""
+def by_step(
+    optimizer: Optimizer, factor: Callable[[int], float] | list[Callable[[int], float]]
+) -> OptimizerLRScheduler:
+    """The optimizer with a learning rate that is multiplied by `factor(step)`, in Lightning's terms.
+
+    Args:
+        optimizer: The optimizer.
+        factor: One function for all groups, or one for each.
+    """
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": LambdaLR(optimizer, factor), "interval": "step"}}
 
 

@@ -1,12 +1,12 @@
-"""The folder that the tiny SAM3 ships in: transformers' layout in half precision, and its model card."""
+"""The model card of the tiny SAM3 for shapes."""
 
 from pathlib import Path
-from typing import Any
 
 import torch
-from transformers import Sam3ImageProcessor, Sam3Model
+from transformers import Sam3Model
 
 from litetext.data.shapes.datamodule import ShapesDataModule
+from litetext.modules.sam3_folder import count_parameters, write_sam3
 
 _CARD = """# sam3-tiny
 
@@ -44,22 +44,9 @@ def export(model: Sam3Model, folder: Path, scores: dict[str, float], steps: int,
         steps: Training steps.
         data: What it was trained and scored on.
     """
-    half = {name: value.detach().cpu().half() for name, value in model.state_dict().items()}
-    copy = Sam3Model(model.config).half()
-    copy.load_state_dict(half)
-    copy.save_pretrained(folder)
-    vision: Any = model.config.vision_config
-    size = vision.backbone_config.image_size
-    Sam3ImageProcessor(
-        size={"height": size, "width": size},
-        mask_size={"height": size // 2, "width": size // 2},
-        image_mean=[0.5] * 3,
-        image_std=[0.5] * 3,
-    ).save_pretrained(folder)
-    text = sum(p.numel() for n, p in model.named_parameters() if n.startswith(("text_encoder.", "text_projection.")))
+    write_sam3(model, folder)
     values = {
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "text": text,
+        **count_parameters(model),
         "folder": folder,
         "steps": steps,
         "images": data.images,
