@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from transformers import Sam3Model
@@ -50,6 +51,7 @@ class NounsFitModule(LightningModule):
         text_width: Feature size of the text tower.
         text_layers: Layers of the text tower.
         queries: Object queries.
+        compiled: On a GPU, compile the layers of the vision tower and of the detector: a sixth faster after 40 seconds.
         start: Folder of a trained model to score or to go on from, such as `checkpoints/sam3-nouns`; its sizes then
             hold. None to begin anew.
 
@@ -76,6 +78,7 @@ class NounsFitModule(LightningModule):
         text_width: int = 128,
         text_layers: int = 4,
         queries: int = 20,
+        compiled: bool = False,
         start: str | None = None,
     ) -> None:
         super().__init__()
@@ -105,6 +108,7 @@ class NounsFitModule(LightningModule):
         encoder: Any = self.sam3.config.detr_encoder_config
         self.heads = NounsHeads(encoder.hidden_size, encoder.num_layers)
         self.smooth = copy.deepcopy(self.sam3).requires_grad_(False)
+        self.compiled = compiled
         self.counts = PhraseCounts("segm")
         self.kinds = torch.nn.ModuleList(PhraseCounts("segm") for _ in KIND_NAMES)
         self.scores: dict[str, float] = {}
@@ -115,6 +119,17 @@ class NounsFitModule(LightningModule):
     def stages(self) -> Stages:
         """Steps of the run's stages."""
         return self.trainer.datamodule.stages  # type: ignore[attr-defined]
+
+    def on_fit_start(self) -> None:
+        """On a GPU, multiplies float32 matrices in TF32, and compiles the layers if that was asked for."""
+        if self.device.type != "cuda":
+            return
+        torch.backends.cuda.matmul.allow_tf32 = True
+        if self.compiled:
+            parts: Any = self.sam3
+            for layers in (parts.vision_encoder.backbone.layers, parts.detr_encoder.layers, parts.detr_decoder.layers):
+                for layer in layers:
+                    layer.compile(dynamic=False)
 
     def training_step(self, batch: NounsBatch, batch_idx: int) -> Tensor:
         """The losses of one batch: what it holds says which stage it is of."""
@@ -138,11 +153,25 @@ class NounsFitModule(LightningModule):
         loss = loss + self.auxiliary * (1 - 0.8 * done) * (vision_loss + text_loss)
         loss = loss + self.roles * (1 - 0.67 * done) * role_loss
         shares = {"cells_right": right, "noun_right": read["noun"], "phrase_right": read["all"]}
+        shares |= self._presence_right(out.presence[-1], batch)
         return self._note(loss, {**losses, "vision": vision_loss, "text": text_loss, "roles": role_loss, **shares})
+
+    def _presence_right(self, presence: Tensor, batch: NounsBatch) -> dict[str, Tensor]:
+        """Shares of phrases of some kinds whose presence is told right; nothing between two logs."""
+        if not self._logs:
+            return {}
+        right = (presence > 0) == torch.zeros_like(presence).bool().index_fill(0, batch.positive, True)
+        kinds = {kind: batch.kind == KIND_NAMES.index(kind) for kind in ("noun", "attribute", "position", "relation")}
+        shares = {f"{kind}_presence": (right & mine).sum() / mine.sum().clamp(min=1) for kind, mine in kinds.items()}
+        return {"presence_right": right.float().mean(), **shares}
+
+    @property
+    def _logs(self) -> bool:
+        return self.trainer.global_step % self.trainer.log_every_n_steps == 0  # type: ignore[attr-defined]
 
     def _note(self, loss: Tensor, parts: dict[str, Tensor]) -> Tensor:
         """Logs every now and then: values are fetched from the accelerator, which then has to wait."""
-        if self.trainer.global_step % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+        if self._logs:
             values = {f"train/{name}": value.detach() for name, value in {"loss": loss, **parts}.items()}
             self.log_dict(values, batch_size=1)
         return loss
@@ -196,7 +225,8 @@ class NounsFitModule(LightningModule):
 
     def validation_step(self, batch: NounsBatch, batch_idx: int) -> None:
         """Scores the averaged weights on held-out scenes."""
-        out = forward_phrases(self.smooth, batch.images, batch.image, batch.tokens.ids, batch.tokens.mask)
+        with torch.autocast(self.device.type, enabled=False):  # scored as it is used: in float32
+            out = forward_phrases(self.smooth, batch.images, batch.image, batch.tokens.ids, batch.tokens.mask)
         size = (batch.pixels.shape[-2], batch.pixels.shape[-1])
         found = postprocess(out.logits[-1], out.presence[-1], out.boxes[-1], out.masks, size)
         detections = [Detections(one.scores.cpu(), one.masks.cpu(), one.boxes.cpu()) for one in found]
@@ -230,7 +260,7 @@ class NounsFitModule(LightningModule):
         self.log_dict(values, prog_bar=True)
         if self.trainer.sanity_checking:
             return
-        if self.trainer.training:
+        if self.trainer.state.fn == TrainerFn.FITTING:
             self.curve.append({"step": float(self.trainer.global_step), **self.scores})
         if self.trainer.is_global_zero:
             print(f"step {self.trainer.global_step}\n{kind_table(self.by_kind)}", flush=True)
