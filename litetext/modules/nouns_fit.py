@@ -16,7 +16,8 @@ from transformers import Sam3Model
 from litetext.data.nouns.batches import KIND_NAMES, NounsBatch
 from litetext.data.nouns.datamodule import Stages
 from litetext.metrics.assess import Detections, GroundTruth, assess
-from litetext.metrics.cgf1 import PhraseCounts, headline, per_threshold
+from litetext.metrics.cgf1 import PhraseCounts
+from litetext.metrics.counts import headline, per_threshold
 from litetext.models.sam3.postprocess import postprocess
 from litetext.models.sam3.tiny import forward_phrases, tiny_config, tiny_sam3
 from litetext.modules.detection_loss import detection_loss

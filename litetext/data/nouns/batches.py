@@ -164,7 +164,7 @@ def _said(phrase: Phrase) -> tuple[int, ...]:
         _index(_ABSENCES, head.without),
         _index(_PLACES, head.position),
         _index(RELATIONS, meaning.relation),
-        _MOST if meaning.count is None else min(_MOST, meaning.count) - 1,
+        _MOST if meaning.number is None else min(_MOST, meaning.number) - 1,
     )
 
 
