@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
@@ -12,13 +12,12 @@ from litetext.data.pixels import to_rgb
 from litetext.data.prompts.corpora import is_empty
 from litetext.metrics.matching import rle, to_rle
 from litetext.models.sam3.postprocess import Found
-from litetext.models.text.encoder import PhraseFeatures, encode_phrases
+from litetext.models.text.encoder import PhraseFeatures, TextEncoder
 from litetext.models.text.loading import load_text_encoder
 from litetext.modules.disagreements import objects
 from litetext.overlays import overlay
 from litetext.saco.masks import Rle
 from litetext.segmenter import Segmenter
-from litetext.tokenizer import Tokenizer
 
 _ROUNDS, _BUDGET = 3, 0.2
 """The text encoders read the phrases in turn, at least so often and for so many seconds; the fastest time counts."""
@@ -110,7 +109,7 @@ class Comparison:
             shared.append(_shared(*masks))
         rgb = pixels.permute(1, 2, 0).numpy()
         teacher, student = (
-            Side(side.draw(rgb), side.scores, took, sum(p.numel() for p in encoder.parameters()))
+            Side(side.draw(rgb), side.scores, took, encoder.parameter_count)
             for side, took, encoder in zip(sides, seconds, self.encoders, strict=True)
         )
         return Answer(asked, teacher, student, shared)
@@ -135,16 +134,14 @@ class _Found:
         return overlay(pixels, self.masks, self.colours, self.labels)
 
 
-def _hear(encoders: Sequence[Any], phrases: list[str]) -> tuple[list[PhraseFeatures], list[float]]:
+def _hear(encoders: Sequence[TextEncoder], phrases: list[str]) -> tuple[list[PhraseFeatures], list[float]]:
     """Text features by each text encoder, and the seconds that each took."""
-    tokenizers = [Tokenizer(encoder.context_length) for encoder in encoders]
-    pairs = list(zip(encoders, tokenizers, strict=True))
-    heard = [encode_phrases(encoder, tokenizer, phrases) for encoder, tokenizer in pairs]
-    best, rounds, begin = [float("inf")] * len(pairs), 0, time.perf_counter()
+    heard = [encoder.encode(phrases) for encoder in encoders]
+    best, rounds, begin = [float("inf")] * len(encoders), 0, time.perf_counter()
     while rounds < _ROUNDS or time.perf_counter() - begin < _BUDGET:
-        for n, (encoder, tokenizer) in enumerate(pairs):
+        for n, encoder in enumerate(encoders):
             start = time.perf_counter()
-            encode_phrases(encoder, tokenizer, phrases)
+            encoder.encode(phrases)
             best[n] = min(best[n], time.perf_counter() - start)
         rounds += 1
     return heard, best

@@ -22,7 +22,7 @@ from litetext.models.devices import find_device
 from litetext.models.sam3.image import Sam3Image
 from litetext.models.sam3.postprocess import Found
 from litetext.models.text.bank import PhraseBank, load_bank
-from litetext.models.text.encoder import PhraseFeatures, encode_phrases
+from litetext.models.text.encoder import PhraseFeatures
 from litetext.models.text.loading import load_text_encoder
 from litetext.modules.linking import Linker
 from litetext.modules.selecting import Objects, select
@@ -149,7 +149,7 @@ class Segmenter:
         known = self._known
         new = list(dict.fromkeys(phrase for phrase in phrases if phrase not in known.number))
         if new:
-            heard = encode_phrases(self.encoder, Tokenizer(self.encoder.context_length), new)
+            heard = self.encoder.encode(new)
             number = {phrase: row + len(known) for phrase, row in heard.number.items()}
             self._known = PhraseFeatures([*known.rows, *heard.rows], known.number | number, known.width)
         return self._known

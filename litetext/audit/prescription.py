@@ -13,6 +13,7 @@ from litetext.audit.fit_yaml import fit_lines, to_yaml
 from litetext.audit.paper import retention
 from litetext.audit.vocabulary import HALF, OTHERS
 from litetext.audit.words import listed, number, plural, share
+from litetext.models.text.encoder import count_parameters
 from litetext.models.text.mobileclip import PRESETS, MobileClipText
 from litetext.models.text.teacher import Sam3TextEncoder
 
@@ -120,7 +121,7 @@ def _teacher(audit: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _count(model: torch.nn.Module) -> int:
-    return sum(p.numel() for p in model.parameters())
+    return count_parameters(model)
 
 
 def _teacher_line(teacher: Mapping[str, Any]) -> dict[str, str]:

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from litetext.data.shapes.world import FIRST_HELD_OUT, draw_scene, render
 from litetext.models.sam3.image import Sam3Image, Vision
-from litetext.models.text.encoder import PhraseFeatures, TextBatch, TextEncoder, encode_phrases
+from litetext.models.text.encoder import PhraseFeatures, TextBatch, TextEncoder
 from litetext.tokenizer import UNLIMITED, Tokenizer
 
 _CHUNK = 4
@@ -122,11 +122,11 @@ def softmax_robustness(
     kept = [phrase for phrase, row in zip(asked, rows, strict=True) if len(row) <= context]
     if not kept:
         raise ValueError(f"none of {len(asked)} phrases fits {context} tokens; give shorter phrases")
-    reference = encode_phrases(teacher, Tokenizer(teacher.context_length), kept)
+    reference = teacher.encode(kept)
     rms = float(torch.cat(list(reference.rows)).double().square().mean().sqrt())
     others = {("noise", str(level)): _noisy(reference, level * rms, seed) for level in noise}
     for name, encoder in students.items():
-        others["students", name] = encode_phrases(encoder, Tokenizer(encoder.context_length), kept)
+        others["students", name] = encoder.encode(kept)
     sums = {key: _Sums() for key in others}
     for image in images:
         vision = sam3.encode_images(sam3.preprocess([image]))

@@ -13,11 +13,10 @@ from litetext.data.shapes.world import draw_scene, render
 from litetext.models.sam3.image import Sam3Image, Vision
 from litetext.models.sam3.postprocess import Found
 from litetext.models.sam3.tiny import tiny_config, tiny_sam3
-from litetext.models.text.encoder import PhraseFeatures, TextEncoder, encode_phrases
+from litetext.models.text.encoder import PhraseFeatures, TextEncoder
 from litetext.models.text.mobileclip import MobileClipText
 from litetext.models.text.teacher import Sam3TextEncoder
 from litetext.shipped import shipped
-from litetext.tokenizer import Tokenizer
 
 _THRESHOLD = 0.0
 """Keeps every query: each encoder pays for all masks alike, whatever its weights find."""
@@ -40,7 +39,7 @@ class _Work(NamedTuple):
         """The text part that comes before any image."""
         encoder = self.encoders[name]
         said = [phrase for phrases in self.phrases for phrase in phrases]
-        return encode_phrases(encoder, Tokenizer(encoder.context_length), said)
+        return encoder.encode(said)
 
     def find(self, vision: Vision, image: int, texts: PhraseFeatures) -> list[Found]:
         """The part that depends on both."""

@@ -20,6 +20,7 @@ from litetext.data.shapes.phrases import phrases
 from litetext.export.graphs import export_onnx, open_onnx
 from litetext.losses import pool
 from litetext.models.text.compact import load_compact, save_compact
+from litetext.models.text.encoder import count_parameters
 from litetext.models.text.fast import FastStudent
 from litetext.models.text.mobileclip import PRESETS, MobileClipText
 from litetext.models.text.pruned_vocabulary import kept_ids
@@ -217,10 +218,10 @@ def _sizes(
     counts = np.bincount(np.concatenate([np.asarray(row) for row in rows]), minlength=VOCAB_SIZE)
     save_compact(student, folder, kept_ids(counts, kept))
     compact = load_compact(folder)
-    teacher_bytes, compact_bytes = 4 * sum(p.numel() for p in teacher.parameters()), resident_bytes(compact)
+    teacher_bytes, compact_bytes = 4 * count_parameters(teacher), resident_bytes(compact)
     return {
         "teacher, fp32: MiB": teacher_bytes / 2**20,
-        "student, fp32: MiB": 4 * sum(p.numel() for p in student.parameters()) / 2**20,
+        "student, fp32: MiB": 4 * count_parameters(student) / 2**20,
         "student, 8-bit weights, pruned vocabulary: MiB": compact_bytes / 2**20,
         "teacher over compact student (target 50)": teacher_bytes / compact_bytes,
         "compact student: smallest pooled cosine (target 0.999)": _cosine(student, compact, ids, lengths),

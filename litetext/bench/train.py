@@ -157,7 +157,7 @@ def bench_teacher(prompts: str, count: int, rounds: int, threads: int | None) ->
     worst = 0.0
     for _ in range(rounds):
         began = time.perf_counter()
-        unpadded = teacher.encode(rows)
+        unpadded = teacher.encode_tokens(rows)
         seconds["unpadded"].append(time.perf_counter() - began)
         began = time.perf_counter()
         padded = [_padded(teacher, tokenizer, drawn[i : i + 64]) for i in range(0, len(drawn), 64)]

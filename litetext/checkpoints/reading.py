@@ -67,11 +67,11 @@ def open_state(path: str | os.PathLike[str]) -> StateFile:
 def _open_safetensors(path: Path) -> StateFile:
     def fetch(keys: Sequence[str]) -> dict[str, Tensor]:
         held: dict[str, Tensor] = {}
-        left = list(keys)
+        left, done = list(keys), {}
         try:
             while left:
                 with safe_open(path, framework="pt") as file:
-                    _copy(left, file.get_tensor, held)
+                    _copy(left, file.get_tensor, held, done)
         except SafetensorError as error:
             raise _unreadable(path, "safetensors", error) from error
         return held
@@ -108,13 +108,32 @@ def _open_folder(folder: Path) -> StateFile:
     return StateFile(folder, tuple(shards), fetch)
 
 
-def _copy(left: list[str], read: Callable[[str], Tensor], into: dict[str, Tensor]) -> None:
-    """Copies tensors, the first of `left`, out of a mapped file; stops after `_AT_ONCE` bytes."""
-    taken = 0
-    while left and taken < _AT_ONCE:
-        key = left.pop(0)
-        into[key] = read(key).clone()  # the libraries hand out views of the file, which may go away
-        taken += into[key].nbytes
+def _copy(left: list[str], read: Callable[[str], Tensor], into: dict[str, Tensor], done: dict[str, int]) -> None:
+    """Copies tensors, the first of `left`, out of a mapped file; stops after `_AT_ONCE` bytes, inside a tensor too.
+
+    Args:
+        left: Names still to be copied; shortened.
+        read: Gives a tensor of the mapped file, which may go away afterwards.
+        into: Where the copies go.
+        done: Elements of a tensor that was begun.
+    """
+    room = _AT_ONCE
+    while left and room > 0:
+        source = read(left[0])
+        if not source.is_contiguous():
+            into[left.pop(0)] = source.clone()
+            room -= source.nbytes
+            continue
+        key, start = left[0], done.pop(left[0], 0)
+        if start == 0:
+            into[key] = torch.empty_like(source)
+        end = min(source.numel(), start + max(1, room // max(1, source.element_size())))
+        into[key].view(-1)[start:end] = source.view(-1)[start:end]
+        room -= max(1, (end - start) * source.element_size())
+        if end < source.numel():
+            done[key] = end
+        else:
+            left.pop(0)
 
 
 def _open_torch(path: Path) -> StateFile:
@@ -126,9 +145,9 @@ def _open_torch(path: Path) -> StateFile:
 
     def fetch(keys: Sequence[str]) -> dict[str, Tensor]:
         held: dict[str, Tensor] = {}
-        left = list(keys)
+        left, done = list(keys), {}
         while left:
-            _copy(left, (_load_torch(path) if mapped else in_memory).__getitem__, held)
+            _copy(left, (_load_torch(path) if mapped else in_memory).__getitem__, held, done)
         return held
 
     if mapped:

@@ -81,7 +81,7 @@ def to_meta(state: Mapping[str, Tensor], base: Mapping[str, Tensor], source: str
     Raises:
         ValueError: Missing, unexpected or misshapen names.
     """
-    found = joined(state, WHOLE, "transformers' layout of a SAM3", source)
+    found = joined(state.items(), WHOLE, "transformers' layout of a SAM3", source)
     own = {key: tensor for key, tensor in base.items() if not key.startswith(TEXT)}
     if POSITIONS[0] in found and POSITIONS[0] in own:
         found[POSITIONS[0]] = torch.cat([own[POSITIONS[0]][:, :1].to(found[POSITIONS[0]]), found[POSITIONS[0]]], 1)

@@ -6,7 +6,7 @@ nothing else of the file is read into memory.
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -47,14 +47,16 @@ def to_native(state: Mapping[str, Tensor], layout: str, source: str = "state dic
         ValueError: a key has no home in the layout, or a tensor the wrong number of axes.
     """
     rules = LAYOUTS[layout].rules
-    return dict(state) if rules is None else joined(state, rules, f"the {layout} layout of a text encoder", source)
+    if rules is None:
+        return dict(state)
+    return joined(state.items(), rules, f"the {layout} layout of a text encoder", source)
 
 
-def joined(state: Mapping[str, Tensor], rules: tuple[Rule, ...], layout: str, source: str) -> dict[str, Tensor]:
+def joined(items: Iterable[tuple[str, Tensor]], rules: tuple[Rule, ...], layout: str, source: str) -> dict[str, Tensor]:
     """Renames tensors from the foreign side of a table to the native one; q, k and v become one tensor.
 
     Args:
-        state: Tensors by their foreign names.
+        items: Foreign names and tensors; taken one by one, so that their source may let go of each.
         rules: The table.
         layout: What the foreign side is, for messages.
         source: The file, for messages.
@@ -63,7 +65,7 @@ def joined(state: Mapping[str, Tensor], rules: tuple[Rule, ...], layout: str, so
         ValueError: a key has no home in the table, or a tensor the wrong number of axes.
     """
     table, native, parts, strange = _Table(rules, native=False), {}, {}, []
-    for key, tensor in state.items():
+    for key, tensor in items:
         if key.rsplit(".", 1)[-1] in _CONSTANTS:
             continue
         if (found := table.match(key)) is None:
@@ -72,14 +74,15 @@ def joined(state: Mapping[str, Tensor], rules: tuple[Rule, ...], layout: str, so
         rule, names = found
         name = rule.native.format(**names)
         if "qkv" in names:
-            parts.setdefault(name, {})[names["qkv"]] = tensor
+            three = parts.setdefault(name, {})
+            three[names["qkv"]] = tensor
+            if len(three) == 3:
+                native[name] = torch.cat([three["q"], three["k"], three["v"]])
+                del parts[name]
         else:
             native[name] = _reshaped(tensor, rule, key, source, native=True)
     for name, three in parts.items():
-        if len(three) < 3:
-            strange.append(f"{name} without {' and '.join(sorted(set('qkv') - set(three)))}")
-        else:
-            native[name] = torch.cat([three["q"], three["k"], three["v"]])
+        strange.append(f"{name} without {' and '.join(sorted(set('qkv') - set(three)))}")
     if strange:
         raise ValueError(f"{source}: {_listed('unexpected', strange)} in {layout}.")
     return native
@@ -182,8 +185,17 @@ def read_text_state(path: str | os.PathLike[str], prefix: str | None = None) -> 
         raise ValueError(f"{path}: holds {len(found)} text encoders, with the prefixes {names}; choose one.")
     name, start = found.pop()
     tensors = file.under(start + root for root in LAYOUTS[name].roots)
-    bare = {key.removeprefix(start): t.float() if t.is_floating_point() else t for key, t in tensors.items()}
-    return TextState(to_native(bare, name, str(path)), name, start, str(path))
+    rules, what = LAYOUTS[name].rules, f"the {name} layout of a text encoder"
+    bare = _emptied(tensors, start)
+    state = dict(bare) if rules is None else joined(bare, rules, what, str(path))
+    return TextState(state, name, start, str(path))
+
+
+def _emptied(tensors: dict[str, Tensor], prefix: str) -> Iterator[tuple[str, Tensor]]:
+    """Names without their prefix and tensors in float32, each let go of when it is handed on: one copy in memory."""
+    for key in list(tensors):
+        tensor = tensors.pop(key)
+        yield key.removeprefix(prefix), tensor.float() if tensor.is_floating_point() else tensor
 
 
 def resize_positions(

@@ -5,6 +5,7 @@ from typing import Any
 
 from litetext.export.parity import Parity
 from litetext.export.subject import Subject
+from litetext.models.text.encoder import count_parameters
 
 _SCORES = {
     "cosine": "cosine per token",
@@ -26,7 +27,7 @@ def write_card(name: str, subject: Subject, opens: str, parities: Mapping[str, P
         notes: What the user of the export has to know, a sentence or more each.
     """
     about, student = subject.about, subject.student
-    count = sum(p.numel() for p in student.parameters())
+    count = count_parameters(student)
     lines = [f"# {name}", "", f"A text encoder for SAM3 of {count:,} parameters, exported by litetext.", ""]
     lines += ["## How it is opened", "", opens.strip(), ""]
     lines += [note + "\n" for note in notes]

@@ -17,7 +17,7 @@ from litetext.export.parity import Parity, parity_of, require_parity
 from litetext.export.subject import Positions, Subject, read_subject
 from litetext.export.torch_target import export_torch, open_torch
 from litetext.models.text.compact import save_compact
-from litetext.models.text.encoder import TextEncoder, encode_phrases
+from litetext.models.text.encoder import TextEncoder
 from litetext.models.text.folder import write_text_folder
 from litetext.models.text.loading import load_text_encoder
 from litetext.models.text.mobileclip import MobileClipText
@@ -65,8 +65,8 @@ class Outcome:
 
 def our_features(encoder: TextEncoder, prompts: Sequence[str]) -> list[Tensor]:
     """Features of each prompt's valid tokens by an encoder of ours, (n_i, D)."""
-    encoded = encode_phrases(encoder, Tokenizer(encoder.context_length), prompts)
-    return [encoded.rows[encoded.number[prompt]] for prompt in prompts]
+    encoded = encoder.encode(prompts)
+    return [encoded[prompt] for prompt in prompts]
 
 
 _OPENS_TEXT = """

@@ -142,7 +142,7 @@ class DistillModule(LightningModule):
 
     def _prepare_teacher(self, data: PromptDataModule) -> tuple[str, int]:
         teacher = self._load_teacher()
-        count = sum(p.numel() for p in teacher.parameters())
+        count = teacher.parameter_count
         self._check_width(teacher)
         if self.teacher_features == "live":
             return "", count
@@ -157,7 +157,7 @@ class DistillModule(LightningModule):
         teacher.to(self.trainer.strategy.root_device)
 
         def encode(chunk: Any) -> list[Tensor]:
-            return teacher.encode(chunk, self.teacher_batch_tokens)
+            return teacher.encode_tokens(chunk, self.teacher_batch_tokens)
 
         try:
             data.store = FeatureStore.fill(folder, rows, encode, **origin)

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
+from litetext.models.text.encoder import count_parameters
 from litetext.modules.callbacks import Throughput
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def summary(module: "DistillModule") -> str:
     if best.is_file():
         stored = torch.load(best, map_location="cpu", weights_only=True, mmap=True)
         scores = stored.get("litetext", {}).get("scores") or scores
-    student = sum(p.numel() for p in module.student.parameters())
+    student = count_parameters(module.student)
     teacher = module.teacher_parameters
     lines = [""]
     if scores:

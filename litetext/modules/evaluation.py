@@ -6,14 +6,11 @@ from typing import Any, NamedTuple
 
 import torch
 from lightning.pytorch.utilities import rank_zero_info
-from torch import nn
 
 from litetext.models.finite import check_tensors
 from litetext.models.text.bank import is_bank, load_bank
-from litetext.models.text.encoder import PhraseFeatures, encode_phrases
-from litetext.models.text.fingerprint import digest
+from litetext.models.text.encoder import PhraseFeatures, digest
 from litetext.models.text.loading import load_text_encoder
-from litetext.tokenizer import Tokenizer
 
 TEACHER = "teacher"
 
@@ -84,21 +81,15 @@ def hear(
             continue
         encoder = load_text_encoder(path)
         check_width(encoder.width, f"text encoder {name} ({path})")
-        side.parameters[name] = count_parameters(encoder)
-        tokenizer = Tokenizer(encoder.context_length)
+        side.parameters[name] = encoder.parameter_count
         encoder.to(device)
-        side.phrases[name] = heard = encode_phrases(encoder, tokenizer, asked)
+        side.phrases[name] = heard = encoder.encode(asked)
         check_tensors(((f"the features of {p!r}", heard.rows[n]) for p, n in heard.number.items()), f"{name} ({path})")
         # Padding mode and heads are in no weight.
         about = json.dumps(encoder.config, sort_keys=True, default=str)
-        digest(identity, encoder, f"{name} {type(encoder).__name__} {about} {tokenizer.fingerprint}")
+        digest(identity, encoder, f"{name} {type(encoder).__name__} {about} {encoder.tokenizer.fingerprint}")
         rank_zero_info(
             f"text encoder {name}: {path}, {side.parameters[name]:,} parameters; "
-            f"{tokenizer.truncated:,} of {len(asked):,} phrases cut at {encoder.context_length} tokens"
+            f"{heard.truncated:,} of {len(asked):,} phrases cut at {encoder.context_length} tokens"
         )
     return side
-
-
-def count_parameters(module: nn.Module) -> int:
-    """Parameters of a model."""
-    return sum(p.numel() for p in module.parameters())

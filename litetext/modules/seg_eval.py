@@ -20,10 +20,10 @@ from litetext.models.detectors import GroundingDino, Owlv2, compressed, load_det
 from litetext.models.sam3.image import Sam3Image
 from litetext.models.sam3.phrase_memory import phrases_at_once, sam3_phrase_bytes
 from litetext.models.sam3.postprocess import Found
-from litetext.models.text.encoder import PhraseFeatures
+from litetext.models.text.encoder import PhraseFeatures, count_parameters, digest
 from litetext.modules import disagreements
 from litetext.modules.answer_key import begin_key
-from litetext.modules.evaluation import TEACHER, count_parameters, digest, hear, name_encoders
+from litetext.modules.evaluation import TEACHER, hear, name_encoders
 from litetext.modules.journal import open_journal, told_reuse
 from litetext.modules.kinds import kinds_of, kinds_table, score_kind
 from litetext.modules.records import Instances, Record, Records, coco_results

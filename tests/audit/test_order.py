@@ -84,7 +84,7 @@ def test_the_drift_is_that_of_the_agreement_metric(teacher_file: Path) -> None:
     texts = SAID[:60]
 
     def encode(texts: list[str]) -> list[Tensor]:
-        return teacher.encode(tokenizer.encode(texts))
+        return teacher.encode_tokens(tokenizer.encode(texts))
 
     found = order_sensitivity(encode, texts, tokenize=tokenizer.encode, special=(START, END))
     moved = [permute(text) for text in texts]

@@ -36,7 +36,7 @@ def tiny() -> dict[str, torch.Tensor]:
 @pytest.fixture(scope="module")
 def meta(tiny: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """The tiny SAM3 as Meta's file would hold it, with what transformers leaves out."""
-    state = joined(tiny, WHOLE, "x", "y") | HOMELESS
+    state = joined(tiny.items(), WHOLE, "x", "y") | HOMELESS
     first = torch.randn(1, 1, state[POSITIONS[0]].shape[2])
     state[POSITIONS[0]] = torch.cat([first, state[POSITIONS[0]]], 1)
     return state
@@ -50,12 +50,12 @@ def test_every_name_of_the_published_model_has_one_of_metas() -> None:
     assert len(state) == 1468
     text = ("text_encoder.", "text_projection.")
     rest = {key: tensor for key, tensor in state.items() if not key.startswith(text)}
-    there = joined(rest, WHOLE, "x", "y")
+    there = joined(rest.items(), WHOLE, "x", "y")
     back = split(there, WHOLE, "x")
     assert {key: tensor.shape for key, tensor in back.items()} == {key: tensor.shape for key, tensor in rest.items()}
     rules = LAYOUTS["sam3"].rules
     assert rules is not None
-    joined({key: tensor for key, tensor in state.items() if key.startswith(text)}, rules, "x", "y")
+    joined(((key, tensor) for key, tensor in state.items() if key.startswith(text)), rules, "x", "y")
     for known in (  # as they stand in Meta's code
         "backbone.vision_backbone.trunk.blocks.31.attn.qkv.weight",
         "backbone.vision_backbone.convs.0.dconv_2x2_1.bias",

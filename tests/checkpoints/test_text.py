@@ -62,6 +62,11 @@ def test_half_precision_is_read_as_float32(tmp_path: Path) -> None:
     assert {t.dtype for t in read_text_state(tmp_path / "half.safetensors").state.values()} == {torch.float32}
 
 
+def resident() -> int:
+    """Bytes of this process in memory, mapped pages of files included."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+
 # In a process of its own: one that ran other tests before may have memory to fill without growing.
 GROWTH = """
 import sys

@@ -17,9 +17,8 @@ from litetext.export.graphs import export_onnx, open_onnx
 from litetext.export.parity import Parity, parity_of
 from litetext.export.subject import Subject
 from litetext.export.torch_target import export_torch, open_torch
-from litetext.models.text.encoder import encode_phrases
 from litetext.models.text.mobileclip import MobileClipText
-from litetext.tokenizer import Tokenizer, pad
+from litetext.tokenizer import pad
 from tests.fixtures.runs import Answer
 
 pytest.importorskip("onnxruntime")
@@ -43,7 +42,7 @@ def student(padding: Any) -> MobileClipText:
 
 
 def parity(made: MobileClipText, run: Run, batch: int | None) -> Parity:
-    expected = encode_phrases(made, Tokenizer(made.context_length), PROMPTS)
+    expected = made.encode(PROMPTS)
     exact = [expected.rows[expected.number[prompt]] for prompt in PROMPTS]
     return parity_of(exact, features_of(run, made, PROMPTS, batch))
 

@@ -15,7 +15,6 @@ from litetext.export.parity import parity_of, require_parity
 from litetext.export.targets import TARGETS, export, our_features
 from litetext.export.transformers_folder import stock_features
 from litetext.models.sam3.image import Sam3Image
-from litetext.models.text.encoder import encode_phrases
 from litetext.models.text.loading import load_text_encoder
 from litetext.models.text.mobileclip import MobileClipText
 from litetext.shipped import shipped
@@ -68,7 +67,7 @@ def test_the_stock_model_finds_what_our_segmenter_finds(tmp_path: Path) -> None:
         found = model(**processor(images=[image] * len(phrases), text=phrases, return_tensors="pt"))
     segmenter = Sam3Image.from_pretrained(SAM3, geometry_token=False)  # transformers leaves it out without a box
     vision = segmenter.encode_images(segmenter.preprocess([image]))
-    text = encode_phrases(student, Tokenizer(student.context_length), phrases).take(phrases)
+    text = student.encode(phrases).take(phrases)
     ours = segmenter.detect(vision, *text)
     torch.testing.assert_close(ours.masks, found.pred_masks, rtol=1e-4, atol=1e-3)
     torch.testing.assert_close(ours.logits, found.pred_logits, rtol=1e-4, atol=1e-4)

@@ -11,7 +11,6 @@ from safetensors.torch import load_file, save_file
 
 from litetext.models.text import bank as room
 from litetext.models.text.bank import load_bank, make_bank, save_bank
-from litetext.models.text.encoder import encode_phrases
 from litetext.models.text.loading import load_text_encoder
 from litetext.modules import evaluation as text_side
 from litetext.tokenizer import Tokenizer
@@ -38,7 +37,7 @@ def test_features_are_those_of_the_encoder(encoder: str, folder: Path, litetext:
     (folder / "phrases.txt").write_text("\n".join(PHRASES), encoding="utf-8")
     assert litetext(*PREDICT, "--model.text_encoder", encoder, "--model.output", "b.safetensors").code == 0
     model = load_text_encoder(encoder)
-    direct = encode_phrases(model, Tokenizer(model.context_length), PHRASES).take(PHRASES)
+    direct = model.encode(PHRASES).take(PHRASES)
     stored = load_bank("b.safetensors").select(PHRASES).take(PHRASES)
     assert torch.equal(stored.lengths, direct.lengths)
     torch.testing.assert_close(stored.features, direct.features, rtol=0, atol=1e-4)  # in batches of other sizes

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from litetext.bench.efficiency.backends import FIXED_SHAPE, Backend, Run, prepare
 from litetext.bench.efficiency.cost import prompt_flops
+from litetext.models.text.encoder import count_parameters
 from litetext.models.text.loading import load_text_encoder
 from litetext.models.text.mobileclip import PRESETS, MobileClipText
 from litetext.models.text.teacher import Sam3TextEncoder
@@ -150,7 +151,7 @@ class Subject:
         sample = [length] if self.unmasked else self.spec.lengths[length]
         flops = prompt_flops(blank, [length, *sample])
         return Cost(
-            parameters=sum(p.numel() for p in blank.parameters()),
+            parameters=count_parameters(blank),
             quantized=sum(linear),
             padded=flops[length],
             unpadded=round(sum(flops[n] for n in sample) / len(sample)),

@@ -20,10 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from litetext.models.finite import check_tensors
-from litetext.models.text.encoder import PhraseFeatures, encode_phrases
-from litetext.models.text.fingerprint import fingerprint
-from litetext.models.text.mobileclip import MobileClipText
-from litetext.models.text.teacher import Sam3TextEncoder
+from litetext.models.text.encoder import PhraseFeatures, TextEncoder
 from litetext.tokenizer import Tokenizer
 
 _FORMAT = "litetext phrase bank 1"
@@ -104,13 +101,13 @@ class PhraseBank:
         number = {phrase: row for phrase, row in zip(asked, rows, strict=True) if row is not None}
         return PhraseFeatures(self.features, number, self.origin.width)
 
-    def check_encoder(self, encoder: Sam3TextEncoder | MobileClipText, name: str) -> None:
+    def check_encoder(self, encoder: TextEncoder, name: str) -> None:
         """Refuses a text encoder that did not make this bank.
 
         Raises:
             ValueError: It is another one.
         """
-        found = fingerprint(encoder)
+        found = encoder.fingerprint
         if found != self.origin.fingerprint:
             raise ValueError(
                 f"{self.path} was made by another text encoder than {name}: by {self.origin.encoder} with fingerprint "
@@ -118,8 +115,8 @@ class PhraseBank:
             )
 
 
-def make_bank(encoder: Sam3TextEncoder | MobileClipText, name: str, phrases: Sequence[str]) -> PhraseBank:
-    """Encodes phrases; the features are those of `encode_phrases` on the same list, bit for bit.
+def make_bank(encoder: TextEncoder, name: str, phrases: Sequence[str]) -> PhraseBank:
+    """Encodes phrases; the features are those of `TextEncoder.encode` on the same list, bit for bit.
 
     Args:
         encoder: The text encoder.
@@ -129,20 +126,19 @@ def make_bank(encoder: Sam3TextEncoder | MobileClipText, name: str, phrases: Seq
     Raises:
         ValueError: Its features are not finite.
     """
-    tokenizer = Tokenizer(encoder.context_length)
     asked = list(dict.fromkeys(phrases))
-    heard = encode_phrases(encoder, tokenizer, asked)
+    heard = encoder.encode(asked)
     tokens: list[Tensor] = [torch.empty(0)] * len(heard)
-    for phrase, row in zip(asked, tokenizer.encode(asked), strict=True):
+    for phrase, row in zip(asked, encoder.tokenizer.encode(asked), strict=True):
         tokens[heard.number[phrase]] = torch.tensor(row, dtype=torch.int32)
     check_tensors(((f"the features of {p!r}", heard.rows[n]) for p, n in heard.number.items()), name)
     origin = BankOrigin(
         encoder=name,
-        fingerprint=fingerprint(encoder),
-        tokenizer=Tokenizer(encoder.context_length).fingerprint,
+        fingerprint=encoder.fingerprint,
+        tokenizer=encoder.tokenizer.fingerprint,
         context_length=encoder.context_length,
         width=encoder.width,
-        parameters=sum(p.numel() for p in encoder.parameters()),
+        parameters=encoder.parameter_count,
     )
     return PhraseBank(origin, asked, tokens, [row.float().cpu() for row in heard.rows])
 

@@ -1,34 +1,20 @@
-"""Text features of phrases, by any text encoder, each distinct phrase encoded once."""
+"""A text encoder: phrases in, features of their tokens out. The teacher, students and their fast forms inherit it."""
 
+import hashlib
+import json
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from litetext.models.text.teacher import Sam3TextEncoder
 from litetext.tokenizer import Tokenizer, pad
 
 _BATCH = 128
-"""Phrases that go through a student together."""
-
-
-@runtime_checkable
-class TextEncoder(Protocol):
-    """What a text encoder has to be, besides an `nn.Module`: the teacher's, a student, anything with these.
-
-    Attributes:
-        context_length: Most tokens of a prompt.
-        width: Size of an output feature.
-    """
-
-    context_length: int
-    width: int
-
-    def __call__(self, ids: Tensor, lengths: Tensor) -> Tensor:
-        """Token ids (B, L) with their valid counts (B,) to features (B, L, width)."""
-        ...
+"""Phrases that go through an encoder together."""
+_ORIGIN = ("preset",)
+"""Options of a student that only stand for others."""
 
 
 class TextBatch(NamedTuple):
@@ -50,14 +36,28 @@ class PhraseFeatures:
         rows: Token features of each distinct phrase, (n_i, D).
         number: Which row a phrase has; phrases of the same tokens share one.
         width: D, needed where there is no row.
+        truncated: Phrases that were cut to the context.
     """
 
-    def __init__(self, rows: Sequence[Float[Tensor, "_ d"]], number: dict[str, int], width: int) -> None:
-        self.rows, self.number, self.width = rows, number, width
+    def __init__(
+        self, rows: Sequence[Float[Tensor, "_ d"]], number: dict[str, int], width: int, truncated: int = 0
+    ) -> None:
+        self.rows, self.number, self.width, self.truncated = rows, number, width, truncated
 
     def __len__(self) -> int:
         """Distinct phrases held."""
         return len(self.rows)
+
+    def __getitem__(self, phrase: str) -> Float[Tensor, "_ d"]:
+        """The features of one phrase's tokens.
+
+        Raises:
+            ValueError: If the phrase was never encoded.
+        """
+        try:
+            return self.rows[self.number[phrase]]
+        except KeyError as error:
+            raise ValueError(f"phrase {phrase!r} has no text features; encode it first") from error
 
     def take(self, phrases: Sequence[str]) -> TextBatch:
         """The features of some phrases, padded to the longest of them.
@@ -65,12 +65,7 @@ class PhraseFeatures:
         Raises:
             ValueError: If a phrase was never encoded.
         """
-        try:
-            chosen = [self.rows[self.number[phrase]] for phrase in phrases]
-        except KeyError as error:
-            raise ValueError(
-                f"phrase {error.args[0]!r} has no text features; give it to encode_phrases first"
-            ) from error
+        chosen = [self[phrase] for phrase in phrases]
         lengths = torch.tensor([len(rows) for rows in chosen], dtype=torch.int64)
         features = torch.zeros(len(chosen), max(map(len, chosen), default=0), self.width)
         for n, rows in enumerate(chosen):
@@ -78,58 +73,105 @@ class PhraseFeatures:
         return TextBatch(features, lengths)
 
 
-@torch.no_grad()
-def encode_phrases(encoder: TextEncoder, tokenizer: Tokenizer, phrases: Sequence[str]) -> PhraseFeatures:
-    """Encodes phrases in eval mode, those that have the same tokens once.
+class TextEncoder(nn.Module):
+    """A text encoder that reads SAM3's tokens.
 
-    A student with `padding: reference` fills every phrase to its own context length, as its weights were trained; the
-    others see no padding.
+    A subclass computes features of a padded batch in `forward(ids (B, L), lengths (B,)) -> (B, L, width)`.
 
-    Args:
-        encoder: A text encoder that is an `nn.Module`.
-        tokenizer: At most as long as the encoder's context; counts what it cuts.
-        phrases: Noun phrases; repeats cost nothing.
-
-    Returns:
-        The features of each distinct phrase.
-
-    Raises:
-        ValueError: If the tokenizer gives more tokens than the encoder takes.
+    Attributes:
+        config: Plain values from which the encoder can be built again.
+        context_length: Most tokens of a prompt, start and end token included.
+        width: Size of an output feature.
     """
-    if not isinstance(encoder, nn.Module):
-        raise ValueError(f"a text encoder is a torch.nn.Module, and {type(encoder).__name__} is none")
-    if tokenizer.context_length > encoder.context_length:
-        raise ValueError(
-            f"the tokenizer gives up to {tokenizer.context_length} tokens, the text encoder takes "
-            f"{encoder.context_length}; use Tokenizer({encoder.context_length})"
-        )
-    distinct = list(dict.fromkeys(phrases))
-    tokens = [tuple(row) for row in tokenizer.encode(distinct)]
-    number: dict[tuple[int, ...], int] = {}
-    for row in tokens:
-        number.setdefault(row, len(number))
-    rows = list(number)
-    if isinstance(encoder, Sam3TextEncoder):
-        features = encoder.encode(rows)
-    else:
-        training = encoder.training
-        encoder.eval()
+
+    config: dict[str, Any]
+    context_length: int
+    width: int
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """A tokenizer that cuts to this encoder's context."""
+        return Tokenizer(self.context_length)
+
+    @property
+    def parameter_count(self) -> int:
+        """Number of parameters, frozen ones included."""
+        return count_parameters(self)
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of all that decides what the encoder makes of tokens: configuration and weights; 32 hex digits."""
+        config = {key: value for key, value in self.config.items() if key not in _ORIGIN}
+        identity = hashlib.blake2b(digest_size=16)
+        digest(identity, self, json.dumps(config, sort_keys=True, default=str))
+        return identity.hexdigest()
+
+    @torch.no_grad()
+    def encode(self, phrases: Sequence[str], tokenizer: Tokenizer | None = None) -> PhraseFeatures:
+        """Encodes phrases in eval mode, those that have the same tokens once.
+
+        A student with `padding: reference` fills every phrase to its own context length, as its weights were trained;
+        the others see no padding.
+
+        Args:
+            phrases: Noun phrases; repeats cost nothing.
+            tokenizer: At most as long as the encoder's context; counts what it cuts. None takes the encoder's own.
+
+        Returns:
+            The features of each distinct phrase.
+
+        Raises:
+            ValueError: If the tokenizer gives more tokens than the encoder takes.
+        """
+        tokenizer = tokenizer or self.tokenizer
+        if tokenizer.context_length > self.context_length:
+            raise ValueError(
+                f"the tokenizer gives up to {tokenizer.context_length} tokens, the text encoder takes "
+                f"{self.context_length}; use Tokenizer({self.context_length})"
+            )
+        distinct, before = list(dict.fromkeys(phrases)), tokenizer.truncated
+        tokens = [tuple(row) for row in tokenizer.encode(distinct)]
+        number: dict[tuple[int, ...], int] = {}
+        for row in tokens:
+            number.setdefault(row, len(number))
+        training = self.training
+        self.eval()
         try:
-            features = _encode(encoder, rows)
+            features = self.encode_tokens(list(number))
         finally:
-            encoder.train(training)
-    named = {phrase: number[row] for phrase, row in zip(distinct, tokens, strict=True)}
-    return PhraseFeatures(features, named, encoder.width)
+            self.train(training)
+        named = {phrase: number[row] for phrase, row in zip(distinct, tokens, strict=True)}
+        return PhraseFeatures(features, named, self.width, tokenizer.truncated - before)
+
+    def encode_tokens(self, rows: Sequence[Sequence[int]]) -> list[Float[Tensor, "n w"]]:
+        """Features of tokenized prompts, in batches of prompts of about one length.
+
+        Args:
+            rows: Token ids of each prompt, start and end token included.
+
+        Returns:
+            For each prompt, in the order given, float32 features (n, width) on the CPU.
+        """
+        device = next((p.device for p in self.parameters()), "cpu")
+        features: list[Tensor] = [torch.empty(0)] * len(rows)
+        order = sorted(range(len(rows)), key=lambda n: len(rows[n]))
+        for start in range(0, len(order), _BATCH):
+            batch = order[start : start + _BATCH]
+            ids, lengths = pad([rows[n] for n in batch])
+            encoded = self(ids.to(device), lengths.to(device)).float().cpu()
+            for line, n in enumerate(batch):
+                features[n] = encoded[line, : len(rows[n])].clone()
+        return features
 
 
-def _encode(encoder: nn.Module, rows: Sequence[Sequence[int]]) -> list[Tensor]:
-    device = next((p.device for p in encoder.parameters()), "cpu")
-    features: list[Tensor] = [torch.empty(0)] * len(rows)
-    order = sorted(range(len(rows)), key=lambda n: len(rows[n]))
-    for start in range(0, len(order), _BATCH):
-        batch = order[start : start + _BATCH]
-        ids, lengths = pad([rows[n] for n in batch])
-        encoded = encoder(ids.to(device), lengths.to(device)).float().cpu()
-        for line, n in enumerate(batch):
-            features[n] = encoded[line, : len(rows[n])].clone()
-    return features
+def count_parameters(module: nn.Module) -> int:
+    """Number of parameters of a model, frozen ones included."""
+    return sum(p.numel() for p in module.parameters())
+
+
+def digest(identity: Any, module: nn.Module, about: str) -> None:
+    """Takes a model into a hash: what is said about it, and every weight."""
+    identity.update(about.encode())
+    for key, tensor in sorted(module.state_dict().items()):
+        identity.update(f"{key} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        identity.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
+from litetext.models.text.encoder import TextEncoder
 from litetext.models.text.mobileclip import ConvMlp, DepthwiseConv, MobileClipText, RepMixerBlock
 from litetext.models.text.quantized import dynamic_int8
 from litetext.models.text.transformer import Attention, TransformerBlock
@@ -139,7 +140,7 @@ class _Transformer(nn.Module):
         return rows + self.mlp(self.norm2(rows))
 
 
-class FastStudent(nn.Module):
+class FastStudent(TextEncoder):
     """The same features as a student in eval mode, sooner; it cannot learn.
 
     Its layers are copies, so the student stays as it is. 8-bit layers and token tables of

@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from litetext.models.hub import explained, load_pretrained
+from litetext.models.text.encoder import count_parameters
 
 Family = Literal["clip", "siglip", "bert", "dino"]
 
@@ -67,7 +68,7 @@ class HubTower:
         if getattr(model, "pooler", None) is not None:
             model.pooler = None  # type: ignore[assignment]  # no token feature comes from it, and many files lack it
         self.width: int = config.hidden_size
-        self.parameters = sum(p.numel() for p in model.parameters())
+        self.parameters = count_parameters(model)
         tokens: nn.Embedding = model.get_input_embeddings()  # type: ignore[operator]
         self.token_table: Tensor = tokens.weight.detach()
         self.vocab_size = len(self.token_table)

@@ -55,7 +55,7 @@ def _load(path: Path, context_length: int | None, heads: int | None) -> Sam3Text
     if isinstance(config.get("litetext"), dict) and found.layout == "litetext":
         return _exported(found, config["litetext"].get("student"))
     if found.layout in ("sam3", "meta", "native"):
-        return Sam3TextEncoder.from_pretrained(path, heads)
+        return Sam3TextEncoder.from_state(found, path, heads)
     if "projector.weight" not in found.state:
         raise ValueError(
             f"{path} is a MobileCLIP text tower without a projection to SAM3's features; distil it first: "
@@ -67,7 +67,11 @@ def _load(path: Path, context_length: int | None, heads: int | None) -> Sam3Text
     )
     if context_length is not None:
         size["context_length"] = context_length
-    student = MobileClipText(**size, padding="reference", pretrained=str(path))
+    with torch.device("meta"):
+        student = MobileClipText(**size, padding="reference")
+    state, _ = resize_positions(found.state, student.context_length, "slice", found.source)
+    require_match(student.state_dict(), state, found)
+    student.load_state_dict(state, assign=True)
     return student.eval().requires_grad_(False)
 
 
@@ -79,7 +83,7 @@ def _exported(found: TextState, config: Any) -> MobileClipText:
     except (TypeError, ValueError) as error:
         raise ValueError(f"{found.source}: its config.json does not describe a student ({error})") from error
     # The folder's tables may be longer: filled up to the processor's length, and by a token for padding.
-    rows = {"embedding.token.weight": found.state["embedding.token.weight"][: config["vocab_size"]].clone()}
+    rows = {"embedding.token.weight": found.state["embedding.token.weight"][: config["vocab_size"]]}
     state, _ = resize_positions({**found.state, **rows}, student.context_length, "slice", found.source)
     require_match(student.state_dict(), state, found)
     student.load_state_dict(state, assign=True)

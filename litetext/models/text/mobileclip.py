@@ -17,7 +17,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from litetext.checkpoints.text import LoadReport, read_text_state, require_match, resize_positions
+from litetext.checkpoints.text import LoadReport, TextState, read_text_state, require_match, resize_positions
+from litetext.models.text.encoder import TextEncoder
 from litetext.models.text.row_norm import RowNorm
 from litetext.models.text.transformer import Embedding, Packing, TransformerBlock
 
@@ -146,7 +147,7 @@ class RepMixerBlock(nn.Module):
         return rows + self.scale[0] * self.conv_mlp(rows, packing)
 
 
-class MobileClipText(nn.Module):
+class MobileClipText(TextEncoder):
     """MobileCLIP's text tower with a linear projection of every token to SAM3's text features.
 
     At context 16: s0 42,541,312, s1 63,528,192, l 123,800,320 parameters, as published, counting the pooled
@@ -280,7 +281,14 @@ class MobileClipText(nn.Module):
             FileNotFoundError: no such file.
             ValueError: unreadable file, no text tower in it, or one of another shape.
         """
-        found = read_text_state(path)
+        return self.load_state(read_text_state(path), positions)
+
+    def load_state(self, found: TextState, positions: Literal["slice", "interpolate"] = "slice") -> LoadReport:
+        """As `load_from`, of weights that have been read already.
+
+        Raises:
+            ValueError: weights of a tower of another shape.
+        """
         state, resized = resize_positions(found.state, self.context_length, positions, found.source)
         report = require_match(self.state_dict(), state, found, note=resized)
         self.load_state_dict(state, strict=False)

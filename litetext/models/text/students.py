@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from litetext.checkpoints.reading import open_state
 from litetext.checkpoints.text import TextState, require_match
 from litetext.models.finite import check_weights
 from litetext.models.text.mobileclip import MobileClipText
@@ -33,12 +34,14 @@ def load_student(path: str, finite: bool = True) -> MobileClipText:
     if config is None:
         raise ValueError(f"{path} holds no litetext student; give a .ckpt that `litetext fit` wrote with DistillModule")
     try:
-        student = MobileClipText(**config)
+        with torch.device("meta"):
+            student = MobileClipText(**config)
     except TypeError as error:
         raise ValueError(f"{path} describes a student that this version cannot build ({error})") from error
-    weights = {k.removeprefix("student."): v for k, v in stored["state_dict"].items() if k.startswith("student.")}
+    del stored
+    weights = {key.removeprefix("student."): value for key, value in open_state(path).under(["student."]).items()}
     require_match(student.state_dict(), weights, TextState(weights, "native", "student.", path))
-    student.load_state_dict(weights)
+    student.load_state_dict(weights, assign=True)
     if finite:
         check_weights(student, path)
     return student.eval()

@@ -15,15 +15,16 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from litetext.checkpoints.text import read_text_state, require_match
+from litetext.checkpoints.text import TextState, read_text_state, require_match
 from litetext.models.hub import find_model
+from litetext.models.text.encoder import TextEncoder
 from litetext.models.text.transformer import Embedding, Packing, PrefixPacking, TransformerBlock
 
 TOKENS_PER_BATCH = 2048
 """Enough for full speed on a CPU; the MLP's hidden layer then takes 32 MB at SAM3's size."""
 
 
-class Sam3TextEncoder(nn.Module):
+class Sam3TextEncoder(TextEncoder):
     """SAM3's text encoder with its projection to the detector; frozen and always in eval mode.
 
     353,724,672 parameters by default, counting the pooled projection (`eot_projection`) that SAM3 never uses.
@@ -111,7 +112,20 @@ class Sam3TextEncoder(nn.Module):
             ValueError: unreadable weights, or those of another kind of text encoder.
         """
         path = find_model(name)
-        found = read_text_state(path)
+        return cls.from_state(read_text_state(path), path, heads)
+
+    @classmethod
+    def from_state(cls, found: TextState, path: Path, heads: int | None = None) -> "Sam3TextEncoder":
+        """Builds the encoder around weights that have been read; they are not copied.
+
+        Args:
+            found: What `read_text_state` read.
+            path: Where it was read; the config.json of a folder says what the weights do not.
+            heads: see `from_pretrained`.
+
+        Raises:
+            ValueError: weights of another kind of text encoder.
+        """
         config = _config_from_weights(found.state, found.source)
         config["heads"] = heads or max(1, config["embed_width"] // 64)
         if path.is_dir():
@@ -149,7 +163,7 @@ class Sam3TextEncoder(nn.Module):
         return packing.unpack(self.projector(self.final_norm(rows)))
 
     @torch.no_grad()  # not inference_mode: its tensors could not be targets of a loss
-    def encode(
+    def encode_tokens(
         self, rows: Sequence[Sequence[int]], tokens_per_batch: int = TOKENS_PER_BATCH
     ) -> list[Float[Tensor, "n w"]]:
         """Features of prompts without padding: one row for every distinct beginning of a batch's prompts.

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from litetext.models.hub import TEXT_FILES, find_model
-from litetext.models.text.encoder import encode_phrases
 from litetext.models.text.folder import KIND
 from litetext.models.text.hf_towers import FAMILIES, HubTower
 from litetext.models.text.loading import load_text_encoder
@@ -78,7 +77,7 @@ class Sam3Tower:
         self.encoder, self.name = encoder, name
         self.kind = "sam3" if isinstance(encoder, Sam3TextEncoder) else "student"
         self.context_length, self.width = encoder.context_length, encoder.width
-        self.parameters = sum(p.numel() for p in encoder.parameters())
+        self.parameters = encoder.parameter_count
         embedding = encoder.embedding
         self.vocab_size: int = encoder.config["vocab_size"]
         self.special: frozenset[int] = frozenset((START, END))
@@ -115,8 +114,8 @@ class Sam3Tower:
             ValueError: As `tokenize`.
         """
         self.tokenize(prompts)
-        found = encode_phrases(self.encoder, self._tokenizer, prompts)
-        return [found.rows[found.number[prompt]] for prompt in prompts]
+        found = self.encoder.encode(prompts)
+        return [found[prompt] for prompt in prompts]
 
 
 def load_tower(name: str | os.PathLike[str]) -> TextTower:

@@ -14,7 +14,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from litetext.models.sam3.image import Detected, Sam3Image, Vision
 from litetext.models.sam3.postprocess import Found, official_scores, postprocess
 from litetext.models.sam3.tiny import tiny_config, tiny_sam3
-from litetext.models.text.encoder import PhraseFeatures, encode_phrases
+from litetext.models.text.encoder import PhraseFeatures
 from litetext.models.text.mobileclip import MobileClipText
 from litetext.models.text.teacher import Sam3TextEncoder
 from litetext.shipped import shipped
@@ -304,7 +304,7 @@ def test_the_shipped_checkpoint_loads_without_its_text_encoder(monkeypatch: pyte
     assert (detector.size, detector.width, detector.dtype) == (112, 64, torch.float32)
     assert not any("text_encoder" in name for name, _ in detector.named_parameters())
     teacher = Sam3TextEncoder.from_pretrained(shipped("checkpoints/sam3-tiny"))
-    batch = encode_phrases(teacher, Tokenizer(32), ["red circle", "star"]).take(["star", "red circle", "star"])
+    batch = teacher.encode_tokens(["red circle", "star"], Tokenizer(32)).take(["star", "red circle", "star"])
     image = torch.full((3, 60, 90), 200, dtype=torch.uint8)
     found = list(
         detector.segment(detector.encode_images(detector.preprocess([image])), *batch, size=(60, 90), threshold=0.0)
@@ -379,7 +379,7 @@ def test_each_phrase_is_encoded_once_and_as_alone(padding: Any) -> None:
     rows: list[int] = []
     handle = encoder.register_forward_pre_hook(lambda _, args: rows.extend(args[1].tolist()))
     tokenizer = Tokenizer(12)
-    encoded = encode_phrases(encoder, tokenizer, PHRASES)
+    encoded = encoder.encode(PHRASES, tokenizer)
     handle.remove()
     assert len(rows) == len(encoded) == 3  # "A red  circle" has the tokens of "a red circle"
     assert encoder.training, "its mode is the caller's"
@@ -397,7 +397,7 @@ def test_each_phrase_is_encoded_once_and_as_alone(padding: Any) -> None:
 
 def test_the_teachers_features() -> None:
     teacher = Sam3TextEncoder.random(0, embed_width=16, heads=1, layers=1, hidden=32, eot_width=8, width=WIDTH)
-    encoded = encode_phrases(teacher, Tokenizer(32), PHRASES)
+    encoded = teacher.encode(PHRASES, Tokenizer(32))
     features, lengths = encoded.take(PHRASES[:2])
     ids, sizes = pad(Tokenizer(32).encode(PHRASES[:2]))
     torch.testing.assert_close(features, teacher(ids, sizes), rtol=1e-4, atol=1e-6)
@@ -407,14 +407,14 @@ def test_the_teachers_features() -> None:
 def test_phrases_that_do_not_fit() -> None:
     encoder = student("masked")
     with pytest.raises(ValueError, match=r"up to 32 tokens, the text encoder takes 12; use Tokenizer\(12\)"):
-        encode_phrases(encoder, Tokenizer(32), PHRASES)
-    nothing = encode_phrases(encoder, Tokenizer(12), [])
+        encoder.encode(PHRASES, Tokenizer(32))
+    nothing = encoder.encode([], Tokenizer(12))
     assert isinstance(nothing, PhraseFeatures)
     assert nothing.take([]).features.shape == (0, 0, WIDTH)
     with pytest.raises(ValueError, match="phrase 'cat' has no text features"):
         nothing.take(["cat"])
     tokenizer = Tokenizer(4)
-    assert encode_phrases(encoder, tokenizer, ["one two three", "dog"]).take(["one two three"]).lengths.tolist() == [4]
+    assert encoder.encode(["one two three", "dog"], tokenizer).take(["one two three"]).lengths.tolist() == [4]
     assert tokenizer.truncated == 1
 
 

@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from litetext.models.text.encoder import encode_phrases
 from litetext.models.text.fast import Buckets, FastStudent, Precision, fold, fold_norm
 from litetext.models.text.mobileclip import ConvMlp, MobileClipText
 from litetext.models.text.quantized import quantize_weights
@@ -108,8 +107,8 @@ def test_8_bit_weights_are_taken_over() -> None:
 def test_phrases_are_encoded_with_it() -> None:
     student = MobileClipText("nano", layers=1).eval()
     said = ["white dog", "cup", "the red circle with stripes"]
-    fast = encode_phrases(FastStudent(student), Tokenizer(16), said).take(said)
-    plain = encode_phrases(student, Tokenizer(16), said).take(said)
+    fast = FastStudent(student).encode(said, Tokenizer(16)).take(said)
+    plain = student.encode(said, Tokenizer(16)).take(said)
     torch.testing.assert_close(fast.features, plain.features, rtol=0, atol=1e-5)
 
 

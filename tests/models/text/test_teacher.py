@@ -87,7 +87,7 @@ def test_equals_meta(arrays: dict[str, Tensor], file: str, length: int) -> None:
     lengths = (ids != 0).sum(1)
     expected = arrays[f"T__meta{length}_tokens"]
     features = teacher(ids, lengths)
-    encoded = teacher.encode([row[:n].tolist() for row, n in zip(ids, lengths, strict=True)])
+    encoded = teacher.encode_tokens([row[:n].tolist() for row, n in zip(ids, lengths, strict=True)])
     for index, n in enumerate(lengths.tolist()):
         torch.testing.assert_close(features[index, :n], expected[index, :n], rtol=0, atol=5e-6)
         torch.testing.assert_close(encoded[index], expected[index, :n], rtol=0, atol=5e-6)
@@ -150,7 +150,7 @@ def test_frozen_in_eval_mode_and_usable_as_a_target() -> None:
     assert not any(module.training for module in teacher.modules())
     assert not any(p.requires_grad for p in teacher.parameters())
     prediction = torch.zeros(3, 24, requires_grad=True)
-    torch.nn.functional.mse_loss(prediction, teacher.encode([[118, 4, 119]])[0]).backward()
+    torch.nn.functional.mse_loss(prediction, teacher.encode_tokens([[118, 4, 119]])[0]).backward()
     assert prediction.grad is not None
 
 
@@ -172,7 +172,7 @@ TEACHER = Sam3TextEncoder.random(0, **SMALL)
     tokens=st.integers(1, 64),
 )
 def test_sharing_beginnings_and_leaving_out_padding_changes_nothing(rows: list[list[int]], tokens: int) -> None:
-    encoded = TEACHER.encode(rows, tokens_per_batch=tokens)
+    encoded = TEACHER.encode_tokens(rows, tokens_per_batch=tokens)
     assert len(encoded) == len(rows)
     for row, features in zip(rows, encoded, strict=True):
         padded = torch.tensor([row + [7] * (32 - len(row))])
@@ -181,9 +181,9 @@ def test_sharing_beginnings_and_leaving_out_padding_changes_nothing(rows: list[l
 
 def test_prompts_that_do_not_fit_are_named() -> None:
     with pytest.raises(ValueError, match="prompt 1 has 33 tokens; 1 to 32"):
-        TEACHER.encode([[1], [1] * 33])
+        TEACHER.encode_tokens([[1], [1] * 33])
     with pytest.raises(ValueError, match="prompt 0 has 0 tokens"):
-        TEACHER.encode([[]])
+        TEACHER.encode_tokens([[]])
     with pytest.raises(ValueError, match="33 tokens long, but this encoder has 32 positions"):
         TEACHER(torch.ones(1, 33, dtype=torch.int64), torch.tensor([33]))
 

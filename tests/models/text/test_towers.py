@@ -17,7 +17,6 @@ from tokenizers import Tokenizer as Fast
 from tokenizers import models, normalizers, pre_tokenizers, processors
 from torch import Tensor
 
-from litetext.models.text.encoder import encode_phrases
 from litetext.models.text.hf_towers import FAMILIES, HubTower, phrase_blocks
 from litetext.models.text.mobileclip import MobileClipText
 from litetext.models.text.teacher import Sam3TextEncoder
@@ -313,7 +312,7 @@ def test_sam3_and_its_student() -> None:
     assert tower.name == "checkpoints/sam3-tiny"
     assert (tower.special, tower.vocab_size, tower.context_length) == ({START, END}, 49408, 32)
     assert isinstance(tower.encoder, Sam3TextEncoder)
-    found = encode_phrases(tower.encoder, Tokenizer(32), PROMPTS)
+    found = tower.encoder.encode(PROMPTS, Tokenizer(32))
     close(tower.encode(PROMPTS), [found.take([p]).features[0] for p in PROMPTS])
     student = load_tower("checkpoints/student-tiny/student.ckpt")
     sound(student, "student")
