@@ -55,7 +55,7 @@ def test_results_are_those_of_the_predictions_files(
             answer = litetext("score", "--gt", *gt, "--predictions", str(found), "--output", str(output))
             assert answer.code == 0, answer.err
             official: dict[str, dict[str, float]] = json.loads(output.read_text())
-            assert list(official) == kinds
+            assert [kind for kind in ("segm", "bbox") if official.get(kind) is not None] == kinds
             stored = results["official"][name][subset]
             named = {f"cgF1_eval_{kind}_{key}": value for kind in kinds for key, value in official[kind].items()}
             assert stored == named

@@ -304,7 +304,7 @@ def test_the_shipped_checkpoint_loads_without_its_text_encoder(monkeypatch: pyte
     assert (detector.size, detector.width, detector.dtype) == (112, 64, torch.float32)
     assert not any("text_encoder" in name for name, _ in detector.named_parameters())
     teacher = Sam3TextEncoder.from_pretrained(shipped("checkpoints/sam3-tiny"))
-    batch = teacher.encode_tokens(["red circle", "star"], Tokenizer(32)).take(["star", "red circle", "star"])
+    batch = teacher.encode(["red circle", "star"], Tokenizer(32)).take(["star", "red circle", "star"])
     image = torch.full((3, 60, 90), 200, dtype=torch.uint8)
     found = list(
         detector.segment(detector.encode_images(detector.preprocess([image])), *batch, size=(60, 90), threshold=0.0)
