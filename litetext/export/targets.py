@@ -10,6 +10,7 @@ from torch import Tensor
 from litetext.checkpoints.reading import open_state
 from litetext.checkpoints.writing import MODEL_PREFIX, replace_text, to_layout, write_state
 from litetext.export.card import write_card
+from litetext.export.cleaning import NOT_CLEANED, ODD_PROMPTS
 from litetext.export.draft import draft
 from litetext.export.graph import features_of
 from litetext.export.graphs import OnnxType, export_onnx, open_onnx
@@ -146,8 +147,13 @@ def _transformers(order: Order, folder: Path) -> Outcome:
     write_transformers(order.subject, find_sam3(source), folder)
     reference = student.padding == "reference"
     tokenizer = Tokenizer(1 << 16)
-    lengths = [len(row) for row in tokenizer.encode(order.prompts)]
-    fits = [p for p, n in zip(order.prompts, lengths, strict=True) if reference or n <= student.context_length]
+
+    def fitting(prompts: Sequence[str]) -> list[str]:
+        lengths = [len(row) for row in tokenizer.encode(prompts)]
+        return [p for p, n in zip(prompts, lengths, strict=True) if reference or n <= student.context_length]
+
+    own_fits = fitting(order.prompts)
+    fits = [*own_fits, *fitting(ODD_PROMPTS)] if own_fits else []
     theirs, ids = stock_features(folder, fits, reference)
     own = Tokenizer(student.context_length).encode(fits)
     odd = [prompt for prompt, a, b in zip(fits, own, ids, strict=True) if a != b]
@@ -165,7 +171,7 @@ def _transformers(order: Order, folder: Path) -> Outcome:
         else ""
     )
     require_parity(what, found, order.tolerance, hint)
-    return Outcome({what: found}, _STOCK[reference], _stock_notes(student, len(order.prompts) - len(fits)))
+    return Outcome({what: found}, _STOCK[reference], _stock_notes(student, len(order.prompts) - len(own_fits)))
 
 
 _STOCK = {
@@ -198,11 +204,17 @@ def _stock_notes(student: MobileClipText, left_out: int) -> tuple[str, ...]:
         "ignored box it is there, as in Meta's SAM3: `input_boxes=torch.full((n, 1, 4), 0.5)`, "
         "`input_boxes_labels=torch.full((n, 1), -10)`."
     )
+    cleaning = (
+        "The tokenizer cleans prompts as SAM3 does (quotes, entities, ligatures, full-width letters, control "
+        f"characters, white space), which was compared on {len(ODD_PROMPTS)} odd prompts too. It leaves as they "
+        f"are: {NOT_CLEANED}."
+    )
     if student.padding == "reference":
         return (
             f"The processor pads and cuts to {student.context_length} tokens. Do not use `Sam3Processor` with it: that "
             "pads to 32, and the model then resamples its positions without a word. Nor `model(**inputs)`: one mask "
             "serves the text encoder and the detector there, and this student needs the padding.",
+            cleaning,
             geometry,
         )
     asked = f" ({left_out:,} such prompts were left out of the comparison)" if left_out else ""
@@ -210,6 +222,7 @@ def _stock_notes(student: MobileClipText, left_out: int) -> tuple[str, ...]:
         f"The position table is filled up to 32 rows, to which the stock processor pads, so that nothing is "
         f"resampled; other lengths than 32 are resampled by transformers. Prompts of more than "
         f"{student.context_length} tokens are not cut by the stock processor, and the student never saw such{asked}.",
+        cleaning,
         geometry,
     )
 

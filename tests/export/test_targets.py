@@ -136,6 +136,22 @@ def test_efficientsam3_alone_and_in_a_whole_checkpoint(tmp_path: Path) -> None:
         export(checkpoint(tmp_path / "m.ckpt"), "efficientsam3", str(tmp_path / "m"), PROMPTS)
 
 
+def test_the_exported_processor_cleans_as_sam3_does(tmp_path: Path) -> None:
+    from transformers import AutoProcessor
+
+    export(checkpoint(tmp_path / "s1.ckpt"), "transformers", str(tmp_path / "out"), PROMPTS)
+    processor: Any = AutoProcessor.from_pretrained(tmp_path / "out", local_files_only=True)
+    odd = ["women’s shoe", "“red” circle", "red &amp; blue circle", "ｒｅｄ ｃｉｒｃｌｅ", "ﬁsh", "women's shoe"]
+    asked = processor(text=odd, return_tensors="pt")
+    read = [row[mask.bool()].tolist() for row, mask in zip(asked["input_ids"], asked["attention_mask"], strict=True)]
+    assert read == Tokenizer(16).encode(odd)
+    assert "mojibake" in (tmp_path / "out" / "README.md").read_text()
+    # What it cannot clean is refused, and nothing is left behind.
+    with pytest.raises(ValueError, match=r"other tokens: 1 of 1\d prompts, say 'cafÃ©'"):
+        export(str(tmp_path / "s1.ckpt"), "transformers", str(tmp_path / "two"), [*PROMPTS[:2], "cafÃ©"])
+    assert not (tmp_path / "two").exists()
+
+
 def test_the_small_folder_is_the_student_bit_for_bit(tmp_path: Path) -> None:
     export(STUDENT, "text", str(tmp_path / "out"), PROMPTS)
     again, student = load_text_encoder(tmp_path / "out"), load_text_encoder(STUDENT)
