@@ -19,6 +19,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from litetext.aliases import public_paths
 from litetext.models.text.students import read_checkpoint
 from litetext.modules.callbacks import LastCheckpoint, StepSeed
+from litetext.modules.run_folder import sole_writer
 from litetext.shipped import config_path
 
 CHECKPOINTS = "checkpoints"
@@ -146,12 +147,20 @@ class Command(LightningCLI):
             parser.add_argument("--fresh", action="store_true", help=told)
         return parser
 
-    def before_test(self) -> None:
-        """Hands `--fresh` on to the evaluation."""
-        if self.config["test"]["fresh"]:
+    def test(self, **options: Any) -> None:
+        """Evaluates, in the run's folder alone; hands `--fresh` on to the evaluation.
+
+        Raises:
+            ValueError: Another process writes into the folder, or what is tested stores no answers.
+        """
+        config = self.config["test"]
+        if config["fresh"]:
             if not hasattr(self.model, "fresh"):
                 raise ValueError(f"--fresh: {type(self.model).__name__} stores no answers; leave it out")
             self.model.fresh = True
+        place = getattr(self.trainer.logger, "log_dir", None)
+        with sole_writer([Path(place)] if place else [], "litetext test", config["run"]):
+            self.trainer.test(**options)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parses the given arguments alone; Lightning would warn that sys.argv is not empty."""

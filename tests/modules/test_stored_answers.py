@@ -17,6 +17,7 @@ from litetext.data.shapes.veval import NAME, write_video_shapes
 from litetext.data.shapes.world import FIRST_HELD_OUT, draw_scene, render
 from litetext.models.sam3.image import Sam3Image
 from litetext.modules.linking import Linker
+from litetext.modules.run_folder import sole_writer
 from litetext.modules.seg_eval import SegEvalModule
 from litetext.modules.video_eval import VideoEvalModule
 from litetext.shipped import shipped
@@ -118,6 +119,15 @@ def test_what_is_asked_and_seen_decides(world: Path, tested: Run) -> None:
     anew = tested(world, "--fresh")
     assert anew["told"] == "0 of 2 images reused"
     assert len(list(Path("lightning_logs/r/earlier").iterdir())) == 2
+
+
+def test_two_evaluations_do_not_write_into_one_folder(world: Path, last_line: Callable[..., str], tested: Run) -> None:
+    data = ("--data.root", "null", "--data.coco.annotations", str(world), "--data.coco.images", "w/images")
+    argv = ("test", "--config", "shapes.yaml", "--model.text_encoders", "null", *NO_PICTURES, *data, "--run", "r")
+    with sole_writer([Path("lightning_logs/r")], "litetext test", "r"):
+        assert "lightning_logs/r is being written by another process (litetext test, process" in last_line(*argv)
+    assert not Path("lightning_logs/r/records").exists()
+    tested(world)
 
 
 def test_models_and_how_they_compute_decide(world: Path, tested: Run) -> None:
