@@ -1,6 +1,6 @@
 """CG_F1, IL_MCC and pmF1 as torchmetrics: what `counts.py` computes, gathered over batches and ranks."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -97,23 +97,20 @@ class PhraseCounts(Metric):
         repeated[np.unique(ledger[:, 0], return_index=True)[1]] = False
         return total - tally(ledger[repeated, 1:]) if repeated.any() else total
 
-    def counts_of(self, ids: Collection[int]) -> Counts:
-        """The counts of some datapoints only, each once; as `counts`.
-
-        Args:
-            ids: Which.
+    def rows(self) -> tuple[Int64[np.ndarray, " d"], Int64[np.ndarray, "d 12"]]:
+        """Ids of the datapoints, and what each gave (see `assess`), each once; as `counts`.
 
         Raises:
             ValueError: Without a ledger nobody knows what each datapoint gave.
         """
         if not self.deduplicate:
-            raise ValueError("counts of some datapoints need the ledger; make the metric with deduplicate=True")
+            raise ValueError("rows of datapoints need the ledger; make the metric with deduplicate=True")
         parts: Any = self.ledger
         ledger = np.zeros((0, 13), dtype=np.int64)
         if len(parts):
             ledger = (parts if isinstance(parts, Tensor) else torch.cat(parts)).cpu().numpy()
         once = ledger[np.unique(ledger[:, 0], return_index=True)[1]]
-        return tally(once[np.isin(once[:, 0], np.fromiter(ids, np.int64)), 1:])
+        return once[:, 0], once[:, 1:]
 
     def compute(self) -> Any:
         """The 26 official numbers (see `official`)."""

@@ -1,11 +1,15 @@
-"""Scores by kind of phrase, over all subsets, where a data set tells kinds apart."""
+"""Scores by kind of phrase, over all subsets, where a data set tells kinds apart; and of pairs judged together."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from litetext.data.images.items import ImagePairs
-from litetext.metrics.counts import Counts, headline, image_level
+from litetext.metrics.assess import IouType
+from litetext.metrics.counts import Counts, headline, image_level, tally
+from litetext.modules.probes import compare, couples_of, score_probes
 
 _COLUMNS = ("CG_F1", "IL_MCC", "pmF1", "IL_FPR")
 
@@ -18,6 +22,52 @@ def kinds_of(images: Iterable[ImagePairs]) -> dict[str, dict[str, set[int]]]:
             if pair.kind is not None:
                 found[image.subset][pair.kind].add(pair.id)
     return {subset: dict(kinds) for subset, kinds in found.items()}
+
+
+class Kinds:
+    """Gathers what datapoints gave by their kind, subset by subset.
+
+    Args:
+        images: What was asked.
+    """
+
+    def __init__(self, images: Sequence[ImagePairs]) -> None:
+        self._couples = couples_of(images)
+        # Pairs that are judged together say more as such than by sums over their kinds.
+        self._kinds = {s: kinds for s, kinds in kinds_of(images).items() if s not in self._couples}
+        self._counts: dict[tuple[IouType, str], dict[str, Counts]] = defaultdict(dict)
+        self._probes: dict[tuple[IouType, str], dict[str, dict[str, Any]]] = defaultdict(dict)
+
+    def add(self, name: str, subset: str, iou_type: IouType, ids: np.ndarray, rows: np.ndarray) -> None:
+        """Adds the datapoints of a subset.
+
+        Args:
+            name: The text encoder or detector.
+            subset: The subset.
+            iou_type: What was compared.
+            ids: Their ids, int (d,).
+            rows: What each gave, int (d, 12).
+        """
+        told = self._counts[iou_type, name]
+        for kind, chosen in self._kinds.get(subset, {}).items():
+            part = tally(rows[np.isin(ids, np.fromiter(chosen, np.int64))])
+            told[kind] = told[kind] + part if kind in told else part
+        self._probes[iou_type, name] |= score_probes(self._couples.get(subset, {}), ids, rows)
+
+    def tell(self, encoders: Mapping[str, dict[str, Any]], teacher: str) -> None:
+        """Adds `kinds` and `probes` to the entries of `results.json` that have any.
+
+        Args:
+            encoders: The entries by name.
+            teacher: The one that the others are compared with.
+        """
+        for name, entry in encoders.items():
+            key = (entry["iou"], name)
+            if told := self._counts.get(key):
+                entry["kinds"] = {kind: score_kind(counts) for kind, counts in told.items()}
+            if probes := self._probes.get(key):
+                compare(probes, self._probes.get((entry["iou"], teacher)))
+                entry["probes"] = probes
 
 
 def score_kind(counts: Counts) -> dict[str, float | int | None]:

@@ -14,7 +14,7 @@ from litetext.data.images.datamodule import SegBatch, SegDataModule
 from litetext.data.images.items import ImagePairs, SegItem
 from litetext.metrics.assess import Detections, GroundTruth, IouType
 from litetext.metrics.cgf1 import PhraseCounts
-from litetext.metrics.counts import Counts, headline, official
+from litetext.metrics.counts import headline, official
 from litetext.metrics.matching import rle_text, to_rle
 from litetext.models.detectors import GroundingDino, Owlv2, compressed, load_detector, stretched
 from litetext.models.sam3.image import Sam3Image
@@ -25,7 +25,8 @@ from litetext.modules import disagreements
 from litetext.modules.answer_key import begin_key
 from litetext.modules.evaluation import TEACHER, hear, name_encoders
 from litetext.modules.journal import open_journal, told_reuse
-from litetext.modules.kinds import kinds_of, kinds_table, score_kind
+from litetext.modules.kinds import Kinds, kinds_table
+from litetext.modules.probes import probes_table
 from litetext.modules.records import Instances, Record, Records, coco_results
 from litetext.modules.results import defined, missing_side, notes, refuse_nothing, summarize, table
 from litetext.modules.results_files import (
@@ -277,16 +278,13 @@ class SegEvalModule(LightningModule):
         sides = {subset: _sides(asked, records, subset) for subset in data.names}
         numbers: dict[str, dict[str, dict[str, float]]] = {}
         scores: dict[IouType, dict[str, dict[str, dict[str, float | None]]]] = {"segm": {}, "bbox": {}}
-        kinds = kinds_of(data.images)
-        by_kind: dict[IouType, dict[str, dict[str, Counts]]] = {"segm": {}, "bbox": {}}
+        by_kind = Kinds(asked)
         for (name, subset, iou_type), place in self.place.items():
             metric: Any = self.counts[place]
             with metric.sync_context():
                 counts = metric.counts()
-                parts = {kind: metric.counts_of(ids) for kind, ids in kinds.get(subset, {}).items()}
-            for kind, part in parts.items():
-                told = by_kind[iou_type].setdefault(name, {})
-                told[kind] = told[kind] + part if kind in told else part
+                ids, rows = metric.rows()
+            by_kind.add(name, subset, iou_type, ids, rows)
             row = defined(headline(counts), *sides[subset], ("CG_F1", "IL_MCC"))
             scores[iou_type].setdefault(name, {})[subset] = row
             numbers.setdefault(name, {}).setdefault(subset, {}).update(official(counts, iou_type))
@@ -295,9 +293,7 @@ class SegEvalModule(LightningModule):
         left_out = sum(len(skip.ids) for skip in skips)
         first = f"; the first reason: {skips[0]}" if skips else ""
         refuse_nothing(self.results, f"{data.pairs:,} pairs asked, {left_out:,} left out{first}")
-        for name, entry in self.results["encoders"].items():
-            if told := by_kind[entry["iou"]].get(name):
-                entry["kinds"] = {kind: score_kind(counts) for kind, counts in told.items()}
+        by_kind.tell(self.results["encoders"], TEACHER)
         self.results |= {
             "partial": data.partial or bool(skips),
             "left_out": left_out,
@@ -314,7 +310,7 @@ class SegEvalModule(LightningModule):
         for image in asked:
             key = records.places.get((image.subset, image.file_name))
             truths = [
-                [pair.id, pair.evaluated, *pair.truths, *([] if pair.kind is None else [pair.kind])]
+                [pair.id, pair.evaluated, *pair.truths, *(x for x in (pair.kind, pair.twin) if x is not None)]
                 for pair in image.pairs
             ]
             told.update(json.dumps([image.subset, image.file_name, key, truths], default=str).encode())
@@ -348,8 +344,9 @@ class SegEvalModule(LightningModule):
         print(table(self.results))
         for line in notes(self.results["not_scored"]):
             print(line)
-        if by_kind := kinds_table(self.results):
-            print(f"\n{by_kind}\n")
+        for text in (kinds_table(self.results), probes_table(self.results)):
+            if text:
+                print(f"\n{text}\n")
         if self.results["partial"]:
             print(f"partial: {self.results['left_out']:,} pairs were left out")
         print(f"results     {folder / RESULTS}\npredictions {folder / 'predictions'}")

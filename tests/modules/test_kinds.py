@@ -6,7 +6,7 @@ import torch
 
 from litetext.metrics.assess import Detections, GroundTruth
 from litetext.metrics.cgf1 import PhraseCounts
-from litetext.metrics.counts import headline
+from litetext.metrics.counts import headline, tally
 from litetext.metrics.matching import to_rle
 from litetext.modules.kinds import kinds_table, score_kind
 from litetext.modules.results import summarize, table
@@ -37,11 +37,13 @@ def test_counts_of_some_datapoints_are_those_of_a_metric_that_saw_only_them() ->
     metric.update(ids[:9], found[:9], truths[:9])  # repeated
     chosen = [3, 5, 8, 21, 33]
     alone.update(chosen, [found[i] for i in chosen], [truths[i] for i in chosen])
-    assert headline(metric.counts_of(set(chosen))) == headline(alone.counts())
-    assert headline(metric.counts_of(set(ids))) == headline(metric.counts())
-    assert metric.counts_of([]).images.sum() == PhraseCounts().counts_of([1]).images.sum() == 0
+    names, rows = metric.rows()
+    assert names.tolist() == ids
+    assert headline(tally(rows[np.isin(names, chosen)])) == headline(alone.counts())
+    assert headline(tally(rows)) == headline(metric.counts())
+    assert PhraseCounts().rows()[1].shape == (0, 12)
     with pytest.raises(ValueError, match="deduplicate=True"):
-        PhraseCounts(deduplicate=False).counts_of([1])
+        PhraseCounts(deduplicate=False).rows()
 
 
 def test_what_was_not_measured_is_null() -> None:

@@ -3,19 +3,18 @@
 import hashlib
 import json
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from litetext.code_version import code_version
 
-WORLDS = ("shapes", "nouns")
+WORLDS = ("shapes", "nouns", "probes")
+_NOUNS = ("sheet", "scenes", "render", "lexicon", "meaning")
 _DRAWING = {
-    "shapes": ("world", "phrases", "gold", "veval"),
-    "nouns": (
-        *("sheet", "scenes", "render", "lexicon", "meaning", "wording", "truths", "falsehoods", "phrases"),
-        *("gold", "veval"),
-    ),
+    "shapes": [f"shapes/{part}" for part in ("world", "phrases", "gold", "veval")],
+    "nouns": [f"nouns/{part}" for part in (*_NOUNS, "wording", "truths", "falsehoods", "phrases", "gold", "veval")],
+    "probes": [f"nouns/{part}" for part in (*_NOUNS, "probes")],
 }
 _SHARED = ("folder", "gold", "veval")
 _LIBRARIES = ("numpy", "pillow", "pycocotools")
@@ -25,26 +24,27 @@ class Drawn(NamedTuple):
     """A benchmark that is asked for by the name of its world.
 
     Attributes:
-        world: shapes or nouns.
-        number: Its images a subset, or its videos.
+        world: shapes, nouns or probes.
+        number: Its images a subset, its videos, or its pairs.
     """
 
     world: str
     number: int
 
 
-def drawn_benchmark(root: str, what: str) -> Drawn | None:
+def drawn_benchmark(root: str, what: str, worlds: Sequence[str] = WORLDS) -> Drawn | None:
     """What `shapes:40` or `nouns:40` asks for, or None where `root` is a folder.
 
     Args:
         root: As the user gave it.
+        worlds: Those there are.
         what: For the message: what the number counts, with an example in which `{world}` is the world.
 
     Raises:
         ValueError: There is no number after the colon.
     """
     world, colon, number = root.partition(":")
-    if not colon or world not in WORLDS:
+    if not colon or world not in worlds:
         return None
     if not number.isdecimal() or not int(number):
         raise ValueError(f"data.root is {root!r}; give a number of {what.format(world=world)}")
@@ -63,7 +63,7 @@ def write_once(
         folder: Its place; its parent must be there.
         options: What decides the content, JSON-able; `kind` and `version` among them.
         fill: Writes the content into an empty folder.
-        world: shapes or nouns: what the benchmark is drawn from. WORLD.json in the folder keeps the options.
+        world: shapes, nouns or probes: what the benchmark is. WORLD.json in the folder keeps the options.
 
     Returns:
         The absolute path, and whether it was written now.
@@ -73,7 +73,7 @@ def write_once(
         FileNotFoundError: There is no folder to write it in.
     """
     folder = Path(folder).expanduser().absolute()
-    modules = [f"data/drawn/{part}.py" for part in _SHARED] + [f"data/{world}/{part}.py" for part in _DRAWING[world]]
+    modules = [f"data/drawn/{part}.py" for part in _SHARED] + [f"data/{part}.py" for part in _DRAWING[world]]
     options = {**options, "code": code_version(tuple(modules), _LIBRARIES)}
     if not folder.parent.is_dir():
         raise FileNotFoundError(f"no such folder: {folder.parent}; make it before {world} are written to {folder.name}")

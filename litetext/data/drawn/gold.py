@@ -65,14 +65,16 @@ class Drawing(NamedTuple):
     Attributes:
         pixels: RGB, uint8 (S, S, 3).
         phrases: What is asked.
-        views: What each annotator says, in the order of `ANNOTATORS`.
+        views: What each annotator says, in their order.
         kinds: Kind of each phrase, where the world tells kinds apart.
+        twins: The phrases are pairs: the first and the second, the third and the fourth.
     """
 
     pixels: np.ndarray
     phrases: Sequence[str]
     views: Sequence[View]
     kinds: Sequence[str] | None = None
+    twins: bool = False
 
 
 def write_gold(
@@ -122,7 +124,9 @@ def _of(material: str | None) -> dict[str, str]:
     return {} if material is None else {"material": material}
 
 
-def write_subset(root: Path, subset: str, about: str, drawings: Iterable[Drawing]) -> None:
+def write_subset(
+    root: Path, subset: str, about: str, drawings: Iterable[Drawing], annotators: Sequence[str] | None = ANNOTATORS
+) -> None:
     """Writes one subset.
 
     Args:
@@ -130,38 +134,41 @@ def write_subset(root: Path, subset: str, about: str, drawings: Iterable[Drawing
         subset: Its name.
         about: What it is, in words.
         drawings: Its images.
+        annotators: Letters of the annotators; None for a single one, in the layout of SA-Co Silver.
     """
+    names = [""] if annotators is None else list(annotators)
     pictures = root / "images" / subset
     pictures.mkdir(parents=True)
-    entries: dict[str, list[dict[str, Any]]] = {name: [] for name in ANNOTATORS}
-    marks: dict[str, list[dict[str, Any]]] = {name: [] for name in ANNOTATORS}
+    entries: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
+    marks: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     queries: dict[str, int] = {}
     asked = _FIRST_ID
     for position, drawing in enumerate(drawings):
         file_name = f"{position:05}.png"
         Image.fromarray(drawing.pixels).save(pictures / file_name)
         kinds = drawing.kinds or [None] * len(drawing.phrases)
-        for name, view in zip(ANNOTATORS, drawing.views, strict=True):
+        for name, view in zip(names, drawing.views, strict=True):
             objects = [_mark(pixels) for pixels in view.masks]
             for k, (text, kind, answer) in enumerate(zip(drawing.phrases, kinds, view.answers, strict=True)):
                 marked, exhaustive = answer
                 query = queries.setdefault(text, len(queries))
                 entry = _entry(asked + k, file_name, text, query, exhaustive, drawing.pixels.shape)
-                entries[name].append(entry if kind is None else entry | {"kind": kind})
+                entry |= {"kind": kind} if kind is not None else {}
+                entries[name].append(entry | ({"twin": asked + (k ^ 1)} if drawing.twins else {}))
                 marks[name] += [
                     {"id": len(marks[name]) + n, "image_id": asked + k, **objects[target]}
                     for n, target in enumerate(marked, start=1)
                 ]
         asked += len(drawing.phrases)
-    for name in ANNOTATORS:
+    for name in names:
         content = {
             "info": {"description": about},
             "images": entries[name],
             "annotations": marks[name],
             "categories": [{"id": 1, "name": "object"}],
         }
-        path = root / f"gold_{subset}_merged_{name}_release_test.json"
-        path.write_text(json.dumps(content), encoding="utf-8")
+        file = f"gold_{subset}_merged_{name}_release_test.json" if name else f"silver_{subset}_merged_test.json"
+        (root / file).write_text(json.dumps(content), encoding="utf-8")
 
 
 def _entry(

@@ -16,9 +16,11 @@ from litetext.data.images.gold import Contents, find_subsets, read_subset
 from litetext.data.images.items import ImagePairs, SegItem, Skip, of_all_ranks, ready
 from litetext.data.images.orientation import orient
 from litetext.data.nouns.gold import BESIDE, write_nouns
+from litetext.data.nouns.probes import write_probes
 from litetext.data.shapes.gold import write_shapes
 
 _log = logging.getLogger(__name__)
+_WRITERS = {"shapes": write_shapes, "nouns": write_nouns, "probes": write_probes}
 
 
 class SegBatch(NamedTuple):
@@ -99,7 +101,8 @@ class SegDataModule(LightningDataModule):
 
     Args:
         root: Folder with the annotation files of SA-Co Gold or Silver; or `nouns:N` or `shapes:N`, the embedded
-            benchmarks with N images a subset, which are written to checkpoints/nouns/N and checkpoints/shapes/N once.
+            benchmarks with N images a subset, which are written to checkpoints/nouns/N and checkpoints/shapes/N once;
+            or `probes:N`, N pairs of each language probe, written to checkpoints/probes/N.
         subsets: Names of subsets, or `gold` (its seven), `silver` (its ten), or `all` that the folder holds.
         images: Image folders: `metaclip` and `sa1b` for Gold, `silver` for one folder per domain, or a subset's name.
             By default they are looked for in root and root/images.
@@ -170,7 +173,7 @@ class SegDataModule(LightningDataModule):
         if self.drawn is not None:
             folder = Path(self.root or "")
             folder.parent.mkdir(parents=True, exist_ok=True)
-            (write_nouns if self.drawn.world == "nouns" else write_shapes)(folder, self.drawn.number)
+            _WRITERS[self.drawn.world](folder, self.drawn.number)
 
     def setup(self, stage: str) -> None:
         """Finds and reads the files, says what is there and what is missing; every rank does the same. Once.

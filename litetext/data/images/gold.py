@@ -205,8 +205,15 @@ def _pair(number: int, entry: dict[str, Any], annotators: Sequence[Annotator], c
                 boxes.append(found[1])
                 crowd.append(bool(item["iscrowd"]))
         truths.append(Truth(masks, boxes, crowd, exhaustive))
-    kind = entry.get("kind")
-    return Pair(number, phrase, tuple(truths), counts, kind=kind if isinstance(kind, str) else None)
+    kind, twin = entry.get("kind"), entry.get("twin")
+    return Pair(
+        number,
+        phrase,
+        tuple(truths),
+        counts,
+        kind=kind if isinstance(kind, str) else None,
+        twin=twin if isinstance(twin, int) and twin in annotators[0].images else None,
+    )
 
 
 def _mark(item: dict[str, Any], size: tuple[int, int], lines: Lines) -> tuple[Any, list[float]] | None:

@@ -39,6 +39,7 @@ class Pair(NamedTuple):
         evaluated: The datapoint counts: every annotator is exhaustive.
         category: The category id that official predictions carry.
         kind: What kind of phrase it is, where the data set says so.
+        twin: Id of the other phrase of a pair that is judged together, where the data set holds such.
     """
 
     id: int
@@ -47,6 +48,7 @@ class Pair(NamedTuple):
     evaluated: bool = True
     category: int = 1
     kind: str | None = None
+    twin: int | None = None
 
 
 class ImagePairs(NamedTuple):

@@ -83,7 +83,7 @@ class VideoDataModule(LightningDataModule):
             raise ValueError(f"data.limit is {limit}; it must be at least 1")
         self.root, self.splits, self.media = root, splits, media or {}
         self.skip_missing_videos, self.limit = skip_missing_videos, limit
-        self.drawn = drawn_benchmark(root, "videos, as {world}:24")
+        self.drawn = drawn_benchmark(root, "videos, as {world}:24", ("shapes", "nouns"))
         if self.drawn is not None:
             self.root = f"checkpoints/{self.drawn.world}_video/{self.drawn.number}"
         self.names: list[str] = []
