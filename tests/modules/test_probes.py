@@ -27,13 +27,8 @@ def test_shares_of_pairs() -> None:
     couples = {"word order": [(1, 2), (3, 4), (5, 6)], "typo": [(7, 8)]}
     scores = score_probes(couples, np.arange(1, 7), rows)
     assert scores.keys() == {"word order"}  # nothing is told of pairs that were not asked
-    third = pytest.approx(100 / 3)
-    assert scores["word order"] == {
-        "pairs": 3,
-        "first": 2 * third.expected,
-        "second": 2 * third.expected,
-        "both": third,
-    }
+    third, both = pytest.approx(100 / 3), pytest.approx(200 / 3)
+    assert scores["word order"] == {"pairs": 3, "first": both, "second": both, "both": third}
     compare(scores, {"word order": {"both": 50.0}})
     assert scores["word order"]["behind"] == pytest.approx(50 - 100 / 3)
     table = probes_table({"encoders": {"teacher": {"probes": scores}, "other": {}}})
@@ -91,9 +86,5 @@ def test_the_command_counts_pairs_and_kinds(tmp_path: Path, litetext, monkeypatc
         json.loads(path.read_text()) for path in sorted(Path("checkpoints/nouns/1").glob("gold_*_merged_a_*.json"))
     ]
     assert {entry["kind"] for content in asked for entry in content["images"]} >= set(teacher["kinds"])
-    known = [
-        value
-        for s, row in teacher["subsets"].items()
-        if s not in results["beside"] and (value := row["pmF1"]) is not None
-    ]
-    assert teacher["average"]["pmF1"] == pytest.approx(np.mean(known))
+    known = [row["pmF1"] for subset, row in teacher["subsets"].items() if subset not in results["beside"]]
+    assert teacher["average"]["pmF1"] == pytest.approx(np.mean([value for value in known if value is not None]))

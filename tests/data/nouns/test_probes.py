@@ -76,9 +76,8 @@ def test_they_are_read_as_silver(tmp_path: Path, drawn) -> None:
     data = SegDataModule(root=str(made.folder), subsets=["probes", "languages"])
     data.setup("test")
     pairs = [pair for image in data.images for pair in image.pairs]
-    wanted = [
-        (name, q) for name in (*PROBES, *LANGUAGES) for probe in drawn[name][:2] for q in (probe.first, probe.second)
-    ]
+    asked = [(name, probe) for name in (*PROBES, *LANGUAGES) for probe in drawn[name][:2]]
+    wanted = [(name, question) for name, probe in asked for question in (probe.first, probe.second)]
     assert [(p.kind, p.phrase, len(p.truths[0].boxes)) for p in pairs] == [
         (name, q.text, len(q.targets)) for name, q in wanted
     ]
@@ -91,5 +90,5 @@ def test_they_are_read_as_silver(tmp_path: Path, drawn) -> None:
 
 
 def test_a_root_without_a_number_is_refused() -> None:
-    with pytest.raises(ValueError, match="data.root is 'probes:'; give a number of images a subset, as probes:40"):
+    with pytest.raises(ValueError, match=r"data.root is 'probes:'; give a number of images a subset, as probes:40"):
         SegDataModule(root="probes:")
