@@ -56,7 +56,8 @@ def item_key(place: Sequence[Any], asked: Iterable[Sequence[Any]], content: str)
 def pixels_hash(image: UInt8[Tensor, "c h w"]) -> str:
     """Hash of a decoded image with its size: whatever options decoded it."""
     told = hashlib.blake2b(str(tuple(image.shape)).encode(), digest_size=16)
-    told.update(memoryview(image.cpu().contiguous().numpy()))
+    pixels: Any = image.cpu().contiguous().numpy()  # hashed without a copy
+    told.update(pixels)
     return told.hexdigest()
 
 
