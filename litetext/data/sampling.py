@@ -38,11 +38,17 @@ class BucketSampler:
         self.seed, self.rank, self.world_size = seed, rank, world_size
         self.epoch = 0
         self.start = 0
+        self._fixed = False
         self.sampler = self  # Lightning calls set_epoch on batch_sampler.sampler only
 
     def set_epoch(self, epoch: int) -> None:
         """Chooses the epoch whose order the next iteration follows."""
-        self.epoch = epoch
+        if not self._fixed:
+            self.epoch = epoch
+
+    def fix_epoch(self) -> None:
+        """Gives every epoch the order of this one, as `--trainer.overfit_batches` asks for."""
+        self._fixed = True
 
     def __len__(self) -> int:
         """Batches a full epoch has, whatever `start` is."""

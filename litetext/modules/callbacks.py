@@ -22,7 +22,8 @@ class StepSeed(Callback):
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Seeds torch for this micro-batch."""
         position = trainer.global_step * trainer.accumulate_grad_batches + batch_idx % trainer.accumulate_grad_batches
-        torch.manual_seed(self._seed * 1_000_003 + position * trainer.world_size + trainer.global_rank)
+        number = self._seed * 1_000_003 + position * trainer.world_size + trainer.global_rank
+        torch.manual_seed(number % 2**63)  # the seed of a process that was given none is itself a large number
 
 
 class Throughput(Callback):
@@ -51,7 +52,7 @@ class Throughput(Callback):
         self.prompts += len(batch.tokens.ids)
         self.seconds, self._since = self.seconds + now - self._since, now
         every = trainer.log_every_n_steps * trainer.accumulate_grad_batches  # type: ignore[attr-defined]
-        if (batch_idx + 1) % every == 0:
+        if every and (batch_idx + 1) % every == 0:  # 0 logs nothing
             prompts, seconds = self.prompts - self._logged[0], self.seconds - self._logged[1]
             pl_module.log("train/prompts_per_s", prompts * trainer.world_size / seconds, batch_size=1)
             self._logged = (self.prompts, self.seconds)

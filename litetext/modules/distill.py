@@ -1,6 +1,5 @@
 """DistillModule: a frozen SAM3 text encoder teaches a compact student, on tokens."""
 
-import math
 from typing import Any, Literal
 
 import torch
@@ -14,10 +13,11 @@ from litetext.data.prompts.datamodule import PromptBatch, PromptDataModule
 from litetext.losses import consistency, masked_cosine, masked_mse, pool
 from litetext.metrics.agreement import Agreement
 from litetext.models.text.mobileclip import MobileClipText
+from litetext.models.text.students import load_student
 from litetext.models.text.teacher import Sam3TextEncoder
 from litetext.modules import distill_report
 from litetext.modules.callbacks import Throughput
-from litetext.modules.optim import by_step, parameter_groups, warmup_cosine
+from litetext.modules.optim import by_step, count_steps, parameter_groups, shorten_warmup, warmup_cosine
 from litetext.modules.run_data import run_data
 from litetext.shipped import shipped
 
@@ -43,7 +43,7 @@ class DistillModule(LightningModule):
         lr: Base learning rate, for 512 prompts a step when `scale_lr` is on.
         scale_lr: Multiply the learning rates by prompts per optimizer step / 512, as the reference does.
         weight_decay: Decay of matrices; vectors and biases are not decayed.
-        warmup_epochs: Epochs of linear warm-up.
+        warmup_epochs: Epochs of linear warm-up; a tenth of the run where they would be longer than it.
         warmup_lr: Learning rate at the first step.
         min_lr: Learning rate at the last step.
 
@@ -196,7 +196,7 @@ class DistillModule(LightningModule):
         """
         features, permuted = self._both(batch)
         target, mask = self._targets(batch.tokens, batch.features), batch.tokens.mask
-        moved = torch.zeros(len(features), device=features.device)
+        moved = features.new_zeros(len(features))
         if len(permuted):
             over = (None, None) if self.consistency_padding else (mask[batch.changed], batch.permuted.mask)
             distance = consistency(pool(features[batch.changed], over[0]), pool(permuted, over[1]))
@@ -271,17 +271,10 @@ class DistillModule(LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW; by step a linear warm-up, then the cosine from step 0 that the reference falls onto."""
         trainer, data = self.trainer, self.prompts
-        accumulate = trainer.accumulate_grad_batches
-        batches = data.batches_per_epoch
-        limit = trainer.limit_train_batches or 1.0
-        batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
-        steps_an_epoch = max(1, math.ceil(batches / accumulate))
-        total = (trainer.max_epochs or 1) * steps_an_epoch
-        if trainer.max_steps > 0:
-            total = min(total, trainer.max_steps) if total > 0 else trainer.max_steps
-        warmup = round(self.warmup_epochs * steps_an_epoch)
+        total, epoch = count_steps(trainer, data.batches_per_epoch)
+        warmup = shorten_warmup(round(self.warmup_epochs * epoch), total)
         schedule = warmup_cosine(total, warmup, self.warmup_lr / self.lr, self.min_lr / self.lr)
-        scale = data.batch_size * trainer.world_size * accumulate / 512 if self.scale_lr else 1.0
+        scale = data.batch_size * trainer.world_size * trainer.accumulate_grad_batches / 512 if self.scale_lr else 1.0
         optimizer = torch.optim.AdamW(
             parameter_groups(self.student.parameters(), self.weight_decay), lr=self.lr * scale
         )
@@ -328,6 +321,23 @@ class DistillModule(LightningModule):
         self.val_losses.reset()
 
     # Checkpoints
+
+    @classmethod
+    def load_from_checkpoint(cls, checkpoint_path: Any, *args: Any, **options: Any) -> "DistillModule":
+        """The module of a checkpoint that `litetext fit` wrote, with the student that the checkpoint describes.
+
+        Args:
+            checkpoint_path: The `.ckpt` file.
+            args: Lightning's further arguments.
+            options: Lightning's, and those of this class in which the module shall differ. Only plain values are
+                unpickled, whatever `weights_only` says.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If it is no checkpoint of a litetext student, or of another one than `student`.
+        """
+        options.setdefault("student", load_student(str(checkpoint_path), finite=False).train())
+        return super().load_from_checkpoint(checkpoint_path, *args, **{**options, "weights_only": True})
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """The student's weights; the teacher is named, not stored."""

@@ -168,7 +168,8 @@ class NounsFitModule(LightningModule):
 
     @property
     def _logs(self) -> bool:
-        return self.trainer.global_step % self.trainer.log_every_n_steps == 0  # type: ignore[attr-defined]
+        every = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
+        return every > 0 and self.trainer.global_step % every == 0
 
     def _note(self, loss: Tensor, parts: dict[str, Tensor]) -> Tensor:
         """Logs every now and then: values are fetched from the accelerator, which then has to wait."""

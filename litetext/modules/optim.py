@@ -1,9 +1,11 @@
-"""What both trainings share of their optimizers: which parameters decay, and rates that change by step."""
+"""What all trainings share of their optimizers: which parameters decay, a run's length, rates that change by step."""
 
 import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from lightning.pytorch import Trainer
+from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import nn
 from torch.optim import Optimizer
@@ -34,6 +36,54 @@ def by_step(
         factor: One function for all groups, or one for each.
     """
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": LambdaLR(optimizer, factor), "interval": "step"}}
+
+
+def count_steps(trainer: Trainer, batches: int) -> tuple[int, int]:
+    """How long a run is.
+
+    Args:
+        trainer: The run's trainer; its limits of batches, epochs and steps count.
+        batches: Training batches that an epoch has without limits.
+
+    Returns:
+        Optimizer steps of the run and of one epoch, at least 1 each.
+
+    Raises:
+        ValueError: If the run has no end: no schedule could follow its length.
+    """
+    limit = trainer.limit_train_batches
+    if limit is not None:
+        batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+    epoch = max(1, math.ceil(batches / trainer.accumulate_grad_batches))
+    epochs, steps = trainer.max_epochs, trainer.max_steps
+    if (epochs is None or epochs < 0) and steps < 0:
+        raise ValueError(
+            "the run has no end (trainer.max_epochs is -1), but its learning rate falls along its length; give "
+            "--trainer.max_epochs or --trainer.max_steps, also beside --trainer.max_time"
+        )
+    lengths = [steps] if steps >= 0 else []
+    if epochs is not None and epochs >= 0:
+        lengths.append(epochs * epoch)
+    return max(1, min(lengths)), epoch
+
+
+def shorten_warmup(warmup: int, total: int) -> int:
+    """The steps of warm-up that a run has room for, said where they are fewer than asked for.
+
+    Args:
+        warmup: Steps of warm-up as asked for.
+        total: Optimizer steps of the run.
+
+    Returns:
+        `warmup`, or a tenth of the run where the warm-up would be longer than it.
+    """
+    if warmup <= total:
+        return warmup
+    rank_zero_info(
+        f"the warm-up of {warmup:,} steps (model.warmup_epochs) is longer than the run of {total:,}; it is shortened "
+        f"to {total // 10:,}, a tenth of the run"
+    )
+    return total // 10
 
 
 def warmup_cosine(total: int, warmup: int, start: float, floor: float) -> Callable[[int], float]:

@@ -19,7 +19,7 @@ from litetext.metrics.counts import per_threshold
 from litetext.models.sam3.postprocess import postprocess
 from litetext.models.sam3.tiny import PhraseOutputs, encode_both, forward_phrases, tiny_config, tiny_sam3
 from litetext.modules.detection_loss import detection_loss
-from litetext.modules.optim import by_step, parameter_groups
+from litetext.modules.optim import by_step, count_steps, parameter_groups
 from litetext.modules.shapes_card import export
 from litetext.modules.shapes_loss import AttributeHeads
 from litetext.shipped import shipped
@@ -85,7 +85,7 @@ class ShapesFitModule(LightningModule):
         """Optimizer steps of the run."""
         trainer = self.trainer
         data = trainer.datamodule  # type: ignore[attr-defined]
-        return trainer.max_steps if trainer.max_steps > 0 else data.steps * (trainer.max_epochs or 1)
+        return count_steps(trainer, data.steps)[0]
 
     @property
     def smooth(self) -> Sam3Model:

@@ -79,7 +79,7 @@ def test_ablations_differ_from_their_student_in_what_they_name_alone(
 ) -> None:
     stem = Path(name).stem
     fit = commands(name)[0]
-    config, student_config = parsed(litetext, *fit), tuple(fit[:3])
+    config, student_config = parsed(litetext, *fit), tuple(fit[:-2])
     if student_config not in _bases:
         _bases[student_config] = parsed(litetext, *student_config)
     base = copy.deepcopy(_bases[student_config])

@@ -173,6 +173,11 @@ class PromptDataModule(LightningDataModule):
                     f"no {name} prompts: {len(prompts)} prompts with data.val_fraction={self.val_fraction}; "
                     "add prompts or change the fraction"
                 )
+        if len(self.val) < self._rank()[1]:
+            raise ValueError(
+                f"{len(self.val)} held-out prompts cannot feed {self._rank()[1]} processes; raise data.val_fraction "
+                f"({self.val_fraction}) or add prompts"
+            )
         self._permute()
         rank_zero_info(
             f"{counts_text(found)}\n"
@@ -206,6 +211,8 @@ class PromptDataModule(LightningDataModule):
         dataset = PromptDataset(self, self.train, held_out=False)
         lengths = np.array([len(self.rows[i]) for i in self.train])
         sampler = BucketSampler(lengths, self.batch_size, self.seed, *self._rank())
+        if self.trainer is not None and self.trainer.overfit_batches:  # type: ignore[attr-defined]
+            sampler.fix_epoch()
         self._loader = ResumableLoader(dataset, batch_sampler=sampler, **self._loading())
         self._loader.skip, self._resume = self._resume % len(sampler), 0
         return self._loader

@@ -1,0 +1,136 @@
+"""Lightning's ordinary options, each on a fit of seconds: it trains, or is refused in one line."""
+
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from litetext.data.prompts.datamodule import PromptDataModule
+from litetext.models.text.mobileclip import MobileClipText
+from litetext.modules.distill import DistillModule
+from litetext.modules.optim import count_steps, shorten_warmup
+from tests.fixtures.runs import Answer, weights
+
+FIT = ("fit", "--config", "tiny.yaml")
+STEPS = 10  # of tiny.yaml: 5 batches an epoch, 2 epochs
+
+
+@pytest.mark.parametrize(
+    ("options", "steps"),
+    [
+        ("--seed_everything false", STEPS),
+        ("--seed_everything 4294967295", STEPS),
+        ("--trainer.log_every_n_steps 0", STEPS),
+        ("--trainer.precision bf16-true", STEPS),
+        ("--trainer.precision bf16-mixed", STEPS),
+        ("--trainer.precision 64-true", STEPS),
+        ("--trainer.overfit_batches 1", 2),
+        ("--trainer.overfit_batches 0.4 --data.val_batch_size 10", 4),
+        ("--trainer.limit_train_batches 0.5", 4),
+        ("--trainer.limit_val_batches 0", STEPS),
+        ("--trainer.max_epochs -1 --trainer.max_steps 3", 3),
+        ("--trainer.max_steps 3", 3),
+        ("--trainer.accumulate_grad_batches 3", 4),
+        ("--trainer.check_val_every_n_epoch 2", STEPS),
+        ("--trainer.val_check_interval 0.5", STEPS),
+        ("--trainer.gradient_clip_val 1 --trainer.gradient_clip_algorithm value", STEPS),
+        ("--trainer.deterministic true --trainer.detect_anomaly true", STEPS),
+    ],
+)
+def test_an_ordinary_option_trains(options: str, steps: int, folder: Path, litetext: Callable[..., Answer]) -> None:
+    answer = litetext(*FIT, *options.split())
+    assert answer.code == 0, answer.err
+    stored = torch.load("checkpoints/tiny/last.ckpt", weights_only=True)
+    assert stored["global_step"] == steps
+    assert all(bool(value.isfinite().all()) for value in stored["state_dict"].values())
+    rates = stored["lr_schedulers"][0]["_last_lr"]
+    assert rates == pytest.approx([1e-5, 1e-5])  # the schedule came to its end with the run: model.min_lr
+
+
+def test_a_run_without_end_is_refused(folder: Path, refused: Callable[..., str]) -> None:
+    line = refused(*FIT, "--trainer.max_epochs", "-1")
+    assert "the run has no end" in line
+    assert "--trainer.max_steps" in line
+    assert not Path("checkpoints/tiny/last.ckpt").exists()
+
+
+def test_a_warm_up_longer_than_the_run_is_shortened_and_said(
+    folder: Path, litetext: Callable[..., Answer], caplog: pytest.LogCaptureFixture
+) -> None:
+    assert shorten_warmup(100, 1000) == 100
+    assert shorten_warmup(1000, 1000) == 1000
+    with caplog.at_level(logging.INFO):
+        assert shorten_warmup(1001, 1000) == 100
+    assert "the warm-up of 1,001 steps (model.warmup_epochs) is longer than the run of 1,000" in caplog.text
+    assert litetext(*FIT, "--model.warmup_epochs", "10").code == 0
+    stored = torch.load("checkpoints/tiny/last.ckpt", weights_only=True)
+    assert stored["lr_schedulers"][0]["_last_lr"] == pytest.approx([1e-5, 1e-5])
+
+
+def test_overfit_batches_keeps_its_batches(folder: Path, litetext: Callable[..., Answer], monkeypatch: Any) -> None:
+    seen: list[list[int]] = []
+    step = DistillModule.training_step
+
+    def noted(self: DistillModule, batch: Any, *args: Any) -> Any:
+        seen.append(sorted(batch.index.tolist()))
+        return step(self, batch, *args)
+
+    monkeypatch.setattr(DistillModule, "training_step", noted)
+    assert litetext(*FIT, "--trainer.overfit_batches", "1", "--trainer.max_epochs", "3").code == 0
+    assert len(seen) == 3
+    assert seen[0] == seen[1] == seen[2]
+
+
+def test_fewer_held_out_prompts_than_processes_are_refused() -> None:
+    data = PromptDataModule({"shapes": "shapes:40"}, val_fraction=0.05)
+    data._rank = lambda: (0, 50)  # type: ignore[method-assign]
+    with pytest.raises(ValueError, match=r"\d+ held-out prompts cannot feed 50 processes; raise data.val_fraction"):
+        data.setup("fit")
+
+
+def test_a_module_comes_back_from_its_checkpoint_alone(folder: Path, litetext: Callable[..., Answer]) -> None:
+    assert litetext(*FIT, "--trainer.max_epochs", "1", "--model.cosine_weight", "1.5").code == 0
+    module = DistillModule.load_from_checkpoint("checkpoints/tiny/last.ckpt")
+    assert module.cosine_weight == 1.5
+    for name, value in weights("checkpoints/tiny/last.ckpt").items():
+        assert torch.equal(module.state_dict()[name], value)
+    assert DistillModule.load_from_checkpoint("checkpoints/tiny/best.ckpt", lr=0.5).lr == 0.5
+    with pytest.raises(ValueError, match="another student: layers 1 there, 0 here"):
+        DistillModule.load_from_checkpoint("checkpoints/tiny/last.ckpt", student=MobileClipText("nano", layers=0))
+    with pytest.raises(FileNotFoundError, match=r"nope\.ckpt"):
+        DistillModule.load_from_checkpoint("nope.ckpt")
+
+
+@pytest.mark.parametrize("config", ["s0.yaml", "s1.yaml", "l.yaml"])
+def test_corpora_of_the_papers_configs_are_named_on_the_command_line(
+    config: str, folder: Path, refused: Callable[..., str], litetext: Callable[..., Answer]
+) -> None:
+    assert "data.sources is empty; name at least one corpus" in refused("fit", "--config", config)
+    Path("mine.json").write_text(json.dumps(["red dog"]))
+    answer = litetext("fit", "--config", config, "--data.sources.mine", "mine.json", "--print_config")
+    assert answer.code == 0
+    assert "sources:\n      mine: mine.json\n" in answer.out
+
+
+def test_steps_are_counted_within_all_limits() -> None:
+    class Limits:
+        limit_train_batches: Any = 1.0
+        accumulate_grad_batches = 2
+        max_epochs: int | None = 3
+        max_steps = -1
+
+    limits: Any = Limits()
+    assert count_steps(limits, 5) == (9, 3)
+    limits.max_steps = 4
+    assert count_steps(limits, 5) == (4, 3)
+    limits.max_steps, limits.limit_train_batches = -1, 2
+    assert count_steps(limits, 5) == (3, 1)
+    limits.limit_train_batches, limits.max_epochs = 0.6, None
+    with pytest.raises(ValueError, match="no end"):
+        count_steps(limits, 5)
+    limits.max_steps = 7
+    assert count_steps(limits, 5) == (7, 2)
