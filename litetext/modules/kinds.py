@@ -1,7 +1,7 @@
 """Scores by kind of phrase, over all subsets, where a data set tells kinds apart; and of pairs judged together."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,12 +29,18 @@ class Kinds:
 
     Args:
         images: What was asked.
+        beside: Subsets that stand beside the others: they count for a kind only where no other subset has it.
     """
 
-    def __init__(self, images: Sequence[ImagePairs]) -> None:
+    def __init__(self, images: Sequence[ImagePairs], beside: Collection[str] = ()) -> None:
         self._couples = couples_of(images)
         # Pairs that are judged together say more as such than by sums over their kinds.
-        self._kinds = {s: kinds for s, kinds in kinds_of(images).items() if s not in self._couples}
+        found = {s: kinds for s, kinds in kinds_of(images).items() if s not in self._couples}
+        joined = {kind for subset, kinds in found.items() if subset not in beside for kind in kinds}
+        self._kinds = {
+            subset: {kind: ids for kind, ids in kinds.items() if subset not in beside or kind not in joined}
+            for subset, kinds in found.items()
+        }
         self._counts: dict[tuple[IouType, str], dict[str, Counts]] = defaultdict(dict)
         self._probes: dict[tuple[IouType, str], dict[str, dict[str, Any]]] = defaultdict(dict)
 

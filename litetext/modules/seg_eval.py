@@ -278,7 +278,7 @@ class SegEvalModule(LightningModule):
         sides = {subset: _sides(asked, records, subset) for subset in data.names}
         numbers: dict[str, dict[str, dict[str, float]]] = {}
         scores: dict[IouType, dict[str, dict[str, dict[str, float | None]]]] = {"segm": {}, "bbox": {}}
-        by_kind = Kinds(asked)
+        by_kind = Kinds(asked, data.beside)
         for (name, subset, iou_type), place in self.place.items():
             metric: Any = self.counts[place]
             with metric.sync_context():

@@ -79,9 +79,9 @@ def test_the_command_counts_pairs_and_kinds(tmp_path: Path, litetext, monkeypatc
     assert answer.code == 0, answer.err
     assert "kind of phrase" in answer.out
     results = json.loads(Path("lightning_logs/nouns/results.json").read_text())
-    assert set(results["beside"]) == {"artists", "open"}
+    assert set(results["beside"]) == {"wordings", "artists", "open"}
     teacher = results["encoders"]["teacher"]
-    assert len(teacher["subsets"]) == 9
+    assert len(teacher["subsets"]) == 10
     asked = [
         json.loads(path.read_text()) for path in sorted(Path("checkpoints/nouns/1").glob("gold_*_merged_a_*.json"))
     ]

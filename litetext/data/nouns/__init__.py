@@ -27,9 +27,9 @@ A `Sprite` has the values of its own: `noun`, `style`, `x`, `y`, `size`, `large`
 numbered as in `nouns()`; the first `core()` are those of training, the others are open: neither named nor drawn in
 training. Training scenes have numbers from 0 to `FIRST_HELD_OUT` - 1; scenes from there on are for validation, with the
 same options (split "train"), and for the benchmark, with split "test": held-out combinations of noun and colour, and
-held-out ways of saying things. `draw_phrases(..., kinds={"noun": 1.0, "attribute": 0.5})` sets the weights of the
-kinds (`KINDS` holds the usual ones), `negatives` and `easy` the shares of negatives and of easy ones among them. Some
-drawings are grey by nature (`colourless(style, noun)`): `bw` is never asked of them.
+held-out ways of saying things (`wording="train"` leaves these out). `draw_phrases(..., kinds={"noun": 1.0})` sets the
+weights of the kinds (`KINDS` holds the usual ones), `negatives` and `easy` the shares of negatives and of easy ones
+among them. Some drawings are grey by nature (`colourless(style, noun)`): `bw` is never asked of them.
 """
 
 from litetext.data.nouns.lexicon import categories, meanings, words

@@ -1,7 +1,8 @@
 """The embedded benchmark of nouns: held-out scenes in the layout in which SA-Co Gold is released.
 
-Seven subsets ask what Gold's ask; `artists` shows drawings by others than training's, `open` objects that training
-never names. Three annotators mark the same objects and disagree a little, as people do.
+Seven subsets ask what Gold's ask, in the ways of saying of training. Three stand beside them, each with one thing that
+training never showed: `wordings` (ways of saying), `artists` (drawings by others), `open` (objects and names). Three
+annotators mark the same objects and disagree a little, as people do.
 """
 
 import random
@@ -28,12 +29,12 @@ from litetext.data.drawn.gold import (
 from litetext.data.nouns.meaning import Meaning
 from litetext.data.nouns.phrases import KINDS, Phrase, draw_phrases
 from litetext.data.nouns.render import render
-from litetext.data.nouns.scenes import FIRST_HELD_OUT, Scene, draw_scene, siblings
+from litetext.data.nouns.scenes import FIRST_HELD_OUT, Scene, Split, draw_scene, siblings
 from litetext.data.nouns.sheet import checksum, core, nouns
 
 PAIRS = 6
 """Phrases asked of an image, half of them negatives."""
-_VERSION = 1  # raise it whenever the same options give other files
+_VERSION = 2  # raise it whenever the same options give other files
 _DRAWS = 60  # phrases drawn before a scene is given up
 _PLAIN = ("noun", "synonym", "category")
 
@@ -48,6 +49,7 @@ class Subset(NamedTuple):
         styles: The artists.
         objects: How many objects are wanted; by default 2 to 6.
         open_nouns: Objects that training never draws are among them.
+        wording: With test, ways of saying things that training never used occur.
     """
 
     about: str
@@ -56,6 +58,7 @@ class Subset(NamedTuple):
     styles: Sequence[int] = (0,)
     objects: int | None = None
     open_nouns: bool = False
+    wording: Split = "train"
 
 
 def _head(phrase: Phrase) -> frozenset[int]:
@@ -88,6 +91,11 @@ SUBSETS: Mapping[str, Subset] = {
     ),
     "relations": Subset("where it is in the image, or as seen from another object", {"position": 1, "relation": 2}),
     "long": Subset("referring expressions of 17 to 30 tokens", {"long": 1}),
+    "wordings": Subset(
+        "ways of saying things that training never used, all kinds of phrases but bare nouns",
+        {kind: share for kind, share in KINDS.items() if kind not in _PLAIN},
+        wording="test",
+    ),
     "artists": Subset("drawings by other artists than those of training, all kinds of phrases", _ALL, styles=(1, 2)),
     "open": Subset(
         "objects that training never draws; half of the negatives name what it never names",
@@ -95,9 +103,9 @@ SUBSETS: Mapping[str, Subset] = {
         open_nouns=True,
     ),
 }
-"""The subsets. All but artists show the drawings of training; combinations and ways of saying may be held out."""
+"""The subsets. Combinations of noun and colour may be held out in all of them."""
 
-BESIDE = ("artists", "open")
+BESIDE = ("wordings", "artists", "open")
 """Subsets that stand beside the average of the other seven: they show what training does not."""
 
 
@@ -141,8 +149,11 @@ def draw_items(subset: str, seed: int) -> Iterator[tuple[Scene, list[Phrase]]]:
 def _draw(subset: str, scene: Scene, rng: random.Random, negatives: float) -> list[Phrase]:
     """Half of a scene's phrases, or fewer where chance does not find them."""
     found: dict[Meaning, Phrase] = {}
+    asked = SUBSETS[subset]
     for _ in range(_DRAWS):
-        for phrase in draw_phrases(scene, 1, rng, SUBSETS[subset].kinds, split="test", negatives=negatives):
+        for phrase in draw_phrases(
+            scene, 1, rng, asked.kinds, split="test", negatives=negatives, wording=asked.wording
+        ):
             if _fits(subset, phrase):
                 found.setdefault(phrase.meaning, phrase)
         if len(found) == PAIRS // 2:

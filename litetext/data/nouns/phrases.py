@@ -59,6 +59,7 @@ def draw_phrases(
     split: Split = "train",
     negatives: float = 0.5,
     easy: float = EASY,
+    wording: Split | None = None,
 ) -> list[Phrase]:
     """Phrases about a scene.
 
@@ -70,6 +71,7 @@ def draw_phrases(
         split: With test, held-out combinations and held-out ways of saying things occur.
         negatives: Expected share of phrases that mean nothing here, the same for every kind.
         easy: Share of the negatives that name something altogether absent.
+        wording: With train, test phrases say things in the ways of training only. By default as `split`.
 
     Returns:
         `count` phrases; fewer only where the scene holds nothing that the kinds asked for could be about.
@@ -87,7 +89,7 @@ def draw_phrases(
         negative = rng.random() < negatives
         for _ in range(_DRAWS):
             (kind,) = rng.choices(names, shares)
-            phrase = _draw(scene, kind, negative, negative and rng.random() < easy, rng, split)
+            phrase = _draw(scene, kind, negative, negative and rng.random() < easy, rng, split, wording or split)
             if phrase is not None:
                 found.append(phrase)
                 break
@@ -108,7 +110,9 @@ def _check(weights: dict[str, float], split: str) -> None:
         raise ValueError("all weights of kinds are 0; give one a positive weight")
 
 
-def _draw(scene: Scene, kind: str, negative: bool, easy: bool, rng: random.Random, split: Split) -> Phrase | None:
+def _draw(
+    scene: Scene, kind: str, negative: bool, easy: bool, rng: random.Random, split: Split, wording: Split
+) -> Phrase | None:
     """One phrase of a kind, or None where chance finds none."""
     about = [k for k, sprite in enumerate(scene.sprites) if sprite.noun < core()]
     if not about:
@@ -135,7 +139,7 @@ def _draw(scene: Scene, kind: str, negative: bool, easy: bool, rng: random.Rando
     targets = find(meaning, scene)
     if targets is None or bool(targets) is negative:
         return None
-    text = say(meaning, rng, split, long=kind == "long")
+    text = say(meaning, rng, wording, long=kind == "long")
     if kind == "long" and not _LONG[0] <= len(text.replace("-", " ").split()) <= _LONG[1]:
         return None
     return Phrase(text, kind, targets, meaning, find_anchors(meaning, scene))

@@ -38,7 +38,7 @@ MEDIA = media_folder("nouns")
 """The frames' folder."""
 _KINDS = {"noun": 2, "synonym": 1, "category": 1, "attribute": 3, "negation": 1}
 _DRAWS = 60
-_VERSION = 1
+_VERSION = 2
 
 
 class Clip(NamedTuple):
@@ -91,7 +91,7 @@ def _at(scene: Scene, places: list[tuple[float, float]], time: int) -> Scene:
 def _phrases(scene: Scene, rng: random.Random, negatives: float) -> list[Phrase]:
     found: dict[Meaning, Phrase] = {}
     for _ in range(_DRAWS):
-        for phrase in draw_phrases(scene, 1, rng, _KINDS, split="test", negatives=negatives):
+        for phrase in draw_phrases(scene, 1, rng, _KINDS, split="test", negatives=negatives, wording="train"):
             found.setdefault(phrase.meaning, phrase)
         if len(found) == PAIRS // 2:
             break

@@ -75,6 +75,8 @@ def test_subsets_ask_what_they_say(drawn: dict[str, list[Any]]) -> None:
     for subset, scenes in drawn.items():
         sprites = [sprite for scene, _ in scenes for sprite in scene.sprites]
         assert {sprite.style for sprite in sprites} == ({1, 2} if subset == "artists" else {0})
+        said = " ".join(phrase.text for _, phrases in scenes for phrase in phrases).split()
+        assert bool({"tiny", "tile", "panel", "toward", "atop", "lacking"} & set(said)) == (subset == "wordings")
         assert any(sprite.noun >= core() for sprite in sprites) == (subset == "open")
 
 
