@@ -11,7 +11,7 @@ import yaml
 from litetext.data.prompts.corpora import drawn_world
 from litetext.shipped import config_path
 
-_RECIPES = {"s0": "s0.yaml", "s1": "s1.yaml", "l": "l.yaml", "nano": "quickstart.yaml"}
+_RECIPES = {"s0": "s0.yaml", "s1": "s1.yaml", "l": "l.yaml", "nano": "shapes_student.yaml"}
 _STUDENT = "model.init_args.student.init_args"
 _HELD_OUT = (0.05, 0.2)
 _ENOUGH = 100
@@ -38,10 +38,10 @@ _PAPER = {
     "last": "an interrupted run goes on with --ckpt_path last",
 }
 _TINY = {
-    "model.init_args.lr": "of quickstart.yaml, for a student of this size",
+    "model.init_args.lr": "of shapes_student.yaml, for a student of this size",
     "model.init_args.scale_lr": "the rate above is for these batches already",
-    "model.init_args.warmup_epochs": "of quickstart.yaml: a small student needs no long warm-up",
-    "trainer.max_epochs": "of quickstart.yaml: minutes on a CPU",
+    "model.init_args.warmup_epochs": "of shapes_student.yaml: a small student needs no long warm-up",
+    "trainer.max_epochs": "of shapes_student.yaml: minutes on a CPU",
     "trainer.log_every_n_steps": "epochs are short",
     "threads": "more only wait for each other on a model this small",
 }
