@@ -10,7 +10,7 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -69,11 +69,12 @@ def write_json(path: str | os.PathLike[str], content: Any, indent: int | None = 
 
 
 @contextmanager
-def whole_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+def whole_folder(path: str | os.PathLike[str], replace: bool = False) -> Iterator[Path]:
     """A folder to write into that takes its name when all went well, and is removed when not.
 
     Args:
         path: The name in the end; nothing may be there but an empty folder.
+        replace: Whether a folder there is removed when the new one is complete; for who wrote it himself.
 
     Yields:
         The draft, an empty folder.
@@ -83,7 +84,7 @@ def whole_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
         OSError: The folder could not be written.
     """
     path = Path(path)
-    if not _free(path):
+    if not replace and not _free(path):
         raise ValueError(f"{path} is there already; name another folder, or remove it first")
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = _draft(path)
@@ -94,12 +95,28 @@ def whole_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
             with open(file, "rb") as opened:
                 os.fsync(opened.fileno())
         if path.is_dir():
-            path.rmdir()
+            shutil.rmtree(path) if replace else path.rmdir()
         draft.rename(path)
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)
         raise
     sync_folder(path.parent)
+
+
+def refuse_existing(paths: Iterable[str | os.PathLike[str]], option: str, overwrite: bool) -> None:
+    """Refuses to write over results that are there, before the work for new ones begins.
+
+    Args:
+        paths: The files and folders that a command is going to write.
+        option: The option that placed them, such as `--output DIR`, for the message.
+        overwrite: Whether `--overwrite` was given.
+
+    Raises:
+        ValueError: One of them is there.
+    """
+    there = next((path for path in map(Path, paths) if not _free(path)), None)
+    if there is not None and not overwrite:
+        raise ValueError(f"{option}: {there} is there already; name another place, or give --overwrite to replace it")
 
 
 def drafts(folder: str | os.PathLike[str]) -> list[Path]:

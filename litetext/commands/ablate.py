@@ -11,6 +11,8 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, NamedTuple
 
+from litetext.files import write_json, write_text
+
 COLUMNS = ("CG_F1", "IL_MCC", "pmF1", "retention", "cosine", "agreement", "drift")
 _DIGITS = dict(zip(COLUMNS, (2, 3, 2, 3, 4, 3, 4), strict=True))
 _HELD_OUT = ("cosine", "agreement", "drift")
@@ -170,7 +172,8 @@ def fit_once(run: str, seed: int, argv: Sequence[str]) -> tuple[str, dict[str, A
     best, last, mark = folder / "best.ckpt", folder / "last.ckpt", folder / _MARK
     if not (mark.is_file() and best.is_file()):
         begin = perf_counter()
-        ways = [[], ["--ckpt_path", "last"]] if _readable(last) else [[]]
+        anew = ["--overwrite"]  # over what is left of this very fit: its folder's name says its options and seed
+        ways = [anew, ["--ckpt_path", "last"]] if _readable(last) else [anew]
         while ways:
             lightning_cli.run("fit", [*argv, "--run", run, f"--seed_everything={seed}", *ways.pop()])
             if best.is_file():
@@ -180,7 +183,7 @@ def fit_once(run: str, seed: int, argv: Sequence[str]) -> tuple[str, dict[str, A
                 f"the fit wrote no {best}; it must last until a validation, such as a whole epoch, and keep "
                 "checkpoint.filename best"
             )
-        mark.write_text(json.dumps({"seconds": perf_counter() - begin}) + "\n", encoding="utf-8")
+        write_json(mark, {"seconds": perf_counter() - begin}, indent=None)
     scores = read_checkpoint(str(best)).get("litetext", {}).get("scores", {})
     return str(best), {name: _number(scores.get(name)) for name in _HELD_OUT} | json.loads(mark.read_text())
 
@@ -239,16 +242,32 @@ def _cell(part: Mapping[str, float | None], digits: int) -> str:
     return f"{part['mean']:.{digits}f} ± {part['sd']:.{digits}f} ({part['min']:.{digits}f} to {part['max']:.{digits}f})"
 
 
-def ablate(plan: Plan, config: Mapping[str, Any]) -> Path:
+def ablate(plan: Plan, config: Mapping[str, Any], overwrite: bool = False) -> Path:
     """Trains and scores what is not done yet, and writes and prints the tables.
 
     Args:
         plan: What is asked for.
         config: The config it was read from, to be kept beside the numbers.
+        overwrite: Whether the numbers of another ablation of this name may be replaced.
 
     Returns:
         The file with the numbers, `lightning_logs/RUN/ablation.json`.
+
+    Raises:
+        ValueError: The numbers of another ablation are there, or another process runs this one.
     """
+    from litetext.commands import lightning as lightning_cli
+    from litetext.modules.run_folder import check_run_name, sole_writer
+
+    check_run_name(plan.run)
+    path = Path(lightning_cli.LOGS, plan.run, "ablation.json")
+    if not overwrite:
+        _refuse_another(path, config)
+    with sole_writer([Path(lightning_cli.CHECKPOINTS, plan.run)], "litetext ablate", plan.run):
+        return _ablate(plan, config, path)
+
+
+def _ablate(plan: Plan, config: Mapping[str, Any], path: Path) -> Path:
     import torch
 
     from litetext.commands import lightning as lightning_cli
@@ -268,7 +287,6 @@ def ablate(plan: Plan, config: Mapping[str, Any]) -> Path:
         best, scores = fit_once(variant.run(plan, seed), seed, variant.argv)
         encoders[f"{variant.name}-seed{seed}"] = best
         runs[variant.name][str(seed)] = {"checkpoint": best, **scores}
-    path = Path(lightning_cli.LOGS, plan.run, "ablation.json")
     # Processes that a fit on several devices started run this command too.
     first = os.environ.get("LOCAL_RANK", "0") == "0"
     together = built.trainer.world_size > 1
@@ -279,6 +297,21 @@ def ablate(plan: Plan, config: Mapping[str, Any]) -> Path:
     if first:
         _write(path, plan, config, variants, runs)
     return path
+
+
+def _refuse_another(path: Path, config: Mapping[str, Any]) -> None:
+    """Refuses to replace the numbers of an ablation that asked for something else; more seeds are the same question."""
+    try:
+        before = json.loads(path.read_text(encoding="utf-8"))["config"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return
+    wanted = json.loads(json.dumps(config))
+    differ = [key for key in {**before, **wanted} if key not in ("seeds", "run") and before.get(key) != wanted.get(key)]
+    if differ or not set(before.get("seeds", [])) <= set(wanted.get("seeds", [])):
+        raise ValueError(
+            f"{path} holds the numbers of another ablation ({', '.join(differ) or 'seeds'} differ); give --run NAME "
+            "for one beside it, or --overwrite to replace it"
+        )
 
 
 def _write(
@@ -301,8 +334,8 @@ def _write(
     }
     teacher = results["encoders"].get("teacher")
     numbers = {"config": config, "teacher": teacher, "partial": results["partial"], "runs": runs, "groups": groups}
-    path.write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
-    path.with_suffix(".md").write_text(tables(groups), encoding="utf-8")
+    write_json(path, numbers)
+    write_text(path.with_suffix(".md"), tables(groups))
     print(f"\nmean ± standard deviation (least to largest) of {len(plan.seeds)} seeds\n\n{tables(groups)}")
 
 
@@ -334,6 +367,7 @@ def run(argv: Sequence[str]) -> int:
     )
     parser.add_argument("--run", type=str, default=None, metavar="NAME", help="Name of the ablation and its folders.")
     parser.add_argument("--seeds", type=int, nargs="+", default=None, metavar="N", help="Instead of the config's.")
+    parser.add_argument("--overwrite", action="store_true", help="Replace the numbers of another ablation.")
     options = parser.parse_args(list(argv))
 
     from litetext.commands.lightning import deep_merge, read_config  # slow to import, and --help needs none of it
@@ -344,5 +378,5 @@ def run(argv: Sequence[str]) -> int:
     config.setdefault("run", Path(options.config[-1]).stem)
     given = {"run": options.run, "seeds": options.seeds}
     config |= {key: value for key, value in given.items() if value is not None}
-    print(f"numbers     {ablate(read_plan(config), config)}")
+    print(f"numbers     {ablate(read_plan(config), config, options.overwrite)}")
     return 0

@@ -12,14 +12,17 @@ import torch
 import yaml
 from jsonargparse.typing import PositiveInt
 from lightning.pytorch import LightningDataModule, LightningModule
-from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from litetext.aliases import public_paths
 from litetext.models.text.students import read_checkpoint
 from litetext.modules.callbacks import LastCheckpoint, StepSeed
-from litetext.modules.run_folder import sole_writer
+from litetext.modules.checkpointing import BestCheckpoint
+from litetext.modules.fit_run import SaveConfig, check_trainer, fit_run
+from litetext.modules.resume import check_resumable, find_checkpoint, flatten
+from litetext.modules.run_folder import check_run_name, sole_writer
+from litetext.modules.terminal import fit_to_terminal
 from litetext.shipped import config_path
 
 CHECKPOINTS = "checkpoints"
@@ -121,7 +124,12 @@ class Command(LightningCLI):
             default=None,
             help="CPU threads of torch; all cores by default. Small models are fastest on one.",
         )
-        parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
+        parser.add_argument(
+            "--overwrite",
+            action="store_true",
+            help="Let fit replace an earlier run of the same name, predict an older bank.",
+        )
+        parser.add_lightning_class_args(BestCheckpoint, "checkpoint")
         parser.add_lightning_class_args(LastCheckpoint, "last")
         parser.set_defaults(
             {
@@ -173,18 +181,34 @@ class Command(LightningCLI):
         word, and would take an absent `last` for a fresh start. `last` and `best` are those of this run.
         """
         command = self.config["subcommand"]
-        asked = self.config[command].get("ckpt_path")
+        config = self.config[command]
+        check_run_name(config["run"])
+        asked = config.get("ckpt_path")
         if asked is None:
             return
-        folder = Path(_run_folder(self.config[command]["run"]))
-        path = folder / f"{asked}.ckpt" if asked in ("last", "best") else Path(asked)
-        if not path.is_file():
-            raise FileNotFoundError(
-                f"--ckpt_path {asked}: there is no {path}; give the path of a .ckpt file, or --run NAME of the run "
-                f"whose checkpoint is meant (existing runs: {', '.join(_runs()) or 'none'})"
-            )
+        folder = Path(_run_folder(config["run"]))
+        path = find_checkpoint(asked, config["run"], folder, Path(LOGS, config["run"]), _runs())
         read_checkpoint(str(path))  # a damaged file ends here, in one line
-        self.config[command]["ckpt_path"] = str(path)
+        if command == "fit":
+            check_resumable(path, flatten(config.as_dict()), folder)
+        config["ckpt_path"] = str(path)
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Runs the command; fit in its folders alone."""
+        check_trainer(self.trainer)
+        fit_to_terminal(self.trainer)
+        config = self.config[subcommand]
+        if config["overwrite"] and hasattr(self.model, "overwrite"):
+            self.model.overwrite = True
+        if subcommand in ("validate", "predict"):
+            self.trainer.loggers = []  # what they measure is no part of the training's curves
+        if subcommand != "fit" or self.trainer.fast_dev_run:  # type: ignore[attr-defined]
+            super()._run_subcommand(subcommand)
+            return
+        folder, resumed = Path(_run_folder(config["run"])), config.get("ckpt_path")
+        options = flatten(config.as_dict())
+        with fit_run(self.trainer, config["run"], folder, resumed and Path(resumed), config["overwrite"], options):
+            super()._run_subcommand(subcommand)
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
@@ -266,7 +290,7 @@ def _build(kind: type[Command], command: str, argv: Sequence[str]) -> Command:
     if command == "test" and not any(word.partition("=")[0] in ("--config", "-c", "--help", "-h") for word in argv):
         argv = ["--config", "sa_co_gold.yaml", *argv]
     strict = {"exit_on_error": False}
-    options: dict[str, Any] = dict(
+    options: dict[str, Any] = dict(  # noqa: C408  # as it is called
         model_class=LightningModule,
         datamodule_class=LightningDataModule,
         subclass_mode_model=True,
@@ -275,7 +299,7 @@ def _build(kind: type[Command], command: str, argv: Sequence[str]) -> Command:
         seed_everything_default=0,
         # Only training defines a run; the other commands leave its config.yaml alone.
         save_config_kwargs={"overwrite": True},
-        **({} if command == "fit" else {"save_config_callback": None}),
+        save_config_callback=SaveConfig if command == "fit" else None,
         trainer_defaults={
             "logger": {
                 "class_path": f"{TensorBoardLogger.__module__}.{TensorBoardLogger.__name__}",

@@ -9,6 +9,8 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
+from litetext.modules.checkpointing import not_finite
+
 
 class StepSeed(Callback):
     """Makes the randomness of a training step a function of (seed, step, rank), so that nothing need be saved."""
@@ -121,6 +123,11 @@ class LastCheckpoint(Checkpoint):
         self._restore()
 
     def _save(self, trainer: Trainer) -> None:
+        if (name := not_finite(trainer.lightning_module)) is not None:
+            raise ValueError(
+                f"the weight {name} is not finite at step {trainer.global_step}: the model diverged, lower model.lr; "
+                f"{self.path} stays as it was"
+            )
         trainer.save_checkpoint(self.path, weights_only=False)  # the optimizer's state too
         self._saved = trainer.global_step
 

@@ -1,5 +1,6 @@
 """DistillModule: a frozen SAM3 text encoder teaches a compact student, on tokens."""
 
+import math
 from typing import Any, Literal
 
 import torch
@@ -12,12 +13,20 @@ from litetext.data.features.store import FeatureError, FeatureManifest, FeatureS
 from litetext.data.prompts.datamodule import PromptBatch, PromptDataModule
 from litetext.losses import consistency, masked_cosine, masked_mse, pool
 from litetext.metrics.agreement import Agreement
+from litetext.models.finite import check_tensors, check_weights
 from litetext.models.text.mobileclip import MobileClipText
 from litetext.models.text.students import load_student
 from litetext.models.text.teacher import Sam3TextEncoder
 from litetext.modules import distill_report
 from litetext.modules.callbacks import Throughput
-from litetext.modules.optim import by_step, count_steps, parameter_groups, shorten_warmup, warmup_cosine
+from litetext.modules.optim import (
+    by_step,
+    check_rates,
+    count_steps,
+    parameter_groups,
+    shorten_warmup,
+    warmup_cosine,
+)
 from litetext.modules.run_data import run_data
 from litetext.shipped import shipped
 
@@ -70,12 +79,11 @@ class DistillModule(LightningModule):
     ) -> None:
         super().__init__()
         for name, value in (("cosine_weight", cosine_weight), ("consistency_weight", consistency_weight)):
-            if not value >= 0:
+            if not 0 <= value < math.inf:
                 raise ValueError(f"model.{name} is {value}; a loss weight cannot be negative")
         if teacher_batch_tokens < 1:
             raise ValueError(f"model.teacher_batch_tokens is {teacher_batch_tokens}; it must be at least 1")
-        if not lr > 0:
-            raise ValueError(f"model.lr is {lr}; it must be positive")
+        check_rates(lr, weight_decay=weight_decay, warmup_epochs=warmup_epochs, warmup_lr=warmup_lr, min_lr=min_lr)
         if consistency_padding and student.padding != "reference":
             raise ValueError("model.consistency_padding averages padding; it needs a student with padding: reference")
         self.save_hyperparameters(ignore=["student"])
@@ -91,7 +99,8 @@ class DistillModule(LightningModule):
         self.agreement = Agreement()
         self.val_losses = MetricCollection({name: MeanMetric() for name in (*PARTS, "loss")}, compute_groups=False)
         self.scores: dict[str, float] = {}
-        self.teacher_parameters = 0
+        self.teacher_parameters, self.teacher_fingerprint = 0, ""
+        self._finished = False
 
     # Teacher
 
@@ -107,11 +116,12 @@ class DistillModule(LightningModule):
     def setup(self, stage: str) -> None:
         """Checks that data and student fit, and fills or opens the store of teacher features."""
         data = self.prompts
-        if data.context_length > self.student.context_length:
+        if data.context_length != self.student.context_length:
             raise ValueError(
                 f"data.context_length is {data.context_length}, but the student has {self.student.context_length} "
                 "positions; set both to the same number"
             )
+        check_weights(self.student, "model.student")
         if self.student.padding == "reference":
             data.fixed_length = self.student.context_length
         # One process a machine reads the teacher; the others learn the store's folder from the first.
@@ -119,11 +129,11 @@ class DistillModule(LightningModule):
         found = self.trainer.strategy.broadcast(found)
         if found is None:
             raise ValueError(f"model.teacher {self.teacher_path} could not be read on the first process")
-        folder, self.teacher_parameters = found
+        folder, self.teacher_parameters, self.teacher_fingerprint = found
         if self.teacher_features == "stored" and data.store is None:
             data.store = FeatureStore.open(folder)
         if self.teacher_features == "live" and self.teacher is None:
-            self._check_width(self._load_teacher())
+            self._check_teacher(self._load_teacher())
 
     def _load_teacher(self) -> Sam3TextEncoder:
         name, _, seed = self.teacher_path.partition(":")
@@ -131,7 +141,13 @@ class DistillModule(LightningModule):
             return Sam3TextEncoder.random(int(seed))
         return Sam3TextEncoder.from_pretrained(shipped(self.teacher_path))
 
-    def _check_width(self, teacher: Sam3TextEncoder) -> None:
+    def _check_teacher(self, teacher: Sam3TextEncoder) -> None:
+        if teacher.context_length < self.prompts.context_length:
+            raise ValueError(
+                f"data.context_length is {self.prompts.context_length}, but the teacher {self.teacher_path} has "
+                f"{teacher.context_length} positions; lower it, and the student's with it"
+            )
+        check_weights(teacher, f"model.teacher {self.teacher_path}")
         if teacher.width != self.student.width:
             raise ValueError(
                 f"the teacher's features have {teacher.width} values and the student's {self.student.width}; "
@@ -140,12 +156,12 @@ class DistillModule(LightningModule):
         if self.teacher_features == "live":
             self.teacher = teacher.to(self.trainer.strategy.root_device)
 
-    def _prepare_teacher(self, data: PromptDataModule) -> tuple[str, int]:
+    def _prepare_teacher(self, data: PromptDataModule) -> tuple[str, int, str]:
         teacher = self._load_teacher()
         count = teacher.parameter_count
-        self._check_width(teacher)
+        self._check_teacher(teacher)
         if self.teacher_features == "live":
-            return "", count
+            return "", count, teacher.fingerprint
         rows = data.feature_rows()
         origin = {
             "teacher": teacher.fingerprint,
@@ -165,7 +181,7 @@ class DistillModule(LightningModule):
             raise ValueError(
                 f"the teacher's features of the prompt {_short(data.feature_prompt(error.row))}: {error}"
             ) from error
-        return str(folder), count
+        return str(folder), count, teacher.fingerprint
 
     def _targets(self, tokens: Any, stored: Tensor | None) -> Tensor:
         if self.teacher is None:
@@ -238,8 +254,11 @@ class DistillModule(LightningModule):
         self.log_dict({f"train/{name}": part.mean() for name, part in parts.items()}, batch_size=len(total))
         return loss
 
+    def _kept(self) -> str:
+        return f"the last good checkpoints stay in {getattr(self.trainer.checkpoint_callback, 'dirpath', None)}"
+
     def _not_finite(self, batch: PromptBatch, total: Tensor) -> str:
-        kept = f"the last good checkpoints stay in {getattr(self.trainer.checkpoint_callback, 'dirpath', None)}"
+        kept = self._kept()
         step = self.trainer.global_step
         if torch.isfinite(total).all():
             return f"the loss of a prompt of another process is not finite at step {step}; {kept}"
@@ -265,7 +284,7 @@ class DistillModule(LightningModule):
         if norms and not torch.isfinite(torch.stack(norms).sum()):
             raise ValueError(
                 f"a gradient is not finite at step {self.trainer.global_step}; the student diverged: lower model.lr; "
-                f"the last good checkpoints stay in {getattr(self.trainer.checkpoint_callback, 'dirpath', None)}"
+                f"{self._kept()}"
             )
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
@@ -310,6 +329,11 @@ class DistillModule(LightningModule):
         """Logs `val/*`, and now and then the figures."""
         self.scores = {name: float(value) for name, value in self.agreement.compute().items()}
         self.scores |= {name: float(value) for name, value in self.val_losses.compute().items()}
+        if wrong := [name for name in ("cosine", "pooled_cosine", "mse") if not math.isfinite(self.scores[name])]:
+            raise ValueError(
+                f"val/{wrong[0]} is {self.scores[wrong[0]]} at step {self.trainer.global_step}: the student's features "
+                f"are not finite; {self._kept()}"
+            )
         shown = ("cosine", "agreement")
         for name, value in self.scores.items():
             self.log(f"val/{name}", value, prog_bar=name in shown, sync_dist=True)
@@ -355,30 +379,45 @@ class DistillModule(LightningModule):
             "student": dict(self.student.config),
             "teacher": self.teacher_path,
             "teacher_parameters": self.teacher_parameters,
+            "teacher_fingerprint": self.teacher_fingerprint,
             "sources": dict(self.prompts.sources),
             "context_length": self.prompts.context_length,
             "scores": dict(self.scores),
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuses the checkpoint of another student.
+        """Refuses the checkpoint of another student, and in `fit` of another teacher.
 
         Raises:
             ValueError: Naming each option that differs.
         """
-        stored = checkpoint.get("litetext", {}).get("student")
+        about = checkpoint.get("litetext", {})
+        stored = about.get("student")
         if stored is None:
             raise ValueError("the checkpoint holds no litetext student; give one that `litetext fit` wrote")
         mine = dict(self.student.config)
         differ = [f"{k} {stored.get(k)!r} there, {mine.get(k)!r} here" for k in mine if stored.get(k) != mine[k]]
         if differ:
             raise ValueError(f"the checkpoint is of another student: {'; '.join(differ)}; use its own config")
-        self.scores = dict(checkpoint["litetext"].get("scores", {}))
+        check_tensors(checkpoint["state_dict"].items(), "--ckpt_path")
+        taught = about.get("teacher_fingerprint") or self.teacher_fingerprint
+        fitting = self._trainer is not None and self.trainer.state.fn == "fit"
+        if fitting and taught != self.teacher_fingerprint:
+            raise ValueError(
+                f"the checkpoint learnt from another teacher ({about.get('teacher')}, fingerprint {taught[:12]}) than "
+                f"model.teacher {self.teacher_path} ({self.teacher_fingerprint[:12]}); name the same one, or begin anew"
+            )
+        self.scores = dict(about.get("scores", {}))
 
     def on_fit_end(self) -> None:
-        """Prints where everything lies and what to run next."""
-        if self.trainer.is_global_zero:
+        """Notes that the fit came to its end."""
+        self._finished = True
+
+    def teardown(self, stage: str) -> None:
+        """Prints where everything lies and what to run next: now, when no progress bar wraps the lines any more."""
+        if self._finished and self.trainer.is_global_zero:
             print(distill_report.summary(self))
+        self._finished = False
 
     def predict_step(self, batch: Any, batch_idx: int) -> None:
         """Nothing: `litetext predict` fills the feature store in `setup`."""

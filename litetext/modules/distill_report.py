@@ -14,6 +14,7 @@ from torch.nn.functional import cosine_similarity
 
 from litetext.models.text.encoder import count_parameters
 from litetext.modules.callbacks import Throughput
+from litetext.modules.checkpointing import checkpoint_of
 
 if TYPE_CHECKING:
     from litetext.modules.distill import DistillModule
@@ -80,9 +81,9 @@ def drift_figure(seen: dict[str, Tensor]) -> Figure | None:
 def summary(module: "DistillModule") -> str:
     """The closing lines of a fit: scores of the best checkpoint, parameters, folders, the next command."""
     trainer = module.trainer
-    best = Path(getattr(trainer.checkpoint_callback, "best_model_path", "") or "")
+    best = checkpoint_of(trainer)
     scores = module.scores
-    if best.is_file():
+    if best is not None:
         stored = torch.load(best, map_location="cpu", weights_only=True, mmap=True)
         scores = stored.get("litetext", {}).get("scores") or scores
     student = count_parameters(module.student)
@@ -101,12 +102,14 @@ def summary(module: "DistillModule") -> str:
     lines += _speed(trainer)
     # Not trainer.log_dir: that asks all ranks, and only the first is here.
     folder = getattr(trainer.logger, "log_dir", None)
-    if best.is_file():
+    if best is not None:
         lines.append(f"best checkpoint     {_near(best)}")
+    else:
+        lines.append("best checkpoint     none: no validation of this run earned one")
     if folder is not None:
         lines.append(f"TensorBoard run     {_near(Path(folder))}")
         lines.append(f"next                tensorboard --logdir {_near(Path(folder).parent)}")
-        if best.is_file():
+        if best is not None:
             lines.append(" " * 20 + f"litetext validate --config {_near(Path(folder))}/config.yaml --ckpt_path best")
     return "\n".join(lines)
 

@@ -26,6 +26,25 @@ def parameter_groups(parameters: Iterable[nn.Parameter], weight_decay: float) ->
     ]
 
 
+def check_rates(lr: float, **others: float) -> None:
+    """Refuses rates and lengths of a schedule that make no sense.
+
+    Args:
+        lr: The learning rate, `model.lr`.
+        others: Options of the model that must not be negative, by name; `min_lr` and `warmup_lr` not above `lr`.
+
+    Raises:
+        ValueError: Naming the option.
+    """
+    if not 0 < lr < math.inf:
+        raise ValueError(f"model.lr is {lr}; it must be positive")
+    for name, value in others.items():
+        if not 0 <= value < math.inf:
+            raise ValueError(f"model.{name} is {value}; it must be 0 or more")
+        if name in ("min_lr", "warmup_lr") and value > lr:
+            raise ValueError(f"model.{name} is {value}, above model.lr {lr}; lower it, or raise model.lr")
+
+
 def by_step(
     optimizer: Optimizer, factor: Callable[[int], float] | list[Callable[[int], float]]
 ) -> OptimizerLRScheduler:
@@ -35,7 +54,10 @@ def by_step(
         optimizer: The optimizer.
         factor: One function for all groups, or one for each.
     """
-    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": LambdaLR(optimizer, factor), "interval": "step"}}
+    return {
+        "optimizer": optimizer,
+        "lr_scheduler": {"scheduler": LambdaLR(optimizer, factor), "interval": "step", "name": "lr"},
+    }
 
 
 def count_steps(trainer: Trainer, batches: int) -> tuple[int, int]:

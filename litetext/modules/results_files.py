@@ -18,7 +18,7 @@ PIECES = ("predictions", "pictures", RESULTS)
 EARLIER = "earlier"
 _MARK = ".evaluation"
 _DRAFT = ".writing"
-_BOARDS = ".boards.json"
+BOARDS = ".boards.json"
 
 
 def run_folder(module: LightningModule) -> Path:
@@ -129,7 +129,7 @@ def claim_boards(folder: Path, evaluation: str) -> None:
         folder: The run's folder; event files that nobody claimed are this evaluation's if this process made them.
         evaluation: Its id.
     """
-    path = folder / _BOARDS
+    path = folder / BOARDS
     try:
         known = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -41,13 +41,12 @@ def check_run_name(name: str) -> None:
             "give a name such as trial1 or trials/1"
         )
     try:
-        plain = isinstance(yaml.safe_load(name), str)
+        read = yaml.safe_load(name)
     except yaml.YAMLError:
-        plain = False
-    if not plain or name != name.strip() or name.startswith("-"):
-        raise ValueError(
-            f"--run {name}: is no plain word to a config file; give a name with a letter, such as run{name}"
-        )
+        read = name
+    # The logger's version takes a number or nothing for something else than a name.
+    if read is None or type(read) is int or name != name.strip() or name.startswith("-"):
+        raise ValueError(f"--run {name}: a config file reads that as no text; give a name with a letter, such as run1")
 
 
 @contextmanager

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-import torch
 from transformers import Sam3Model
 
 from litetext.data.shapes.datamodule import ShapesDataModule
+from litetext.files import whole_folder
 from litetext.modules.sam3_folder import count_parameters, write_sam3
 
 _CARD = """# sam3-tiny
@@ -28,7 +28,7 @@ Text-only detection keeps the geometry token, as Meta's SAM3 does (see `litetext
 
 | CG_F1 | IL_MCC | pmF1 | F1 at IoU 0.5 | F1 at IoU 0.75 |
 |---|---|---|---|---|
-| {cgf1:.1f} | {mcc:.3f} | {pmf1:.1f} | {f50:.3f} | {f75:.3f} |
+| {cgf1} | {mcc} | {pmf1} | {f50} | {f75} |
 
     litetext validate --config sam3_tiny.yaml --model.start {folder}
 """
@@ -39,12 +39,11 @@ def export(model: Sam3Model, folder: Path, scores: dict[str, float], steps: int,
 
     Args:
         model: The trained model; stays as it is.
-        folder: Where to; files of the same names are replaced.
-        scores: Validation scores by name; CG_F1 and pmF1 in percent.
+        folder: Where to; what this run exported there before is replaced.
+        scores: Validation scores by name, CG_F1 and pmF1 in percent; empty if the model was not scored.
         steps: Training steps.
         data: What it was trained and scored on.
     """
-    write_sam3(model, folder)
     values = {
         **count_parameters(model),
         "folder": folder,
@@ -54,10 +53,16 @@ def export(model: Sam3Model, folder: Path, scores: dict[str, float], steps: int,
         "seed": data.seed,
         "val_images": data.val_images,
         "val_phrases": data.val_phrases,
-        "cgf1": scores.get("CG_F1", torch.nan),
-        "mcc": scores.get("IL_MCC", torch.nan),
-        "pmf1": scores.get("pmF1", torch.nan),
-        "f50": scores.get("F1_50", torch.nan),
-        "f75": scores.get("F1_75", torch.nan),
+        "cgf1": _told(scores, "CG_F1", 1),
+        "mcc": _told(scores, "IL_MCC", 3),
+        "pmf1": _told(scores, "pmF1", 1),
+        "f50": _told(scores, "F1_50", 3),
+        "f75": _told(scores, "F1_75", 3),
     }
-    (folder / "README.md").write_text(_CARD.format(**values), encoding="utf-8")
+    with whole_folder(folder, replace=True) as draft:
+        write_sam3(model, draft)
+        (draft / "README.md").write_text(_CARD.format(**values), encoding="utf-8")
+
+
+def _told(scores: dict[str, float], name: str, digits: int) -> str:
+    return f"{scores[name]:.{digits}f}" if name in scores else "not measured"

@@ -1,6 +1,7 @@
 """ShapesFitModule: trains the tiny SAM3 that the project ships."""
 
 import math
+import os
 from itertools import chain
 from pathlib import Path
 from typing import Any, cast
@@ -16,10 +17,12 @@ from litetext.data.shapes.datamodule import ShapesBatch
 from litetext.metrics.assess import Detections, GroundTruth
 from litetext.metrics.cgf1 import PhraseCounts, phrase_metrics
 from litetext.metrics.counts import per_threshold
+from litetext.models.finite import check_tensors, check_weights
 from litetext.models.sam3.postprocess import postprocess
 from litetext.models.sam3.tiny import PhraseOutputs, encode_both, forward_phrases, tiny_config, tiny_sam3
 from litetext.modules.detection_loss import detection_loss
-from litetext.modules.optim import by_step, count_steps, parameter_groups
+from litetext.modules.fit_run import EXPORT
+from litetext.modules.optim import by_step, check_rates, count_steps, parameter_groups
 from litetext.modules.shapes_card import export
 from litetext.modules.shapes_loss import AttributeHeads
 from litetext.shipped import shipped
@@ -29,7 +32,8 @@ class ShapesFitModule(LightningModule):
     """Trains a tiny `transformers.Sam3Model` on the world of shapes and exports its averaged weights.
 
     Args:
-        output: Folder that the trained model is exported to at the end of `fit`; none to export nothing.
+        output: Folder that the trained model is exported to at the end of `fit`, one that is not there yet; by default
+            `model` beside the run's checkpoints.
         lr: Learning rate at the end of the warm-up; falls as a cosine over the run's steps.
         weight_decay: AdamW's weight decay.
         text_steps: Steps at the start on the auxiliary losses alone; the text side is nearly solved by then.
@@ -47,7 +51,7 @@ class ShapesFitModule(LightningModule):
 
     def __init__(
         self,
-        output: str | None = "checkpoints/sam3-tiny",
+        output: str | None = None,
         lr: float = 1e-3,
         weight_decay: float = 0.01,
         text_steps: int = 300,
@@ -61,6 +65,10 @@ class ShapesFitModule(LightningModule):
         super().__init__()
         if not 0 <= ema < 1:
             raise ValueError(f"model.ema is {ema}; choose a decay from 0 to below 1")
+        check_rates(lr, weight_decay=weight_decay, text_steps=text_steps, auxiliary=auxiliary)
+        for name, value in (("width", width), ("vision_layers", vision_layers), ("layers", layers)):
+            if value < 1:
+                raise ValueError(f"model.{name} is {value}; it must be at least 1")
         self.save_hyperparameters()
         self.output, self.lr, self.weight_decay = output, lr, weight_decay
         self.text_steps, self.auxiliary = text_steps, auxiliary
@@ -71,6 +79,7 @@ class ShapesFitModule(LightningModule):
             if not (folder / "config.json").is_file():
                 raise ValueError(f"model.start {start}: no config.json there; give the folder of a trained tiny SAM3")
             self.sam3 = Sam3Model.from_pretrained(folder, dtype=torch.float32).train()
+            check_weights(self.sam3, f"model.start {start}")
             decoder: Any = self.sam3.config.detr_decoder_config
             width = decoder.hidden_size
         self.attributes = AttributeHeads(width)
@@ -79,6 +88,16 @@ class ShapesFitModule(LightningModule):
         self.val_phrases = phrase_metrics("segm", "val/")
         self.val_counts = PhraseCounts("segm")
         self.scores: dict[str, float] = {}
+        self._exported: Path | None = None
+
+    def setup(self, stage: str) -> None:
+        """Sees before the training that the export will not write over anything.
+
+        Raises:
+            ValueError: Something is there.
+        """
+        if stage == "fit" and self.output is not None and any(Path(self.output).glob("*")):
+            raise ValueError(f"model.output {self.output} is there already; name another folder, or remove it first")
 
     @property
     def steps(self) -> int:
@@ -152,12 +171,38 @@ class ShapesFitModule(LightningModule):
         """Adds the scores."""
         checkpoint["litetext"] = {"scores": dict(self.scores)}
 
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuses weights that are not finite.
+
+        Raises:
+            ValueError: Naming the first.
+        """
+        check_tensors(checkpoint["state_dict"].items(), "--ckpt_path")
+
     def on_fit_end(self) -> None:
-        """Exports the averaged weights and says where they are."""
-        if self.trainer.is_global_zero and self.output is not None:
-            data = self.trainer.datamodule  # type: ignore[attr-defined]
-            export(self.smooth, Path(self.output), self.scores, self.trainer.global_step, data)
-            print(f"tiny SAM3: {self.output}; " + ", ".join(f"{k} {v:.4f}" for k, v in self.scores.items()))
+        """Exports the averaged weights.
+
+        Raises:
+            ValueError: They are not finite; nothing is written then.
+        """
+        folder = self.output or self._beside()
+        if not self.trainer.is_global_zero or folder is None:
+            return
+        check_weights(self.smooth, "the trained model, which is not exported")
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        export(self.smooth, Path(folder), self.scores, self.trainer.global_step, data)
+        self._exported = Path(folder)
+
+    def _beside(self) -> str | None:
+        folder = getattr(self.trainer.checkpoint_callback, "dirpath", None)
+        return None if folder is None else os.path.relpath(Path(folder) / EXPORT)
+
+    def teardown(self, stage: str) -> None:
+        """Says where the exported model is: now, when no progress bar wraps the line any more."""
+        if self._exported is not None:
+            scores = ", ".join(f"{k} {v:.4f}" for k, v in self.scores.items()) or "not scored: no validation was run"
+            print(f"tiny SAM3: {self._exported}; {scores}")
+        self._exported = None
 
 
 def detections(out: PhraseOutputs, size: int) -> list[Detections]:

@@ -45,13 +45,13 @@ def test_a_killed_writer_blocks_nobody_and_its_drafts_go(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    "name", ["7", "1.5", "true", "null", "", " a", "/tmp/x", "../x", "a/../../x", "a//b", "-x", "a\\b"]
+    "name", ["7", "0x10", "1_000", "null", "~", "", " a", "/tmp/x", "../x", "a/../../x", "a//b", "-x", "a\\b"]
 )
 def test_names_that_are_none(name: str) -> None:
     with pytest.raises(ValueError, match="--run"):
         check_run_name(name)
 
 
-@pytest.mark.parametrize("name", ["quickstart", "seed0", "ablation/base-0a1b/seed0", "a b", "1a", "v1.2", "été"])
+@pytest.mark.parametrize("name", ["quickstart", "seed0", "ablation/base-0a1b/seed0", "a b", "1a", "on", "v1.2", "été"])
 def test_names_that_are(name: str) -> None:
     check_run_name(name)

@@ -36,6 +36,7 @@ from litetext.data.features.manifest import (
     row_lengths,
     sorted_order,
 )
+from litetext.files import sync_folder, write_bytes
 
 try:
     import fcntl
@@ -84,6 +85,8 @@ def fill(
         with _locked(path):
             if not (path / MANIFEST).exists():  # else another process has finished it meanwhile
                 _fill(path, rows, encode, wanted, chunk, progress)
+    except NotADirectoryError as error:
+        raise ValueError(f"{path}: a part of this path is a file; give a folder for the feature store") from error
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
@@ -115,7 +118,7 @@ def _fill(
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
         done = len(rows) - sum(last - first for first, last in gaps)
         with open(path / CHECKSUMS, "ab", buffering=0) as sums, _reporter(path, progress) as report:
-            _sync_folder(path)
+            sync_folder(path)
             report(done, len(rows))
             for first, last in gaps:
                 chosen = order[first:last]
@@ -128,8 +131,8 @@ def _fill(
                 done += last - first
                 report(done, len(rows))
     raw = lengths.tobytes()
-    _replace(path / LENGTHS, raw)
-    _replace(path / MANIFEST, json.dumps({**asdict(wanted), "lengths_crc32": zlib.crc32(raw)}, indent=1).encode())
+    write_bytes(path / LENGTHS, raw)
+    write_bytes(path / MANIFEST, json.dumps({**asdict(wanted), "lengths_crc32": zlib.crc32(raw)}, indent=1).encode())
     (path / PARTIAL).unlink()
 
 
@@ -146,7 +149,7 @@ def _claim(path: Path, wanted: FeatureManifest) -> None:
         check_manifest(path, read_manifest(path / PARTIAL)[0], asdict(wanted))
         return
     (path / CHECKSUMS).unlink(missing_ok=True)  # of unknown origin
-    _replace(path / PARTIAL, json.dumps(asdict(wanted), indent=1).encode())
+    write_bytes(path / PARTIAL, json.dumps(asdict(wanted), indent=1).encode())
 
 
 def _intact(path: Path, values: int, bounds: np.ndarray, token_bytes: int) -> list[tuple[int, int]]:
@@ -166,7 +169,7 @@ def _intact(path: Path, values: int, bounds: np.ndarray, token_bytes: int) -> li
         warnings.warn(f"{path}: {damaged} of {len(listed)} chunks are damaged, encoding them again", stacklevel=2)
     clean = "".join(f"{first} {last} {crc:08x}\n" for first, last, crc in kept).encode()
     if (path / CHECKSUMS).exists() and (path / CHECKSUMS).read_bytes() != clean:
-        _replace(path / CHECKSUMS, clean)  # without a torn last line, to which the next would stick
+        write_bytes(path / CHECKSUMS, clean)  # without a torn last line, to which the next would stick
     return [(first, last) for first, last, _ in kept]
 
 
@@ -277,28 +280,3 @@ def _read(descriptor: int, size: int, offset: int) -> bytes:
         parts.append(part)
         size, offset = size - len(part), offset + len(part)
     return b"".join(parts)
-
-
-def _replace(file: Path, data: bytes) -> None:
-    """Writes a small file so that it is seen whole or not at all, also after a power failure."""
-    new = file.with_name(file.name + ".tmp")
-    with open(new, "wb", buffering=0) as target:
-        _write(target.fileno(), data)
-        os.fsync(target.fileno())
-    os.replace(new, file)
-    _sync_folder(file.parent)
-
-
-def _sync_folder(path: Path) -> None:
-    """Makes the names in a folder durable, where the system can."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY)
-    except OSError:  # folders cannot be opened everywhere
-        return
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):
-            raise
-    finally:
-        os.close(descriptor)

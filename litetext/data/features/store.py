@@ -93,7 +93,8 @@ class FeatureStore:
 
         Finished chunks are never encoded again (``chunk`` may change in between), except those whose checksum
         no longer holds. A second process that fills the same folder waits for the first and then reuses its
-        store; on a file system without locks a warning says that only one process may fill at a time.
+        store; on a file system without locks a warning says that only one process may fill at a time. The
+        checksums of a store that was complete are verified: a disk may have changed it since.
 
         Args:
             path: Folder of the store (:func:`store_path` gives one that no other corpus shares).
@@ -116,9 +117,10 @@ class FeatureStore:
         wanted = FeatureManifest.of(
             rows, teacher=teacher, tokenizer=tokenizer, context_length=context_length, width=width
         )
-        if not (Path(path) / MANIFEST).exists():  # a complete store needs no lock, and may be read-only
+        complete = (Path(path) / MANIFEST).exists()
+        if not complete:  # a complete store needs no lock, and may be read-only
             fill(Path(path), rows, encode, wanted, chunk, progress)
-        return cls.open(path, **asdict(wanted))
+        return cls.open(path, verify=complete, **asdict(wanted))
 
     @classmethod
     def open(cls, path: str | Path, *, verify: bool = False, **expected: Any) -> "FeatureStore":

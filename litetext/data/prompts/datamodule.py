@@ -11,7 +11,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from litetext.data.features.store import FeatureStore
+from litetext.data.features.store import FeatureStore, prompts_hash
 from litetext.data.permutation import permute
 from litetext.data.prompts.corpora import counts_text, read_sources, split_prompts
 from litetext.data.sampling import BucketSampler, ResumableLoader
@@ -122,6 +122,10 @@ class PromptDataModule(LightningDataModule):
         for name, value in (("batch_size", batch_size), ("val_batch_size", val_batch_size)):
             if value < 1:
                 raise ValueError(f"data.{name} is {value}; it must be at least 1")
+        if context_length < 3:
+            raise ValueError(f"data.context_length is {context_length}; start and end token and one more make 3")
+        if seed < 0:
+            raise ValueError(f"data.seed is {seed}; it must be 0 or more")
         if num_workers < 0:
             raise ValueError(f"data.num_workers is {num_workers}; it must be 0 or more")
         if max_prompts is not None and max_prompts < 10:
@@ -234,10 +238,21 @@ class PromptDataModule(LightningDataModule):
         done = self._loader.done if self._loader is not None else 0
         # `limit_train_batches` may end an epoch before the loader does.
         ended = self.trainer is not None and done >= self.trainer.num_training_batches
-        return {"done": 0 if ended else done}
+        return {"done": 0 if ended else done, "prompts": prompts_hash(self.rows), "count": len(self.rows)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Takes up the state of an interrupted run."""
+        """Takes up the state of an interrupted run.
+
+        Raises:
+            ValueError: The prompts are not those of that run; their order and batches would be others.
+        """
+        fitting = self.trainer is not None and self.trainer.state.fn == "fit"
+        if fitting and state_dict.get("prompts", "") not in ("", prompts_hash(self.rows)):
+            raise ValueError(
+                f"the checkpoint was trained on other prompts ({state_dict['count']:,} there, {len(self.rows):,} from "
+                f"data.sources {', '.join(self.sources.values())} here); a resumed run keeps its data: give those, or "
+                "begin a new run without --ckpt_path"
+            )
         self._resume = int(state_dict["done"])
 
     def _rank(self) -> tuple[int, int]:

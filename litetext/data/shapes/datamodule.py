@@ -143,7 +143,9 @@ class ShapesDataModule(LightningDataModule):
                 raise ValueError(f"data.{name} is {value}; it must be at least 1")
         if num_workers < 0:
             raise ValueError(f"data.num_workers is {num_workers}; it must be 0 or more")
-        if seed < 0 or (seed + 1) * steps * images > FIRST_HELD_OUT:
+        if seed < 0:
+            raise ValueError(f"data.seed is {seed}; it must be 0 or more")
+        if (seed + 1) * steps * images > FIRST_HELD_OUT:
             raise ValueError(f"data.seed {seed} with {steps} steps leaves the numbers of training scenes; lower one")
         self.steps, self.images, self.phrases = steps, images, phrases
         self.val_images, self.val_phrases = val_images, val_phrases

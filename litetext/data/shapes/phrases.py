@@ -127,6 +127,10 @@ def random_thing(rng: random.Random, held_out: bool = False) -> Meaning:
             return thing
 
 
+MOST_PHRASES = 1_000_000
+"""More are not drawn: no draw would end."""
+
+
 def phrases(count: int, seed: int = 0, held_out: bool = False) -> list[str]:
     """Different phrases of the grammar, in an order that depends on the seed.
 
@@ -141,6 +145,10 @@ def phrases(count: int, seed: int = 0, held_out: bool = False) -> list[str]:
     Raises:
         ValueError: If the grammar does not hold so many.
     """
+    if count > MOST_PHRASES:
+        raise ValueError(
+            f"the grammar of shapes holds fewer than {MOST_PHRASES:,} phrases; ask for fewer than {count:,}"
+        )
     rng = random.Random(seed)
     found: dict[str, None] = {}
     for _ in range(200 * count + 10_000):

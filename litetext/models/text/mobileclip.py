@@ -24,6 +24,8 @@ from litetext.models.text.transformer import Embedding, Packing, TransformerBloc
 
 log = logging.getLogger(__name__)
 
+MOST_TOKENS = 4096
+"""Longest context that is built."""
 PRESETS: dict[str, dict[str, Any]] = {
     "s0": {"embed_width": 512, "heads": 8, "layers": 4, "repmixer": True, "embedding_rank": 0, "width": 256},
     "s1": {
@@ -213,6 +215,10 @@ class MobileClipText(TextEncoder):
         for name, value in (size | rest).items():
             if value < (0 if name in ("layers", "repmixer", "embedding_rank") else 1):
                 raise ValueError(f"{name}={value} must be positive.")
+        if context_length > MOST_TOKENS:
+            raise ValueError(
+                f"context_length={context_length} is more than {MOST_TOKENS}; prompts have some 10 tokens."
+            )
         self.config: dict[str, Any] = {"preset": preset, "padding": padding, **size, **rest}
         """Plain values from which `MobileClipText(**config)` builds this tower again."""
         self.context_length, self.padding = context_length, padding

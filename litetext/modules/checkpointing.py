@@ -1,0 +1,70 @@
+"""Checkpoint files that a crash cannot spoil, and a best one that a NaN cannot become."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+from lightning.pytorch.utilities import rank_zero_warn
+from torch import Tensor
+
+from litetext.files import whole_file
+from litetext.models.finite import is_finite
+
+
+class CheckpointFile(TorchCheckpointIO):
+    """Writes a checkpoint beside its place, flushes it to the disk and renames it.
+
+    Lightning writes into the system's temporary folder and moves the file; across file systems that is a copy, and a
+    kill or a full disk in the middle of it leaves a truncated checkpoint where a good one was.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Writes the checkpoint; on an error the file of before stays.
+
+        Raises:
+            OSError: Say because the disk is full.
+        """
+        if "://" in str(path):  # an object store writes whole objects by itself
+            super().save_checkpoint(checkpoint, path, storage_options)
+            return
+        with whole_file(path) as file:
+            torch.save(checkpoint, file)
+
+
+class BestCheckpoint(ModelCheckpoint):
+    """ModelCheckpoint that passes over scores and weights that are not finite, and over the best of another run."""
+
+    @property
+    def state_key(self) -> str:
+        """That of ModelCheckpoint, so that older checkpoints can be resumed."""
+        return super().state_key.replace(type(self).__qualname__, ModelCheckpoint.__qualname__, 1)
+
+    def check_monitor_top_k(self, trainer: Trainer, current: Tensor | None = None) -> bool:
+        """Whether the score earns a checkpoint; never one that is not finite, nor one of weights that are not."""
+        if current is None:
+            return False
+        sound = bool(torch.isfinite(current)) and not_finite(trainer.lightning_module) is None
+        if not trainer.strategy.reduce_boolean_decision(sound):
+            rank_zero_warn(f"{self.monitor} is {float(current)} at step {trainer.global_step}: no best checkpoint")
+            return False
+        return super().check_monitor_top_k(trainer, current)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes up the best checkpoint of this run; a run that goes on from another run's checkpoint has none yet."""
+        if self.dirpath == state_dict.get("dirpath", self.dirpath):
+            super().load_state_dict(state_dict)
+
+
+def not_finite(module: LightningModule) -> str | None:
+    """Name of the first weight that is not finite, as it would be stored; None if all are finite."""
+    state: dict[str, Any] = module.state_dict()
+    return next((name for name, value in state.items() if isinstance(value, Tensor) and not is_finite(value)), None)
+
+
+def checkpoint_of(trainer: Trainer) -> Path | None:
+    """The best checkpoint that this run has written; None where it has none."""
+    path = Path(getattr(trainer.checkpoint_callback, "best_model_path", "") or "")
+    return path if path.is_file() else None
