@@ -67,6 +67,10 @@ class AuditOptions:
             )
         if self.sample < 1:
             raise ValueError(f"--sample is {self.sample}; it must be at least 1")
+        if wrong := [level for level in self.noise if not 0 <= level < math.inf]:
+            raise ValueError(f"--noise {wrong[0]}: a level is 0 or more, in units of the features' root mean square")
+        if self.seed < 0:
+            raise ValueError(f"--seed is {self.seed}; it must be 0 or more")
         if not 0 <= self.budget < 1:
             raise ValueError(f"--budget {self.budget} is outside [0, 1); 0.025 lets 2.5% of the tokens be lost")
         if self.student and not (self.sam3 or self.encoder):

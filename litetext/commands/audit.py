@@ -1,13 +1,18 @@
 """`litetext audit`: the anatomy of a text encoder on prompt corpora, and the prescription that follows."""
 
 import json
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from litetext.files import refuse_existing, write_text
+
 if TYPE_CHECKING:
     from litetext.audit.report.page import Table
+
+_WRITTEN = ("audit.json", "report.html", "prescription.yaml", "tensorboard")
 
 
 def run(argv: Sequence[str]) -> int:
@@ -24,6 +29,7 @@ def run(argv: Sequence[str]) -> int:
     output = Path(options.pop("output"))
     if output.exists() and not output.is_dir():
         raise ValueError(f"--output {output} is a file; give a folder, which is made where there is none")
+    refuse_existing((output / name for name in _WRITTEN), f"--output {output}", options.pop("overwrite"))
 
     from litetext.audit.audit import AuditOptions, audit  # slow to import, and --help needs none of it
     from litetext.audit.report.report import write_report
@@ -37,7 +43,8 @@ def run(argv: Sequence[str]) -> int:
     with _bar() as tell:
         found = audit(asked, tell)
     output.mkdir(parents=True, exist_ok=True)
-    (output / "audit.json").write_text(json.dumps(found, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    shutil.rmtree(output / "tensorboard", ignore_errors=True)  # two audits would be drawn into each other
+    write_text(output / "audit.json", json.dumps(found, indent=1, allow_nan=False) + "\n")
     written = write_report(found, output)
     _print(all_tables(found))
     for part, why in found["failed"].items():
@@ -75,6 +82,7 @@ def _parser() -> Any:
         help="SAM3 in any layout, a student, or a CLIP, SigLIP, BERT-like or Grounding DINO folder or hub id.",
     )
     parser.add_argument("--output", type=str, required=True, metavar="DIR", help="Folder of the results.")
+    parser.add_argument("--overwrite", action="store_true", help="Replace the results of an earlier audit there.")
     parser.add_argument(
         "--context_lengths", nargs="+", type=PositiveInt, default=[8, 16, 32], metavar="L", help="Contexts to compare."
     )

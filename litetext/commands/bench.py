@@ -1,9 +1,10 @@
 """`litetext bench`: what text encoders cost; and, by name, ours against a plain reference in one run."""
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
+
+from litetext.files import refuse_existing, write_json
 
 
 def train(
@@ -175,7 +176,7 @@ def run(argv: Sequence[str]) -> int:
         return _efficiency({key: value for key, value in config.items() if key not in _BENCHMARKS})
     options = config[name]
     output = options.pop("output")
-    _check_output(output)
+    _check_output(output, options.pop("overwrite"))
     for key, value in options.items():
         if isinstance(value, int) and value < 1:
             raise ValueError(f"--{key} is {value}; it must be at least 1")
@@ -189,7 +190,7 @@ def run(argv: Sequence[str]) -> int:
 
 def _efficiency(options: dict[str, Any]) -> int:
     output = options.pop("output")
-    _check_output(output)
+    _check_output(output, options.pop("overwrite"))
     from litetext.bench.efficiency.run import bench_efficiency
     from litetext.bench.efficiency.table import show
 
@@ -199,15 +200,20 @@ def _efficiency(options: dict[str, Any]) -> int:
     return 0
 
 
-def _check_output(output: str | None) -> None:
-    """Refuses a file that could not be written, before minutes of measuring."""
-    if output is not None and not Path(output).absolute().parent.is_dir():
-        raise FileNotFoundError(f"--output {output}: there is no folder {Path(output).parent}; make it first")
+def _check_output(output: str | None, overwrite: bool) -> None:
+    """Refuses a file that could not be written, or is there already, before minutes of measuring."""
+    if output is None:
+        return
+    folder = Path(output).absolute().parent
+    if not folder.is_dir():
+        what = "is a file, no folder" if folder.exists() else "is not there; make it first"
+        raise FileNotFoundError(f"--output {output}: the folder {Path(output).parent} {what}")
+    refuse_existing([output], f"--output {output}", overwrite)
 
 
 def _write(output: str | None, figures: dict[str, Any]) -> None:
     if output is not None:
-        Path(output).write_text(json.dumps(figures, indent=1) + "\n")
+        write_json(output, figures)
 
 
 def _parser() -> Any:
@@ -228,6 +234,7 @@ def _parser() -> Any:
         sub = ArgumentParser(exit_on_error=False, description=about)
         sub.add_function_arguments(function)
         sub.add_argument("--output", type=str, default=None, help="Also write the figures to this JSON file.")
+        sub.add_argument("--overwrite", action="store_true", help="Replace that file if it is there.")
         commands.add_subcommand(name, sub, help=about)
     return parser
 
@@ -272,3 +279,4 @@ def _add_options(parser: Any) -> None:
         "sizes of facebook/sam3.",
     )
     parser.add_argument("--output", type=str, default=None, help="Also write the figures to this JSON file.")
+    parser.add_argument("--overwrite", action="store_true", help="Replace that file if it is there.")

@@ -11,12 +11,12 @@ from litetext.checkpoints.reading import open_state
 from litetext.checkpoints.writing import MODEL_PREFIX, replace_text, to_layout, write_state
 from litetext.export.card import write_card
 from litetext.export.cleaning import NOT_CLEANED, ODD_PROMPTS
-from litetext.export.draft import draft
 from litetext.export.graph import features_of
 from litetext.export.graphs import OnnxType, export_onnx, open_onnx
 from litetext.export.parity import Parity, parity_of, require_parity
 from litetext.export.subject import Positions, Subject, read_subject
 from litetext.export.torch_target import export_torch, open_torch
+from litetext.files import whole_folder
 from litetext.models.text.compact import save_compact
 from litetext.models.text.encoder import TextEncoder
 from litetext.models.text.folder import write_text_folder
@@ -338,7 +338,7 @@ def export(
         tolerance = 1e-4 if dtype == "fp32" and target != "compact" else float("inf")
     subject = read_subject(checkpoint, context_length, positions)
     order = Order(subject, list(dict.fromkeys(prompts)), tolerance, sam3, dtype, batch, keep)
-    with draft(output) as folder:
+    with whole_folder(output) as folder:
         made = TARGETS[target](order, folder)
         name = Path(output).name
         card = write_card(name, subject, made.opens.replace("{folder}", name), made.parities, made.notes)

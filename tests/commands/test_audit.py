@@ -83,11 +83,27 @@ def test_a_missing_source_is_named_and_nothing_is_written(corpora: Path, refused
         (["--prompts", "=names.txt"], "--prompts =names.txt is no NAME=PATH"),
         (["--prompts", "a=names.txt", "--context_lengths", "2"], "--context_lengths 2"),
         (["--prompts", "a=names.txt", "--budget", "2"], "--budget 2"),
+        (["--prompts", "a=names.txt", "--noise", "-1"], "--noise -1"),
         (["--prompts", "a=names.txt", "--encoder", "nowhere.pt"], "nowhere.pt"),
     ],
 )
 def test_wrong_options_end_in_one_line(argv: list[str], told: str, corpora: Path, refused: Callable[..., str]) -> None:
     assert told in refused("audit", *argv, "--output", "out")
+
+
+def test_an_earlier_audit_is_not_written_over(
+    corpora: Path, litetext: Callable[..., Any], refused: Callable[..., str]
+) -> None:
+    asked = ("audit", "--prompts", "a=names.txt", "--output", "out")
+    assert litetext(*asked).code == 0
+    Path("out/mine.txt").write_text("kept")
+    before = Path("out/audit.json").read_bytes()
+    assert "--output out: out/audit.json is there already" in (line := refused(*asked, "--context_lengths", "8"))
+    assert "--overwrite" in line
+    assert Path("out/audit.json").read_bytes() == before
+    assert litetext(*asked, "--context_lengths", "8", "--overwrite").code == 0
+    assert Path("out/audit.json").read_bytes() != before
+    assert Path("out/mine.txt").read_text() == "kept"
 
 
 def test_output_must_not_be_a_file(corpora: Path, refused: Callable[..., str]) -> None:

@@ -38,6 +38,18 @@ def test_tokenize(corpus: str, litetext: Callable[..., Answer]) -> None:
     assert stored["speedup"] == pytest.approx(ratio)
 
 
+def test_figures_are_not_written_over(
+    corpus: str, litetext: Callable[..., Answer], refused: Callable[..., str]
+) -> None:
+    asked = ("bench", "tokenize", "--prompts", corpus, "--rounds", "1", "--output", "figures.json")
+    Path("figures.json").write_text("mine")
+    for begin in (asked, ("bench", "--seconds", "1", "--output", "figures.json")):
+        assert "figures.json is there already" in refused(*begin)
+    assert Path("figures.json").read_text() == "mine"
+    assert litetext(*asked, "--overwrite").code == 0
+    assert "mine" not in Path("figures.json").read_text()
+
+
 def test_train(corpus: str, litetext: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[str] = []
 

@@ -94,7 +94,7 @@ def test_damaged_and_foreign_files_are_refused(bank: Path, refused: Callable[...
     before = Path("weights.safetensors").read_bytes()
     assert "is no phrase bank" in refused(*PREDICT, "--model.output", "weights.safetensors")
     assert Path("weights.safetensors").read_bytes() == before
-    assert "there is no folder a" in refused(*PREDICT, "--model.output", "a/b.safetensors")
+    assert "the folder a is not there" in refused(*PREDICT, "--model.output", "a/b.safetensors")
     assert "ends in .safetensors" in refused(*PREDICT, "--model.output", "b.bank")
 
 

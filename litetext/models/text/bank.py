@@ -187,7 +187,8 @@ def check_place(path: Path) -> None:
     if path.suffix != ".safetensors":
         raise ValueError(f"{path}: a bank's name ends in .safetensors")
     if not path.parent.is_dir():
-        raise FileNotFoundError(f"{path}: there is no folder {path.parent}; make it first")
+        what = "is a file, no folder" if path.parent.exists() else "is not there; make it first"
+        raise FileNotFoundError(f"{path}: the folder {path.parent} {what}")
     if path.exists() and not is_bank(path):
         raise ValueError(f"{path} is there and is no phrase bank; choose another name")
 
