@@ -155,6 +155,35 @@ class SaveConfig(SaveConfigCallback):
         super().setup(trainer, pl_module, "fit")
 
 
+def check_export(output: str | None) -> None:
+    """Sees before a training that the export of its model will not write over anything.
+
+    Args:
+        output: The folder that the user named.
+
+    Raises:
+        ValueError: Something is there.
+    """
+    if output is not None and any(Path(output).glob("*")):
+        raise ValueError(f"model.output {output} is there already; name another folder, or remove it first")
+
+
+def export_folder(trainer: Trainer, output: str | None) -> Path | None:
+    """Where a trained model is exported to: the folder that the user named, or `model` beside the run's checkpoints.
+
+    Args:
+        trainer: The run's trainer.
+        output: The folder that the user named.
+
+    Returns:
+        The folder, or None where the run keeps no checkpoints either.
+    """
+    beside = getattr(trainer.checkpoint_callback, "dirpath", None)
+    if output is not None or beside is None:
+        return None if output is None else Path(output)
+    return Path(os.path.relpath(Path(beside) / EXPORT))
+
+
 def check_trainer(trainer: Trainer) -> None:
     """Refuses what Lightning would take and stumble over.
 

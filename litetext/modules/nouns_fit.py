@@ -18,9 +18,11 @@ from litetext.data.nouns.datamodule import Stages
 from litetext.metrics.assess import Detections, GroundTruth, assess
 from litetext.metrics.cgf1 import PhraseCounts
 from litetext.metrics.counts import headline, per_threshold
+from litetext.models.finite import check_weights
 from litetext.models.sam3.postprocess import postprocess
 from litetext.models.sam3.tiny import forward_phrases, tiny_config, tiny_sam3
 from litetext.modules.detection_loss import detection_loss
+from litetext.modules.fit_run import check_export, export_folder
 from litetext.modules.muon import Muon
 from litetext.modules.nouns_card import export, kind_table
 from litetext.modules.nouns_loss import NounsHeads
@@ -35,7 +37,8 @@ class NounsFitModule(LightningModule):
     one matrix of nouns; then everything learns to detect.
 
     Args:
-        output: Folder that the trained model is exported to at the end of `fit`; none to export nothing.
+        output: Folder that the trained model is exported to at the end of `fit`, one that is not there yet; by default
+            `model` beside the run's checkpoints.
         lr: AdamW's learning rate at the end of each stage's warm-up; falls as a cosine over the stage.
         muon: Muon's learning rate in the stages of the towers, for the matrices of all layers.
         joint_muon: Muon's learning rate in the joint stage.
@@ -62,7 +65,7 @@ class NounsFitModule(LightningModule):
 
     def __init__(
         self,
-        output: str | None = "checkpoints/sam3-nouns",
+        output: str | None = None,
         lr: float = 1e-3,
         muon: float = 0.02,
         joint_muon: float = 0.006,
@@ -115,6 +118,15 @@ class NounsFitModule(LightningModule):
         self.scores: dict[str, float] = {}
         self.by_kind: dict[str, dict[str, float]] = {}
         self.curve: list[dict[str, float]] = []
+
+    def setup(self, stage: str) -> None:
+        """Sees before the training that the export will not write over anything.
+
+        Raises:
+            ValueError: Something is there.
+        """
+        if stage == "fit":
+            check_export(self.output)
 
     @property
     def stages(self) -> Stages:
@@ -279,7 +291,9 @@ class NounsFitModule(LightningModule):
 
     def on_fit_end(self) -> None:
         """Exports the averaged weights and says where they are."""
-        if self.trainer.is_global_zero and self.output is not None:
+        folder = export_folder(self.trainer, self.output)
+        if self.trainer.is_global_zero and folder is not None:
+            check_weights(self.smooth, "the trained model, which is not exported")
             data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
-            export(self.smooth, Path(self.output), self.by_kind, self.curve, data)
-            print(f"tiny SAM3: {self.output}; " + ", ".join(f"{k} {v:.4f}" for k, v in self.scores.items()))
+            export(self.smooth, folder, self.by_kind, self.curve, data)
+            print(f"tiny SAM3: {folder}; " + ", ".join(f"{k} {v:.4f}" for k, v in self.scores.items()))

@@ -1,7 +1,6 @@
 """ShapesFitModule: trains the tiny SAM3 that the project ships."""
 
 import math
-import os
 from itertools import chain
 from pathlib import Path
 from typing import Any, cast
@@ -21,7 +20,7 @@ from litetext.models.finite import check_tensors, check_weights
 from litetext.models.sam3.postprocess import postprocess
 from litetext.models.sam3.tiny import PhraseOutputs, encode_both, forward_phrases, tiny_config, tiny_sam3
 from litetext.modules.detection_loss import detection_loss
-from litetext.modules.fit_run import EXPORT
+from litetext.modules.fit_run import check_export, export_folder
 from litetext.modules.optim import by_step, check_rates, count_steps, parameter_groups
 from litetext.modules.shapes_card import export
 from litetext.modules.shapes_loss import AttributeHeads
@@ -96,8 +95,8 @@ class ShapesFitModule(LightningModule):
         Raises:
             ValueError: Something is there.
         """
-        if stage == "fit" and self.output is not None and any(Path(self.output).glob("*")):
-            raise ValueError(f"model.output {self.output} is there already; name another folder, or remove it first")
+        if stage == "fit":
+            check_export(self.output)
 
     @property
     def steps(self) -> int:
@@ -185,17 +184,13 @@ class ShapesFitModule(LightningModule):
         Raises:
             ValueError: They are not finite; nothing is written then.
         """
-        folder = self.output or self._beside()
+        folder = export_folder(self.trainer, self.output)
         if not self.trainer.is_global_zero or folder is None:
             return
         check_weights(self.smooth, "the trained model, which is not exported")
         data = self.trainer.datamodule  # type: ignore[attr-defined]
-        export(self.smooth, Path(folder), self.scores, self.trainer.global_step, data)
-        self._exported = Path(folder)
-
-    def _beside(self) -> str | None:
-        folder = getattr(self.trainer.checkpoint_callback, "dirpath", None)
-        return None if folder is None else os.path.relpath(Path(folder) / EXPORT)
+        export(self.smooth, folder, self.scores, self.trainer.global_step, data)
+        self._exported = folder
 
     def teardown(self, stage: str) -> None:
         """Says where the exported model is: now, when no progress bar wraps the line any more."""

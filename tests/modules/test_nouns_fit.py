@@ -20,7 +20,7 @@ from tests.fixtures.runs import Answer, weights
 
 FIT = (
     *("fit", "--config", "sam3_nouns.yaml", "--trainer.enable_progress_bar", "false", "--threads", "1"),
-    *("--trainer.enable_model_summary", "false", "--trainer.precision", "32", "--model.output", "out"),
+    *("--trainer.enable_model_summary", "false", "--trainer.precision", "32"),
     *("--model.width", "32", "--model.vision_layers", "1", "--model.layers", "2", "--model.decoder_layers", "1"),
     *("--model.vision_width", "32", "--model.text_width", "24", "--model.text_layers", "1", "--model.queries", "7"),
     *("--data.images", "2", "--data.phrases", "4", "--data.val_images", "2", "--data.val_phrases", "4"),
@@ -37,14 +37,15 @@ def test_the_command_trains_exports_and_resumes(
     monkeypatch.chdir(tmp_path)
     answer = litetext(*FIT)
     assert answer.code == 0, answer.err
-    assert "tiny SAM3: out" in answer.out
-    model, report = Sam3Model.from_pretrained("out", output_loading_info=True)
+    out = "checkpoints/sam3_nouns/model"
+    assert f"tiny SAM3: {out}" in answer.out
+    model, report = Sam3Model.from_pretrained(out, output_loading_info=True)
     assert not report["missing_keys"]
     assert not report["unexpected_keys"]
     trained = weights("checkpoints/sam3_nouns/last.ckpt")
     for name, value in model.state_dict().items():
         assert torch.equal(value, trained[f"smooth.{name}"].half()), name
-    card = Path("out/README.md").read_text()
+    card = Path(out, "README.md").read_text()
     assert "1 steps of vision (2 images each), 1 of text (2 x 4 phrases), 2 of both" in " ".join(card.split())
     told = torch.load("checkpoints/sam3_nouns/last.ckpt", weights_only=True)["litetext"]
     assert [point["step"] for point in told["curve"]] == [4]
@@ -67,7 +68,7 @@ def test_the_command_trains_exports_and_resumes(
     for name, value in trained.items():
         assert torch.equal(value, torn[name]), name
 
-    again = litetext("validate", *FIT[1:], "--model.start", "out")
+    again = litetext("validate", *FIT[1:], "--model.start", out)
     assert again.code == 0, again.err
     assert re.search(r"\| all \| 8 \|", again.out)
 
