@@ -17,6 +17,7 @@ PLAIN_COMMANDS = {
     "demo": ("litetext.commands.demo", "a page on this machine: teacher and student side by side on your images"),
     "score": ("litetext.commands.score", "score a predictions file of any system in the official SA-Co layout"),
     "shapes": ("litetext.commands.shapes", "write the embedded benchmark: held-out shapes in the SA-Co Gold layout"),
+    "nouns": ("litetext.commands.nouns", "write benchmarks, language probes and pictures of the world of nouns"),
     "ablate": (
         "litetext.commands.ablate",
         "train variants of a fit over several seeds, score all in one pass, tabulate",

@@ -44,6 +44,7 @@ from litetext.data.nouns.meaning import (
     find_anchors,
 )
 from litetext.data.nouns.phrases import KINDS, Phrase, draw_phrases, list_phrases
+from litetext.data.nouns.pictures import draw_page, draw_sheet
 from litetext.data.nouns.render import boxes, render
 from litetext.data.nouns.scenes import (
     COLOURS,
@@ -55,7 +56,7 @@ from litetext.data.nouns.scenes import (
     draw_scene,
     held_out,
 )
-from litetext.data.nouns.sheet import Noun, colourless, core, draw_sheet, drawings, find_noun, find_style, nouns, styles
+from litetext.data.nouns.sheet import Noun, colourless, core, drawings, find_noun, find_style, nouns, styles
 
 __all__ = [
     "ABSENCES",
@@ -77,6 +78,7 @@ __all__ = [
     "categories",
     "colourless",
     "core",
+    "draw_page",
     "draw_phrases",
     "draw_scene",
     "draw_sheet",

@@ -68,12 +68,12 @@ def boxes(masks: np.ndarray) -> np.ndarray:
 
 @cache
 def _levels() -> tuple[np.ndarray, np.ndarray]:
-    """The sheet at full and half size, colours multiplied by alpha, with a border of one pixel, as uint8."""
+    """The sheet at full and half size, colours multiplied by alpha, with a border of two pixels, as uint8."""
     cells = drawings().astype(np.int32)
     cells[..., :3] = (cells[..., :3] * cells[..., 3:] + 127) // 255
     pairs = cells[..., ::2, :, :] + cells[..., 1::2, :, :]
     halves = (pairs[..., ::2, :] + pairs[..., 1::2, :]) >> 2
-    border = ((0, 0), (0, 0), (1, 2), (1, 2), (0, 0))
+    border = ((0, 0), (0, 0), (2, 2), (2, 2), (0, 0))
     return np.pad(cells, border).astype(np.uint8), np.pad(halves, border).astype(np.uint8)
 
 
@@ -116,12 +116,12 @@ def _sample(sprite: Sprite, side: int) -> np.ndarray:
     across = steps if not sprite.flip else -steps
     u = ((cos * across + sin * steps[:, None]) >> 1) + ((cell - 1) << 15)
     v = ((-sin * across + cos * steps[:, None]) >> 1) + ((cell - 1) << 15)
-    column, row = np.clip(u >> 16, -1, cell) + 1, np.clip(v >> 16, -1, cell) + 1
+    column, row = np.clip(u >> 16, -2, cell) + 2, np.clip(v >> 16, -2, cell) + 2
     right, down = ((u >> 8) & 255)[..., None], ((v >> 8) & 255)[..., None]
     flat = level[sprite.style, sprite.noun].reshape(-1, 4)
-    first = row * (cell + 3) + column
+    first = row * (cell + 4) + column
     upper = flat[first] * (256 - right) + flat[first + 1] * right
-    lower = flat[first + cell + 3] * (256 - right) + flat[first + cell + 4] * right
+    lower = flat[first + cell + 4] * (256 - right) + flat[first + cell + 5] * right
     return (upper * (256 - down) + lower * down + 32768) >> 16
 
 

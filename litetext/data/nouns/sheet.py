@@ -156,13 +156,3 @@ def _greys() -> np.ndarray:
 def colourless(style: int, noun: int) -> bool:
     """Whether a drawing is grey by nature, so that it looks the same in black and white."""
     return bool(_greys()[style, noun])
-
-
-def draw_sheet(style: str | int = 0, columns: int = 24) -> Image.Image:
-    """A picture of all drawings of a style."""
-    cells = drawings()[find_style(style)]
-    picture = Image.new("RGB", (columns * CELL, -(-len(cells) // columns) * CELL), (236, 236, 236))
-    for number, cell in enumerate(cells):
-        drawn = Image.fromarray(np.ascontiguousarray(cell))
-        picture.paste(drawn, (number % columns * CELL, number // columns * CELL), drawn)
-    return picture

@@ -38,7 +38,7 @@ MEDIA = media_folder("nouns")
 """The frames' folder."""
 _KINDS = {"noun": 2, "synonym": 1, "category": 1, "attribute": 3, "negation": 1}
 _DRAWS = 60
-_VERSION = 2
+_VERSION = 3
 
 
 class Clip(NamedTuple):

@@ -42,7 +42,7 @@ from litetext.data.nouns.wording import CARD, COUNTS, ENDINGS, OPENINGS, OUTLINE
 from litetext.data.prompts.corpora import read_prompts
 from litetext.tokenizer import Tokenizer
 
-_GOLDEN = "ed5dd53cb55b19101a2b9d7cc24c95e8078926750823018a10069937f9cfda41"
+_GOLDEN = "77b878b57b61f061c73adb5210331de344bf2f3846d9e747988c87b0319fddb1"
 
 
 def _flat(sprites: list[Sprite]) -> Scene:
@@ -386,3 +386,16 @@ def test_the_grammar_is_a_source_of_prompts():
     }.items():
         with pytest.raises(ValueError, match=told):
             read_prompts("mine", path)
+
+
+def test_nothing_is_drawn_beyond_a_sprites_size():
+    for noun in range(0, len(nouns()), 3):
+        for size in (23, 41):
+            sprite = Sprite(noun, 0, 56, 56, size)
+            image, masks = render(_flat([sprite]))
+            left, top, right, bottom = boxes(masks)[0]
+            assert max(right - left, bottom - top) <= size + 1
+            reach = size // 2 + 2
+            changed = (image != render(_flat([]))[0]).any(-1)
+            changed[56 - reach : 56 + reach, 56 - reach : 56 + reach] = False
+            assert not changed.any(), nouns()[noun].name
