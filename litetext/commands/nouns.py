@@ -30,7 +30,7 @@ def run(argv: Sequence[str]) -> int:
         type=int,
         default=None,
         metavar="N",
-        help="Images of each subset (by default 40), videos (24), pairs of each probe (40), or scenes of the page (24).",
+        help="Images of each subset (40 by default), videos (24), pairs of each probe (40) or scenes (24).",
     )
     parser.add_argument("--seed", type=int, default=0, help="Seed of scenes, phrases and marks.")
     options = parser.parse_args(list(argv))
