@@ -28,6 +28,7 @@ from litetext.modules.nouns_card import export, kind_table
 from litetext.modules.nouns_loss import NounsHeads
 from litetext.modules.optim import by_step
 from litetext.shipped import shipped
+from litetext.tokenizer import END
 
 
 class NounsFitModule(LightningModule):
@@ -112,6 +113,11 @@ class NounsFitModule(LightningModule):
         encoder: Any = self.sam3.config.detr_encoder_config
         self.heads = NounsHeads(encoder.hidden_size, encoder.num_layers)
         self.smooth = copy.deepcopy(self.sam3).requires_grad_(False)
+        # Tokens met in training. The rows of others stay zero in the averaged weights: a word never met says nothing,
+        # where a random row would say anything.
+        tokens = _token_table(self.smooth)
+        self.register_buffer("met", torch.zeros(len(tokens), dtype=torch.bool) if start is None else tokens.any(1))
+        tokens[~self.met] = 0
         self.compiled = compiled
         self.counts = PhraseCounts("segm")
         self.kinds = torch.nn.ModuleList(PhraseCounts("segm") for _ in KIND_NAMES)
@@ -133,6 +139,8 @@ class NounsFitModule(LightningModule):
         """Steps of the run's stages."""
         return self.trainer.datamodule.stages  # type: ignore[attr-defined]
 
+    met: Tensor
+
     def on_fit_start(self) -> None:
         """On a GPU, multiplies float32 matrices in TF32, and compiles the layers if that was asked for."""
         if self.device.type != "cuda":
@@ -147,6 +155,7 @@ class NounsFitModule(LightningModule):
     def training_step(self, batch: NounsBatch, batch_idx: int) -> Tensor:
         """The losses of one batch: what it holds says which stage it is of."""
         mask = batch.tokens.mask
+        self.met.index_fill_(0, batch.tokens.ids.masked_fill(~mask, END).flatten(), True)
         if not len(mask):
             vision: Any = self.sam3.vision_encoder(batch.images)
             loss, right = self.heads.vision_loss(vision.fpn_hidden_states[2], batch)
@@ -198,6 +207,7 @@ class NounsFitModule(LightningModule):
         each: Any = torch
         with torch.no_grad():
             each._foreach_lerp_(list(self.smooth.parameters()), list(self.sam3.parameters()), 1 - decay)
+            _token_table(self.smooth).mul_(self.met[:, None])
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Muon for the matrices of all layers, AdamW for the rest; each stage has a warm-up and a cosine of its own."""
@@ -297,3 +307,9 @@ class NounsFitModule(LightningModule):
             data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
             export(self.smooth, folder, self.by_kind, self.curve, data)
             print(f"tiny SAM3: {folder}; " + ", ".join(f"{k} {v:.4f}" for k, v in self.scores.items()))
+
+
+def _token_table(model: Sam3Model) -> Tensor:
+    """The rows of the text tower's tokens."""
+    encoder: Any = model.text_encoder
+    return encoder.get_input_embeddings().weight.data

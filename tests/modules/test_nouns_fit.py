@@ -45,6 +45,11 @@ def test_the_command_trains_exports_and_resumes(
     trained = weights("checkpoints/sam3_nouns/last.ckpt")
     for name, value in model.state_dict().items():
         assert torch.equal(value, trained[f"smooth.{name}"].half()), name
+    # A token that training never met says nothing.
+    (table,) = (value for name, value in trained.items() if name.startswith("smooth.") and "token_embedding" in name)
+    assert torch.equal(table.any(1), trained["met"])
+    assert trained["met"][[49406, 49407]].all()
+    assert 10 < int(trained["met"].sum()) < 200
     card = Path(out, "README.md").read_text()
     assert "1 steps of vision (2 images each), 1 of text (2 x 4 phrases), 2 of both" in " ".join(card.split())
     told = torch.load("checkpoints/sam3_nouns/last.ckpt", weights_only=True)["litetext"]
