@@ -7,6 +7,7 @@ found = segmenter("image.png", ["white dog", "cup"])
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -16,15 +17,17 @@ from torch import Tensor
 
 from litetext.data.pixels import to_rgb
 from litetext.data.prompts.corpora import is_empty
-from litetext.data.videos.clips import Clip
+from litetext.data.videos.clips import Clip, RgbFrames
 from litetext.metrics.matching import rle, to_rle
 from litetext.models.devices import find_device
 from litetext.models.sam3.image import Sam3Image
+from litetext.models.sam3.linking import Linker
 from litetext.models.sam3.postprocess import Found
+from litetext.models.sam3.tracking import DetectAndLink, OwnTracker, Tracker, Tracking, choose_tracking
+from litetext.models.sam3.video import Sam3Video
 from litetext.models.text.bank import PhraseBank, load_bank
 from litetext.models.text.encoder import PhraseFeatures
 from litetext.models.text.loading import load_text_encoder
-from litetext.modules.linking import Linker
 from litetext.modules.selecting import Objects, select
 from litetext.modules.tiling import Piece, Tile, join, make_tiles, pieces
 from litetext.tokenizer import Tokenizer
@@ -58,18 +61,25 @@ class Segmenter:
         text_encoder: A `.ckpt` of `litetext fit`, or published SAM3-LiteText weights; None takes the model's own.
         bank: A file of `litetext predict --config prompt_bank.yaml`: then no text encoder is kept in memory. With a
             text encoder too, that one is only compared with the one that made the bank.
-        threshold: Least score of what is found, 0..1.
+        threshold: Least score of what is found, 0..1. SAM3's own tracker begins masklets by thresholds of its own, so
+            that there it only leaves out.
         geometry_token: Append the token that Meta's SAM3 adds to every text; transformers alone leaves it out.
         chunk: Phrases that go through the model at once; lower it if memory is short. Results do not change.
         device: Where it computes, such as `cuda:1`; None takes a GPU where there is one.
         dtype: Type of the segmenter's weights and computation.
         nms: IoU above which two masks of a phrase show one object, of which the surer stays; None, as in the official
-            protocol, suppresses nothing in images, and 0.5 in the frames of clips.
+            protocol, suppresses nothing in images, and 0.5 in the frames of clips. SAM3's own tracker gives each pixel
+            to one object of a phrase anyway.
         across_phrases: With `nms`, no two phrases keep one object of an image either.
         max_per_phrase: Most instances of a phrase, the surest (of a clip: masklets); None for all.
         tiles: Side in pixels of the overlapping tiles that larger images are taken apart to (see `tiling`); True takes
             the side of the model's own square, None does not. Frames of clips are not taken apart.
         overlap: Part of a tile's side that its neighbour shares.
+        tracker: What follows objects through clips: `sam3` is SAM3's own tracker, `links` links the detections of each
+            frame, `auto` takes SAM3's own where the checkpoint has one. Its weights are read with the first clip.
+
+    Attributes:
+        tracking: Which of the two it is, `sam3` or `links`.
 
     Raises:
         FileNotFoundError: If a file or model is not there.
@@ -91,6 +101,7 @@ class Segmenter:
         max_per_phrase: int | None = None,
         tiles: int | bool | None = None,
         overlap: float = 0.25,
+        tracker: Literal["auto", "sam3", "links"] = "auto",
     ) -> None:
         if not 0 <= threshold <= 1:
             raise ValueError(f"threshold is {threshold}; choose a score from 0 to 1")
@@ -115,6 +126,7 @@ class Segmenter:
         if self.bank is None or text_encoder is not None:
             self.encoder = load_text_encoder(named)
         self.sam3 = Sam3Image.from_pretrained(model, geometry_token, dtype)
+        self.tracking: Tracking = choose_tracking(model, tracker)
         if self.encoder is not None:
             self.sam3.check_width(self.encoder.width, f"text encoder {named}")
         if self.bank is not None:
@@ -127,6 +139,8 @@ class Segmenter:
         self.sam3.to(self.device)
         if self.encoder is not None:
             self.encoder.to(self.device)
+        self._load_video = partial(Sam3Video.from_pretrained, model, geometry_token, dtype)
+        self._video: Sam3Video | None = None
         self._known = PhraseFeatures([], {}, self.sam3.width)
 
     def hear(self, phrases: Sequence[str]) -> PhraseFeatures:
@@ -235,11 +249,12 @@ class Segmenter:
             yield join(phrase, seen, at_once, tiles, margin)
 
     def track(self, clip: str | os.PathLike[str] | Iterable[Any], phrases: Sequence[str]) -> list[list[dict[str, Any]]]:
-        """Finds phrases in every frame of a clip and links what is found to masklets (see `linking`).
+        """Finds the masklets of phrases in a clip, with the tracker that the checkpoint has or the options name.
 
         Args:
             clip: A video file, an animated GIF or a folder of frames, or the frames themselves as `__call__` takes
-                images. One frame is in memory at a time.
+                images. One frame is in memory at a time; but SAM3's own tracker needs their number, so that it first
+                reads a clip once to count it, and holds all frames of an iterator.
             phrases: N noun phrases.
 
         Returns:
@@ -247,21 +262,35 @@ class Segmenter:
             pixels), `segmentations` (run-length masks, None where it is not seen) and `areas` (pixels).
 
         Raises:
-            ValueError: A frame cannot be read, or as `hear`.
+            ValueError: A frame cannot be read, the tracker's weights cannot, or as `hear`.
         """
-        heard = self.hear(phrases)
-        same = Linker.duplicate if self.nms is None else self.nms
-        linkers = [Linker(new=self.threshold, duplicate=same) for _ in phrases]
-        count = 0
-        for frame in Clip(Path(clip)) if isinstance(clip, str | os.PathLike) else clip:
-            seen = self._find(to_rgb(frame), heard, phrases, _CONTINUES * self.threshold)
-            for linker, part in zip(linkers, seen, strict=True):
-                linker.add(count, part)
-            count += 1
-        found = [linker.entries(count) for linker in linkers]
+        features = self.hear(phrases).take(phrases)
+        frames = RgbFrames(Clip(Path(clip)) if isinstance(clip, str | os.PathLike) else clip)
+        (tracks,) = self._tracker().track(frames, {"": features}).values()
+        found = [[entry for entry in part if entry["score"] >= self.threshold] for part in tracks]
         if self.max_per_phrase is None:
             return found
         return [sorted(part, key=lambda entry: -entry["score"])[: self.max_per_phrase] for part in found]
+
+    def load_tracker(self) -> None:
+        """Reads the weights of SAM3's own tracker, if that is what tracks; otherwise the first clip does.
+
+        Raises:
+            ValueError: They are missing, cannot be read or are not finite.
+        """
+        if self.tracking == "sam3" and self._video is None:
+            video = self._load_video()
+            video.share(self.sam3.model)  # before it goes to the device: that holds one vision tower
+            self._video = video.to(self.device)
+
+    def _tracker(self) -> Tracker:
+        self.load_tracker()
+        if self._video is not None:
+            return OwnTracker(self._video, self.chunk)
+        same = Linker.duplicate if self.nms is None else self.nms
+        return DetectAndLink(
+            self.sam3, _CONTINUES * self.threshold, self.chunk, partial(Linker, new=self.threshold, duplicate=same)
+        )
 
     def _find(self, pixels: Tensor, heard: PhraseFeatures, phrases: Sequence[str], threshold: float) -> Iterator[Found]:
         features, lengths = heard.take(phrases)

@@ -70,6 +70,13 @@ def run(argv: Sequence[str]) -> int:
     add("--polygons", action="store_true", help="Write predictions_polygons.json too: COCO with polygons.")
     add("--yolo", action="store_true", help="Write labels/NAME.txt (YOLO polygons) and data.yaml too.")
     add("--video", type=str, nargs="+", default=[], metavar="FOLDER", help="Folders whose images are a video's frames.")
+    add(
+        "--tracker",
+        choices=["auto", "sam3", "links"],
+        default="auto",
+        help="What follows objects through videos: SAM3's own tracker, or links between the detections of each frame; "
+        "auto takes SAM3's own where the model has one.",
+    )
     add("--fps", type=float, default=None, help="Frames a second; by default the video's own times, 10 for a folder.")
     add("--device", type=str, default=None, help="Such as cpu or cuda:1; by default a GPU where there is one.")
     add("--chunk", type=int, default=16, metavar="N", help="Phrases at once; lower it if memory is short.")
@@ -88,6 +95,7 @@ def _segment(options: Any) -> int:
 
     from litetext.commands.segment_inputs import find_inputs
     from litetext.commands.segment_results import POLYGONS, PREDICTIONS, Results, check_output
+    from litetext.models.sam3.tracking import describe
     from litetext.segmenter import Segmenter
 
     inputs, lost, passed = find_inputs(options.images, options.video, (PREDICTIONS, POLYGONS, "data"))
@@ -115,6 +123,7 @@ def _segment(options: Any) -> int:
         max_per_phrase=options.max_per_phrase,
         tiles=True if options.tiles == -1 else options.tiles,
         overlap=options.overlap,
+        tracker=options.tracker,
     )
     segmenter.hear(phrases)  # before the first image: an error about phrases is not one about images
     if cut := segmenter.cut(phrases):
@@ -122,6 +131,9 @@ def _segment(options: Any) -> int:
             f"{len(cut):,} of {len(phrases):,} phrases cut at {segmenter.context_length} tokens, "
             f"what comes after is not heard: {cut[0][:60]!r}"
         )
+    if any(item.clip for item in inputs):
+        segmenter.load_tracker()  # before the first clip, as with phrases
+        _note(f"tracker: {describe(segmenter.tracking, options.model, options.tracker)}")
     folder.mkdir(parents=True, exist_ok=True)
     results = Results(segmenter, phrases, folder, options)
     done = 0

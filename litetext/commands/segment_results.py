@@ -149,7 +149,7 @@ class Results:
         file = write_clip(self.folder / item.name, self._painted(clip, masklets), clip.times)
         about = {"video": str(item.path), "overlay": file.name, "frames": len(clip), "fps": clip.rate}
         about |= {"times": clip.times, "height": clip.height, "width": clip.width}
-        about |= {"info": self._info(), "categories": self.categories}
+        about |= {"info": self._info() | {"tracker": self.segmenter.tracking}, "categories": self.categories}
         write_json(self.folder / f"{item.name}.json", {**about, "masklets": masklets})
         told = [
             (phrase, sorted((entry["score"] for entry in entries), reverse=True))

@@ -14,7 +14,7 @@ from jaxtyping import Float64
 from pycocotools import mask
 from scipy.optimize import linear_sum_assignment
 
-from litetext.saco.masks import Rle, checked
+from litetext.saco.masks import Rle, encode_masks, rle_ious
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,29 +35,6 @@ else:
 
 
 rle: Any = mask  # its type stubs know fewer inputs than it accepts
-
-
-def rle_ious(predicted: Sequence[Rle], truth: Sequence[Rle]) -> Float64[np.ndarray, "n m"]:
-    """IoU of every predicted with every true run-length mask.
-
-    Two empty masks have IoU 0. Masks of different sizes have IoU -1 where their bounding boxes overlap and 0
-    elsewhere, so they never match (this is what `pycocotools` answers, and the official numbers rest on it).
-
-    Args:
-        predicted: n masks.
-        truth: m masks.
-
-    Returns:
-        The matrix (n, m).
-
-    Raises:
-        ValueError: The runs of a mask do not add up to its size.
-    """
-    if not predicted or not truth:
-        return np.zeros((len(predicted), len(truth)))
-    # Here pycocotools takes nothing but plain dicts.
-    a, b = [dict(one) for one in checked(predicted)], [dict(one) for one in checked(truth)]
-    return np.asarray(rle.iou(a, b, [0] * len(b)))
 
 
 def mask_ious(predicted: Masks, truth: Masks) -> Float64[np.ndarray, "n m"]:
@@ -125,8 +102,7 @@ def to_rle(masks: Masks) -> list[Rle]:
     """
     if not is_tensor(masks):
         return list(masks)
-    pixels = masks.detach().cpu().numpy().astype(np.uint8)
-    return rle.encode(np.asfortranarray(pixels.transpose(1, 2, 0)))
+    return encode_masks(masks.detach().cpu().numpy())
 
 
 def rle_text(mask: Rle) -> Rle:

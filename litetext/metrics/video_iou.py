@@ -10,7 +10,8 @@ import numpy as np
 from jaxtyping import Float, Float64, Int64
 
 from litetext.metrics.assess import IouType
-from litetext.metrics.matching import rle, rle_ious
+from litetext.metrics.matching import rle
+from litetext.saco.masks import rle_ious
 from litetext.saco.videos import Masklets
 
 _EPS = np.finfo(np.float64).eps

@@ -3,8 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from litetext.metrics.matching import rle_ious
-from litetext.saco.masks import Rle
+from litetext.saco.masks import Rle, rle_ious
 
 
 class Objects(NamedTuple):

@@ -15,17 +15,27 @@ from torch import nn
 
 from litetext.data.images.items import Skip, of_all_ranks
 from litetext.data.videos.datamodule import VideoDataModule, VideoItem
+from litetext.data.videos.frames import ReadableFrames, UnreadableFrame
 from litetext.metrics.assess import IouType
 from litetext.metrics.veval_files import KINDS
 from litetext.metrics.video import assess_video
 from litetext.metrics.video_metrics import TETA, PhraseHOTA, VideoCGF1
 from litetext.models.sam3.image import Sam3Image
-from litetext.models.sam3.video import Sam3Video, has_tracker
+from litetext.models.sam3.linking import Linker
+from litetext.models.sam3.tracking import (
+    DetectAndLink,
+    OwnTracker,
+    Tracker,
+    Tracking,
+    Tracks,
+    choose_tracking,
+    describe,
+)
+from litetext.models.sam3.video import Sam3Video
 from litetext.models.text.encoder import PhraseFeatures
 from litetext.modules.answer_key import begin_key, files_hash, item_key
 from litetext.modules.evaluation import TEACHER, digest, hear, name_encoders
 from litetext.modules.journal import Journal, of_ranks, open_journal, told_reuse
-from litetext.modules.linking import Linker, Tracks
 from litetext.modules.results import defined, missing_side, notes, refuse_nothing, summarize, table
 from litetext.modules.results_files import (
     RESULTS,
@@ -38,7 +48,6 @@ from litetext.modules.results_files import (
     write_list,
 )
 from litetext.modules.run_data import run_data
-from litetext.modules.video_trackers import DetectAndLink, OwnTracker, ReadableFrames, UnreadableFrame
 from litetext.saco.videos import Masklets, masklets
 
 
@@ -95,7 +104,9 @@ class VideoEvalModule(LightningModule):
             if value < low:
                 raise ValueError(f"model.{name} is {value}; it must be at least {low}")
         self.save_hyperparameters()
-        self.sam3_path, self.geometry_token, self.tracker_name = sam3, geometry_token, tracker
+        self.sam3_path, self.geometry_token = sam3, geometry_token
+        self.tracker_name: Literal["auto", "sam3", "links"] = tracker
+        self.tracking: Tracking = "links"
         self.links = {"match": match, "max_age": max_age, "min_hits": min_hits}
         self.least, self.chunk = least, chunk
         self.dtype_name: Literal["float32", "bfloat16", "float16"] = dtype
@@ -141,20 +152,15 @@ class VideoEvalModule(LightningModule):
         self.identity = identity.hexdigest()
         self.journal = open_journal(run_folder(self) / "records" / self.identity[:16], self, self.fresh)
 
-    def load_tracker(self) -> Any:
+    def load_tracker(self) -> Tracker:
         """The tracker that the options name, with the segmenter in it.
 
         Raises:
             FileNotFoundError: There is no such SAM3.
             ValueError: It cannot be read, or has no tracker of its own where one is asked for.
         """
-        own = self.tracker_name != "links" and has_tracker(self.sam3_path)
-        if self.tracker_name == "sam3" and not own:
-            raise ValueError(
-                f"model.tracker is sam3, and model.sam3 {self.sam3_path} has no weights of a tracker; "
-                "choose model.tracker links, or a Sam3VideoModel"
-            )
-        if own:
+        self.tracking = choose_tracking(self.sam3_path, self.tracker_name, ("model.tracker", "model.sam3"))
+        if self.tracking == "sam3":
             video = Sam3Video.from_pretrained(self.sam3_path, self.geometry_token, self.dtype_name)
             return OwnTracker(video, self.chunk)
         sam3 = Sam3Image.from_pretrained(self.sam3_path, self.geometry_token, self.dtype_name)
@@ -165,9 +171,9 @@ class VideoEvalModule(LightningModule):
         key = video_key(batch)
         found: Any = self.journal.find(key)
         if found is None:
-            readable: Any = ReadableFrames(batch.frames)
+            features = {name: phrases.take(batch.phrases) for name, phrases in self.phrases.items()}
             try:
-                found = self.tracker.track(batch._replace(frames=readable), self.phrases)
+                found = self.tracker.track(ReadableFrames(batch.frames), features)
             except UnreadableFrame as error:
                 skip = Skip(batch.split, str(batch.frames.video.id), tuple(batch.categories), str(error))
                 rank_zero_warn(f"left out: {skip}")
@@ -270,6 +276,7 @@ class VideoEvalModule(LightningModule):
             print(line)
         if self.results["partial"]:
             print(f"partial: {self.results['left_out']:,} pairs were left out")
+        print(f"tracker     {describe(self.tracking, self.sam3_path, self.tracker_name)}")
         print(f"results     {folder / RESULTS}\npredictions {folder / 'predictions'}")
         print(told_reuse(reused, len(keys), "videos", self.journal))
         if aside is not None:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from jaxtyping import Bool, Float64
 from pycocotools import mask
 
 from litetext.saco.fields import LARGEST_IMAGE, LARGEST_SIDE, read_number_id, shown
@@ -131,6 +132,38 @@ def check_polygons(polygons: Sequence[Any], height: int, width: int) -> list[lis
     if not kept:
         raise ValueError("no polygon has three points")
     return kept
+
+
+def encode_masks(pixels: Bool[np.ndarray, "n h w"]) -> list[Rle]:
+    """Boolean masks as run-length masks.
+
+    Args:
+        pixels: (n, height, width).
+    """
+    return _rle.encode(np.asfortranarray(pixels.astype(np.uint8).transpose(1, 2, 0)))
+
+
+def rle_ious(predicted: Sequence[Rle], truth: Sequence[Rle]) -> Float64[np.ndarray, "n m"]:
+    """IoU of every predicted with every true run-length mask.
+
+    Two empty masks have IoU 0. Masks of different sizes have IoU -1 where their bounding boxes overlap and 0
+    elsewhere, so they never match (this is what `pycocotools` answers, and the official numbers rest on it).
+
+    Args:
+        predicted: n masks.
+        truth: m masks.
+
+    Returns:
+        The matrix (n, m).
+
+    Raises:
+        ValueError: The runs of a mask do not add up to its size.
+    """
+    if not predicted or not truth:
+        return np.zeros((len(predicted), len(truth)))
+    # Here pycocotools takes nothing but plain dicts.
+    a, b = [dict(one) for one in checked(predicted)], [dict(one) for one in checked(truth)]
+    return np.asarray(_rle.iou(a, b, [0] * len(b)))
 
 
 def mask_box(segmentation: Rle) -> list[float]:

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from litetext.data.shapes.veval import NAME, write_video_shapes
 from litetext.data.shapes.world import FIRST_HELD_OUT, draw_scene, render
 from litetext.models.sam3.image import Sam3Image
-from litetext.modules.linking import Linker
+from litetext.models.sam3.linking import Linker
 from litetext.modules.run_folder import sole_writer
 from litetext.modules.seg_eval import SegEvalModule
 from litetext.modules.video_eval import VideoEvalModule

@@ -8,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools import mask
 
-from litetext.metrics.matching import rle_ious
-from litetext.saco.masks import box_masks, check_rle, checked, empty_mask, mask_area, mask_box, read_mask
+from litetext.saco.masks import box_masks, check_rle, checked, empty_mask, mask_area, mask_box, read_mask, rle_ious
 from tests.fixtures.saco_world import rle
 
 coder: Any = mask

@@ -4,7 +4,8 @@ import importlib
 import importlib.util
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -110,6 +111,40 @@ class Clip:
                 self._end = time
         else:
             yield from read_video(self.path)
+
+
+class RgbFrames:
+    """Frames as a tracker takes them: RGB, and counted only if it asks for their number.
+
+    Args:
+        frames: A clip, which is read once to count it; images as `to_rgb` takes them, any number of times; or an
+            iterator of images, whose frames are all held in memory if they are counted.
+    """
+
+    def __init__(self, frames: Iterable[Any]) -> None:
+        self.frames = frames
+
+    def __len__(self) -> int:
+        """Frames.
+
+        Raises:
+            ValueError: One does not decode.
+        """
+        if isinstance(self.frames, Clip):
+            if not self.frames.times:
+                deque(self.frames, maxlen=0)
+        elif isinstance(self.frames, Iterator) or not isinstance(self.frames, Sized):
+            self.frames = [frame for frame in self]  # noqa: C416  list() would ask for their number
+        return len(self.frames)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        """Yields RGB frames, uint8 (3, H, W).
+
+        Raises:
+            ValueError: One does not decode.
+        """
+        for frame in self.frames:
+            yield to_rgb(frame)
 
 
 def is_moving_image(path: Path) -> bool:

@@ -79,6 +79,41 @@ def find_frames(video: Video, media: Path) -> Frames:
     return Frames(video, paths)
 
 
+class UnreadableFrame(Exception):
+    """A frame cannot be read: the video is left out. What a tracker itself raises ends the evaluation."""
+
+
+class ReadableFrames:
+    """Frames of a video whose faults are told from those of a tracker.
+
+    Args:
+        frames: The frames.
+    """
+
+    def __init__(self, frames: Frames) -> None:
+        self.frames = frames
+
+    def __len__(self) -> int:
+        """Frames."""
+        return len(self.frames)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        """Yields RGB frames, uint8 (3, H, W).
+
+        Raises:
+            UnreadableFrame: One does not decode, or is not there.
+        """
+        frames = iter(self.frames)
+        while True:
+            try:
+                frame = next(frames)
+            except StopIteration:
+                return
+            except ValueError as error:
+                raise UnreadableFrame(str(error)) from error
+            yield frame
+
+
 class Frame(NamedTuple):
     """A frame of a video file.
 

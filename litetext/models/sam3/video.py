@@ -264,6 +264,15 @@ class Sam3Video(nn.Module):
                 f"take a text encoder that was made for it (width={self.width})"
             )
 
+    def share(self, detector: nn.Module) -> None:
+        """Takes the detector of the same checkpoint that is loaded already, in place of its own copy.
+
+        Args:
+            detector: The model of a `Sam3Image`.
+        """
+        for name, part in detector.named_children():
+            setattr(self.model.detector_model, name, part)
+
     def track(
         self, frames: VideoFrames, asked: Mapping[str, TextBatch], chunk: int = 16
     ) -> dict[str, list[list[dict[str, Any]]]]:
@@ -323,7 +332,9 @@ class Sam3Video(nn.Module):
                         pair.step(self.model, t, size)
         finally:
             self.model.seen = None
-        return {name: [pair.entries(len(frames)) for pair in pairs.get(name, ())] for name in asked}
+        if not pairs:  # there was no frame
+            return {name: [[] for _ in batch.lengths] for name, batch in asked.items()}
+        return {name: [pair.entries(len(frames)) for pair in own] for name, own in pairs.items()}
 
     def _prepare(self, image: Tensor) -> Tensor:
         images: Any = self.processor([image.to(self.device)], return_tensors="pt", input_data_format="channels_first")

@@ -14,7 +14,7 @@ import torch
 from pycocotools import mask as rle
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
-from transformers import Sam3ImageProcessor, Sam3VideoConfig, Sam3VideoModel, Sam3VideoProcessor
+from transformers import Sam3ImageProcessor, Sam3VideoProcessor
 from transformers.models.sam3_video import modeling_sam3_video
 from transformers.models.sam3_video.modeling_sam3_video import Sam3VideoInferenceSession
 
@@ -24,88 +24,9 @@ from litetext.models.sam3.video_patches import cc_2d, generic_nms, own_kernels
 from litetext.models.text.encoder import TextBatch
 from tests.fixtures.pixels import assert_same_masks, undecided
 from tests.fixtures.runs import Answer
+from tests.fixtures.tiny_video import SIDE, WIDTH, clip
 
-SIDE, WIDTH, FRAMES = 32, 128, 14
-
-
-def tiny_config() -> Sam3VideoConfig:
-    """The smallest that runs; thresholds at which random weights bear, lose, renew and take back objects."""
-    vit = {
-        **{"model_type": "sam3_vit_model", "hidden_size": 24, "intermediate_size": 48, "num_hidden_layers": 1},
-        **{"num_attention_heads": 2, "image_size": SIDE, "pretrain_image_size": SIDE, "patch_size": 8},
-        **{"window_size": SIDE // 8, "global_attn_indexes": [0]},
-    }
-    levels = {"fpn_hidden_size": WIDTH, "scale_factors": [4.0, 2.0, 1.0, 0.5]}
-    head = {"num_attention_heads": 4, "hidden_size": WIDTH}
-    layer = {**head, "num_layers": 1, "intermediate_size": 32, "dropout": 0.0}
-    detector = {
-        "model_type": "sam3",
-        "vision_config": {"backbone_config": vit, **levels},
-        "text_config": {
-            **{"model_type": "clip_text_model", "vocab_size": 49408, "hidden_size": 16, "intermediate_size": 32},
-            **{"projection_dim": 16, "num_hidden_layers": 1, "num_attention_heads": 2},
-            **{"max_position_embeddings": 32, "hidden_act": "gelu"},
-        },
-        "geometry_encoder_config": {**layer, "roi_size": 2},
-        "detr_encoder_config": layer,
-        "detr_decoder_config": {**layer, "num_queries": 6},
-        "mask_decoder_config": {**head, "num_upsampling_stages": 2},
-    }
-    tracker = {
-        "model_type": "sam3_tracker_video",
-        "image_size": SIDE,
-        "vision_config": {"model_type": "sam3_vision_model", "backbone_config": vit, **levels},
-        "prompt_encoder_config": {"hidden_size": WIDTH, "patch_size": 8, "image_size": SIDE},
-        "mask_decoder_config": {"hidden_size": WIDTH, "mlp_dim": 32, "iou_head_hidden_dim": 32},
-        "memory_attention_hidden_size": WIDTH,
-        "memory_attention_num_layers": 1,
-        "memory_attention_feed_forward_hidden_size": 32,
-        "memory_encoder_hidden_size": WIDTH,
-        "mask_downsampler_embed_dim": WIDTH,
-        "memory_fuser_embed_dim": WIDTH,
-        "memory_fuser_intermediate_dim": 32,
-        "memory_fuser_num_layers": 1,
-    }
-    return Sam3VideoConfig(
-        detector_config=detector,
-        tracker_config=tracker,
-        low_res_mask_size=SIDE // 2,
-        score_threshold_detection=0.2,
-        new_det_thresh=0.2,
-        det_nms_thresh=0.5,
-        assoc_iou_thresh=0.5,
-        hotstart_delay=6,
-        hotstart_unmatch_thresh=6,
-        hotstart_dup_thresh=4,
-        recondition_every_nth_frame=4,
-        high_conf_thresh=0.2,
-        high_iou_thresh=0.2,
-        fill_hole_area=2,
-        max_num_objects=6,
-    )
-
-
-@pytest.fixture(scope="module")
-def stock() -> Sam3VideoModel:
-    """transformers' own, with its text encoder."""
-    torch.manual_seed(1)
-    model: Any = Sam3VideoModel(tiny_config()).eval()
-    for name, weight in model.named_parameters():
-        if weight.dim() > 1:
-            nn.init.xavier_uniform_(weight)
-        elif name.endswith("bias"):
-            nn.init.normal_(weight, std=0.2)
-    nn.init.normal_(model.detector_model.detr_decoder.query_embed.weight, std=3)
-    nn.init.normal_(model.detector_model.detr_decoder.reference_points.weight)
-    nn.init.constant_(model.tracker_model.mask_decoder.pred_obj_score_head.proj_out.bias, 3)
-    return model
-
-
-@pytest.fixture(scope="module")
-def home(stock: Sam3VideoModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("video") / "sam3-video"
-    stock.save_pretrained(folder)
-    return folder
+FRAMES = 14
 
 
 @pytest.fixture(scope="module")
@@ -133,15 +54,6 @@ def phrases(stock: Any, tokens: list[Tensor]) -> TextBatch:
 
 def some(batch: TextBatch, *which: int) -> TextBatch:
     return TextBatch(batch.features[list(which)], batch.lengths[list(which)])
-
-
-def clip(count: int, seed: int = 1) -> list[Tensor]:
-    """Noise that changes slowly, so that tracks hold for a while."""
-    generator = torch.Generator().manual_seed(seed)
-    frames = [torch.randint(0, 255, (3, 48, 64), generator=generator).float()]
-    while len(frames) < count:
-        frames.append(0.8 * frames[-1] + 0.2 * torch.randint(0, 255, (3, 48, 64), generator=generator))
-    return [frame.byte() for frame in frames]
 
 
 def reference(
@@ -299,6 +211,7 @@ def test_a_phrase_does_not_depend_on_the_others(plain: Sam3Video, phrases: TextB
     assert plain.track(frames, {"a": some(phrases, 1)})["a"] == together["a"][1:2]
     assert plain.track(frames, {"a": phrases}, chunk=2)["a"] == together["a"]
     assert together["a"][0] != together["a"][1]
+    assert plain.track([], {"a": phrases}) == {"a": [[], [], []]}
 
 
 def test_a_frame_is_looked_at_once(home: Path, phrases: TextBatch) -> None:
@@ -460,6 +373,7 @@ def test_the_command_tracks_with_it(
     answer = litetext("test", "--config", "own.yaml")
     assert answer.code == 0, answer.err
     run = tmp_path / "lightning_logs" / "own"
+    assert f"tracker     SAM3's own, of {home}" in answer.out
     results = json.loads((run / "results.json").read_text())
     assert results["partial"] is False
     assert list(results["encoders"]) == ["teacher"]

@@ -1,20 +1,20 @@
 """Tracking by detection: what a SAM3 finds frame by frame, linked to masklets.
 
-For SAM3s without a trained tracker. A detection continues the masklet whose last mask it overlaps most, in the
-assignment with the largest sum of IoU; what continues none begins a new one if it is sure enough. SORT-like (Bewley et
-al. 2016), on masks instead of predicted boxes: at video frame rates an object overlaps its last place.
+For SAM3s without a trained tracker (see `tracking`). A detection continues the masklet whose last mask it overlaps
+most, in the assignment with the largest sum of IoU; what continues none begins a new one if it is sure enough.
+SORT-like (Bewley et al. 2016), on masks instead of predicted boxes: at video frame rates an object overlaps its last
+place.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from litetext.metrics.matching import rle, rle_ious, to_rle
 from litetext.models.sam3.postprocess import Found
-from litetext.saco.videos import masklet_entry
+from litetext.saco.masklets import masklet_entry
+from litetext.saco.masks import encode_masks, mask_area, rle_ious
 
 
 @dataclass
@@ -74,12 +74,11 @@ class Linker:
 
     def _distinct(self, found: Found) -> tuple[list[float], list[dict[str, Any]]]:
         order = np.argsort(-found.scores.cpu().numpy(), kind="stable").tolist()
-        masks = to_rle(found.masks)
-        areas = rle.area(masks) if masks else []
+        masks = encode_masks(found.masks.cpu().numpy())
         ious = rle_ious(masks, masks)
         kept: list[int] = []
         for n in order:
-            if areas[n] and all(ious[n, k] < self.duplicate for k in kept):
+            if mask_area(masks[n]) and all(ious[n, k] < self.duplicate for k in kept):
                 kept.append(n)
         return [float(found.scores[n]) for n in kept], [masks[n] for n in kept]
 
@@ -100,7 +99,3 @@ class Linker:
             for masklet in self.masklets
             if len(masklet.masks) >= min(self.min_hits, frames)
         ]
-
-
-Tracks = Sequence[dict[str, Any]]
-"""Entries of `masklet_entry`, of one phrase."""

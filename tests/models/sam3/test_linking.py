@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from litetext.metrics.matching import rle
+from litetext.models.sam3.linking import Linker
 from litetext.models.sam3.postprocess import Found
-from litetext.modules.linking import Linker
 
 SIZE = 32
 
