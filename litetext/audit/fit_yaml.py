@@ -19,7 +19,7 @@ _ENOUGH = 100
 
 _PAPER = {
     "model.init_args.teacher_features": "every prompt is encoded once by the teacher, not once an epoch",
-    "model.init_args.cosine_weight": "the paper's weight of the cosine loss (equation 6)",
+    "model.init_args.cosine_weight": "the paper's weight of the cosine loss (equation 3)",
     "model.init_args.consistency_weight": "the paper's best weight of the consistency loss for this student",
     "model.init_args.lr": "the paper's base learning rate, for 512 prompts an optimizer step",
     "model.init_args.scale_lr": "scales it to the prompts that a step really has, as the public trainer does",

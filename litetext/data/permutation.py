@@ -11,9 +11,12 @@ import random
 import re
 from functools import lru_cache
 from hashlib import blake2b
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 from litetext.data.word_classes import word_class
+
+Mode = Literal["swap", "attribute-noun", "words"]
+"""Ways to reorder a prompt."""
 
 _MODIFIERS = frozenset("JCVGBjcvg")
 _BREAKS = frozenset("DXPI")
@@ -120,28 +123,28 @@ def _generator(prompt: str, seed: int) -> random.Random:
     return random.Random(int.from_bytes(digest, "big"))
 
 
-def permute(prompt: str, seed: int = 0, mode: Literal["attribute-noun", "words"] = "attribute-noun") -> str:
+def permute(prompt: str, seed: int = 0, mode: Mode = "swap") -> str:
     """Gives a prompt's permutation: the same whitespace-separated words in another order.
 
-    In mode ``attribute-noun`` the head and the modifiers of every noun phrase change sides ("white shirt man"
-    to "man white shirt", "white dog left" to "left dog white"); determiners, prepositions, conjunctions and
-    verbs keep their places ("the woman holding a red umbrella" to "the woman holding a umbrella red").
-    Coordinated modifiers ("red and white"), an adverb with its adjective and an owner ("old man's") move as
-    one. Seed 0 keeps the order of the modifiers among themselves; any other seed draws it, still so that the
-    head changes sides. Mode ``words`` shuffles all words, as the reference does, and may return the prompt's
-    own order.
+    In mode ``swap`` the head and the modifiers of every noun phrase change sides ("white shirt man" to "man white
+    shirt", "white dog left" to "left dog white"), and the modifiers keep their order among themselves; determiners,
+    prepositions, conjunctions and verbs keep their places ("the woman holding a red umbrella" to "the woman holding
+    a umbrella red"). Coordinated modifiers ("red and white"), an adverb with its adjective and an owner ("old man's")
+    move as one. Mode ``attribute-noun`` draws the order of the modifiers, still so that the head changes sides.
+    Mode ``words`` shuffles all words, as the reference does, and may return the prompt's own order.
 
     Args:
         prompt: The prompt; case and punctuation stay with their words.
-        seed: Chooses the order. The result is a function of (prompt, seed, mode) alone, on any machine.
-        mode: ``attribute-noun`` or ``words``.
+        seed: Chooses the order; ``swap`` has one alone. The result is a function of (prompt, seed, mode) alone, on
+            any machine.
+        mode: ``swap``, ``attribute-noun`` or ``words``.
 
     Returns:
         The permutation, words joined by one space; the prompt itself, unchanged, where there is nothing to
         move (one word, bare nouns, only relation words).
 
     Raises:
-        ValueError: `mode` is neither of the two.
+        ValueError: `mode` is none of the three.
         FileNotFoundError: The word lexicon is not installed.
 
     Source: the augmentation behind the consistency loss of the SAM3-LiteText paper; the rules are our
@@ -155,8 +158,8 @@ def permute(prompt: str, seed: int = 0, mode: Literal["attribute-noun", "words"]
         >>> permute("dog")
         'dog'
     """
-    if mode not in ("attribute-noun", "words"):
-        raise ValueError(f"mode={mode!r} is unknown; choose 'attribute-noun' or 'words'")
+    if mode not in get_args(Mode):
+        raise ValueError(f"mode={mode!r} is unknown; choose {', '.join(map(repr, get_args(Mode)))}")
     words = prompt.split()
     if len(words) < 2:
         return prompt
@@ -166,7 +169,7 @@ def permute(prompt: str, seed: int = 0, mode: Literal["attribute-noun", "words"]
     if not phrases:
         return prompt
     # A generator costs more than the rest of this function, and two units have one other order only.
-    rng = _generator(prompt, seed) if seed and any(len(p.units) > 2 for p in phrases) else None
+    rng = _generator(prompt, seed) if mode == "attribute-noun" and any(len(p.units) > 2 for p in phrases) else None
     result = list(words)
     for phrase in phrases:
         order = _swap(phrase) if rng is None or len(phrase.units) == 2 else _draw(phrase, words, rng)

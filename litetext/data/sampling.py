@@ -66,6 +66,16 @@ class BucketSampler:
             yield batches[i][self.rank :: self.world_size].tolist()
 
 
+class EpochSampler(BucketSampler):
+    """A BucketSampler whose numbers tell other processes the epoch too: i of N prompts is epoch * N + i."""
+
+    def __iter__(self) -> Iterator[list[int]]:
+        """Yields the epoch's batches from `start` on, once; then `start` is 0 again."""
+        first = self.epoch * len(self.lengths)
+        for batch in super().__iter__():
+            yield [first + i for i in batch]
+
+
 class StepSampler(Sampler[int]):
     """0, 1, 2, ... for data that is a function of the step; starts at `start`, once.
 

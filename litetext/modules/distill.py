@@ -34,7 +34,7 @@ PARTS = ("mse", "cosine_distance", "consistency")
 
 
 class DistillModule(LightningModule):
-    """Distils SAM3's text encoder into a student: L = MSE + 2.0 cosine + 0.1 consistency (paper, equation 6).
+    """Distils SAM3's text encoder into a student: L = MSE + 2.0 cosine + 0.1 consistency (paper, equation 3).
 
     Args:
         student: The student's tower.
@@ -45,13 +45,17 @@ class DistillModule(LightningModule):
             `live` runs the teacher in every step.
         features_dir: Folder of the feature stores; each corpus, tokenizer and teacher has its own below it.
         teacher_batch_tokens: Tokens the teacher encodes at once; bounds its memory.
+        mse_weight: Weight of the MSE, which is a mean over features; the paper writes a sum (equation 4), and its
+            reference code takes the mean with weight 1.
         cosine_weight: Weight of the cosine loss.
         consistency_weight: Weight of the permutation consistency; 0.1 for S0 and S1, 0.05 for L in the paper.
         consistency_padding: Average padding into the pooled features as the reference trainer does; only for a
             student with `padding: reference`.
         lr: Base learning rate, for 512 prompts a step when `scale_lr` is on.
         scale_lr: Multiply the learning rates by prompts per optimizer step / 512, as the reference does.
-        weight_decay: Decay of matrices; vectors and biases are not decayed.
+        weight_decay: Decay of matrices; vectors and biases are not decayed, and the token table only on demand.
+        decay_tokens: Decay the token table too, as the reference does. It wipes the rows of tokens that the prompts
+            do not hold: no gradient renews them, and 0.6% of their values are left after s0.yaml's run.
         warmup_epochs: Epochs of linear warm-up; a tenth of the run where they would be longer than it.
         warmup_lr: Learning rate at the first step.
         min_lr: Learning rate at the last step.
@@ -67,20 +71,23 @@ class DistillModule(LightningModule):
         teacher_features: Literal["stored", "live"] = "stored",
         features_dir: str = "checkpoints/features",
         teacher_batch_tokens: int = 2048,
+        mse_weight: float = 1.0,
         cosine_weight: float = 2.0,
         consistency_weight: float = 0.1,
         consistency_padding: bool = False,
         lr: float = 5e-3,
         scale_lr: bool = True,
         weight_decay: float = 0.05,
+        decay_tokens: bool = False,
         warmup_epochs: float = 10,
         warmup_lr: float = 1e-6,
         min_lr: float = 1e-5,
     ) -> None:
         super().__init__()
-        for name, value in (("cosine_weight", cosine_weight), ("consistency_weight", consistency_weight)):
+        weights = {"mse": mse_weight, "cosine": cosine_weight, "consistency": consistency_weight}
+        for name, value in weights.items():
             if not 0 <= value < math.inf:
-                raise ValueError(f"model.{name} is {value}; a loss weight cannot be negative")
+                raise ValueError(f"model.{name}_weight is {value}; a loss weight cannot be negative")
         if teacher_batch_tokens < 1:
             raise ValueError(f"model.teacher_batch_tokens is {teacher_batch_tokens}; it must be at least 1")
         check_rates(lr, weight_decay=weight_decay, warmup_epochs=warmup_epochs, warmup_lr=warmup_lr, min_lr=min_lr)
@@ -92,9 +99,10 @@ class DistillModule(LightningModule):
         self.teacher_path = teacher
         self.teacher_features = teacher_features
         self.features_dir, self.teacher_batch_tokens = features_dir, teacher_batch_tokens
-        self.cosine_weight, self.consistency_weight = cosine_weight, consistency_weight
+        self.mse_weight, self.cosine_weight, self.consistency_weight = mse_weight, cosine_weight, consistency_weight
         self.consistency_padding = consistency_padding
         self.lr, self.scale_lr, self.weight_decay = lr, scale_lr, weight_decay
+        self.decay_tokens = decay_tokens
         self.warmup_epochs, self.warmup_lr, self.min_lr = warmup_epochs, warmup_lr, min_lr
         self.agreement = Agreement()
         self.val_losses = MetricCollection({name: MeanMetric() for name in (*PARTS, "loss")}, compute_groups=False)
@@ -231,9 +239,9 @@ class DistillModule(LightningModule):
         return features, moved
 
     def total(self, parts: dict[str, Tensor]) -> Tensor:
-        """The weighted sum of the losses of each prompt (paper, equation 6), (B,)."""
+        """The weighted sum of the losses of each prompt (paper, equation 3), (B,)."""
         return (
-            parts["mse"]
+            self.mse_weight * parts["mse"]
             + self.cosine_weight * parts["cosine_distance"]
             + self.consistency_weight * parts["consistency"]
         )
@@ -294,9 +302,9 @@ class DistillModule(LightningModule):
         warmup = shorten_warmup(round(self.warmup_epochs * epoch), total)
         schedule = warmup_cosine(total, warmup, self.warmup_lr / self.lr, self.min_lr / self.lr)
         scale = data.batch_size * trainer.world_size * trainer.accumulate_grad_batches / 512 if self.scale_lr else 1.0
-        optimizer = torch.optim.AdamW(
-            parameter_groups(self.student.parameters(), self.weight_decay), lr=self.lr * scale
-        )
+        spared = [] if self.decay_tokens else [self.student.embedding.token.weight]
+        groups = parameter_groups(self.student.parameters(), self.weight_decay, spared)
+        optimizer = torch.optim.AdamW(groups, lr=self.lr * scale)
         return by_step(optimizer, schedule)
 
     # Held-out prompts

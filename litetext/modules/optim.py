@@ -7,22 +7,26 @@ from typing import Any
 from lightning.pytorch import Trainer
 from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 
-def parameter_groups(parameters: Iterable[nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:
+def parameter_groups(
+    parameters: Iterable[nn.Parameter], weight_decay: float, spared: Iterable[Tensor] = ()
+) -> list[dict[str, Any]]:
     """Two groups for AdamW: matrices decay, vectors and biases do not.
 
     Args:
         parameters: Parameters; those without a gradient are left out.
         weight_decay: Decay of the matrices.
+        spared: Matrices that do not decay either.
     """
+    kept = {id(parameter) for parameter in spared}
     learned = [p for p in parameters if p.requires_grad]
     return [
-        {"params": [p for p in learned if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in learned if p.ndim <= 1], "weight_decay": 0.0},
+        {"params": [p for p in learned if p.ndim > 1 and id(p) not in kept], "weight_decay": weight_decay},
+        {"params": [p for p in learned if p.ndim <= 1 or id(p) in kept], "weight_decay": 0.0},
     ]
 
 

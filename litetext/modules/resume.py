@@ -28,7 +28,10 @@ _FREE = (
     *("data.num_workers", "data.val_batch_size", "data.sources", "model.student."),
 )
 # A run that goes on from another run's checkpoint under its own name may change these, which do take effect.
-_FORK = ("model.cosine_weight", "model.consistency_weight", "model.consistency_padding", "checkpoint.", "trainer.")
+_FORK = (
+    *("model.mse_weight", "model.cosine_weight", "model.consistency_weight", "model.consistency_padding"),
+    *("checkpoint.", "trainer."),
+)
 
 
 def flatten(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -97,6 +97,23 @@ def test_another_seed_is_another_run(folder: Path, litetext: Callable[..., Answe
     assert not same("checkpoints/a/last.ckpt", "checkpoints/b/last.ckpt")
 
 
+def test_the_runs_seed_reaches_the_order_of_batches(
+    folder: Path, litetext: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    orders: list[list[list[int]]] = []
+    step = DistillModule.training_step
+
+    def noted(self: DistillModule, batch: Any, *args: Any) -> Any:
+        orders[-1].append(batch.index.tolist())
+        return step(self, batch, *args)
+
+    monkeypatch.setattr(DistillModule, "training_step", noted)
+    for number, options in enumerate(("--seed_everything=1", "--seed_everything=2", "--seed_everything=1")):
+        orders.append([])
+        assert litetext(*FIT, "--run", f"run{number}", "--trainer.max_epochs", "1", options).code == 0
+    assert orders[0] == orders[2] != orders[1]
+
+
 def test_an_interval_below_one_is_refused() -> None:
     with pytest.raises(ValueError, match="every_n_steps is 0"):
         LastCheckpoint(every_n_steps=0)

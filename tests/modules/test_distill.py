@@ -92,6 +92,8 @@ def test_losses_and_gradients_of_the_reference(
         loss.backward()
         gradient = torch.cat([arrays["grad_pred_S0"], arrays["grad_perm_S0"]])
         torch.testing.assert_close(student.features.grad, gradient, rtol=1e-5, atol=1e-8)
+    module.mse_weight = 3.0
+    assert module.total(parts).mean().item() == pytest.approx(expected[name] + 2 * expected["masked_mse"], rel=1e-5)
     module.consistency_padding = False
     masked = expected["consistency_masked_mean_variant(not the reference)"]
     assert module.losses(batch)["consistency"].mean().item() == pytest.approx(masked, rel=1e-6)
@@ -153,14 +155,26 @@ def test_rates_of_a_run_are_scaled_and_step_by_step(folder: Path, teacher_file: 
     assert rates.seen[-1] == pytest.approx(scale * (1e-5 + (5e-3 - 1e-5) * 0.5 * (1 + math.cos(math.pi * 11 / 12))))
 
 
-def test_vectors_do_not_decay(shapes: tuple[DistillModule, PromptDataModule]) -> None:
+@pytest.mark.parametrize("tokens", [False, True])
+def test_vectors_do_not_decay_and_unseen_token_rows_stay(
+    tokens: bool, shapes: tuple[DistillModule, PromptDataModule], teacher_file: Path
+) -> None:
     module, data = shapes
+    if tokens:
+        module = DistillModule(
+            module.student, str(teacher_file), lr=0.01, scale_lr=False, warmup_epochs=1, decay_tokens=True
+        )
     trainer = quiet(max_epochs=1, limit_val_batches=0)
+    table = module.student.embedding.token.weight
+    before = table.detach().clone()
     trainer.fit(module, data)
+    unseen = sorted(set(range(len(table))) - {token for row in data.rows for token in row})
+    assert torch.equal(before[unseen], table[unseen]) is not tokens
     decayed, spared = trainer.optimizers[0].param_groups
     assert (decayed["weight_decay"], spared["weight_decay"]) == (0.05, 0.0)
     assert all(p.ndim > 1 for p in decayed["params"])
-    assert all(p.ndim == 1 for p in spared["params"])
+    assert any(p is table for p in decayed["params"]) is tokens
+    assert all(p.ndim == 1 or (p is table and not tokens) for p in spared["params"])
     learned = [p for p in module.student.parameters() if p.requires_grad]
     assert len(decayed["params"]) + len(spared["params"]) == len(learned)
 
@@ -195,7 +209,7 @@ def test_the_teacher_runs_once(folder: Path, litetext: Callable[..., Answer], mo
     def encode(*_: Any) -> None:
         raise AssertionError("the teacher ran again")
 
-    monkeypatch.setattr(Sam3TextEncoder, "encode", encode)
+    monkeypatch.setattr(Sam3TextEncoder, "encode_tokens", encode)
     monkeypatch.setattr(Sam3TextEncoder, "forward", encode)
     assert litetext(*FIT).code == 0
     assert litetext("validate", "--config", "tiny.yaml", "--ckpt_path", "best").code == 0
@@ -249,14 +263,14 @@ def test_a_store_that_was_spoilt_is_not_trained_on(
 def test_nan_from_the_teacher_is_not_stored(
     folder: Path, refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    encode = Sam3TextEncoder.encode
+    encode = Sam3TextEncoder.encode_tokens
 
     def spoilt(self: Sam3TextEncoder, rows: Any, *more: Any) -> list[Tensor]:
         features = encode(self, rows, *more)
         features[0][1] = torch.nan
         return features
 
-    monkeypatch.setattr(Sam3TextEncoder, "encode", spoilt)
+    monkeypatch.setattr(Sam3TextEncoder, "encode_tokens", spoilt)
     line = refused(*FIT)
     assert "the teacher's features of the prompt '" in line
     assert "not finite" in line

@@ -35,7 +35,7 @@ def rates(path: str) -> list[float]:
         (("--model.cosine_weight", "1"), "model.cosine_weight (2.0 there, 1.0 here)"),
         (("--model.consistency_weight", "0"), "model.consistency_weight (0.1 there, 0"),
         (("--seed_everything", "3"), "seed_everything (0 there, 3 here)"),
-        (("--data.seed", "3"), "data.seed (0 there, 3 here)"),
+        (("--data.seed", "3"), "data.seed (nothing there, 3 here)"),
         (("--data.batch_size", "8"), "data.batch_size (16 there, 8 here)"),
         (("--data.permutation", "words"), "data.permutation (attribute-noun there, words here)"),
         (("--data.val_fraction", "0.3"), "data.val_fraction (0.2 there, 0.3 here)"),

@@ -12,9 +12,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from litetext.data.features.store import FeatureStore, prompts_hash
-from litetext.data.permutation import permute
+from litetext.data.permutation import Mode, permute
 from litetext.data.prompts.corpora import counts_text, read_sources, split_prompts
-from litetext.data.sampling import BucketSampler, ResumableLoader
+from litetext.data.sampling import EpochSampler, ResumableLoader
 from litetext.tokenizer import TokenBatch, Tokenizer, pad
 
 
@@ -56,12 +56,14 @@ class PromptDataset(Dataset):
         return len(self.indices)
 
     def __getitems__(self, positions: Sequence[int]) -> PromptBatch:
-        """The batch of prompts at these positions of the split."""
+        """The batch of prompts at these positions of the split; position + epoch * length asks for that epoch's."""
         data = self.data
-        index = self.indices[np.asarray(positions)]
+        epoch, place = np.divmod(np.asarray(positions), len(self))  # a training batch says its epoch, see EpochSampler
+        index = self.indices[place]
         rows = [data.rows[i] for i in index]
-        changed = [b for b, i in enumerate(index) if i in data.permuted]
-        permuted = [data.permuted[index[b]] for b in changed]
+        orders = [data.permuted.get(i) for i in index] if self.held_out else data.permutations(index, int(epoch[0]))
+        changed = [b for b, row in enumerate(orders) if row is not None]
+        permuted = [row for row in orders if row is not None]
         length = data.fixed_length or max(map(len, rows))
         features = permuted_features = None
         if data.store is not None:
@@ -88,13 +90,15 @@ class PromptDataModule(LightningDataModule):
         context_length: Tokens a prompt may have, start and end token included; the student's context.
         overflow: What happens to a longer prompt: `truncate` keeps the end token in the last slot and reports how
             many were cut, `error` stops.
-        permutation: `attribute-noun` reorders modifiers and head noun within each noun phrase, `words` shuffles all
-            words as the reference trainer does, `none` leaves the consistency loss without work.
+        permutation: `attribute-noun` reorders modifiers and head noun within each noun phrase, another order each
+            epoch where there are several; `swap` keeps the modifiers in order, so that there is one; `words` shuffles
+            all words each epoch as the reference trainer does; `none` leaves the consistency loss without work.
+            Held-out prompts have one permutation for all seeds, that of `swap` also where `attribute-noun` trains.
         batch_size: Prompts a training step takes on each device.
         val_batch_size: Prompts a validation step takes on each device.
         val_fraction: Share of the prompts held out, by a hash of the text.
         max_prompts: Use only so many prompts, the first by hash; for a short run on a large corpus.
-        seed: Seed of batches and permutations.
+        seed: Seed of batches and permutations; by default the run's own, `seed_everything`.
         num_workers: Processes that build batches; 0 is fastest unless the features lie on a slow disk.
 
     Raises:
@@ -106,12 +110,12 @@ class PromptDataModule(LightningDataModule):
         sources: dict[str, str],
         context_length: int = 16,
         overflow: Literal["truncate", "error"] = "truncate",
-        permutation: Literal["attribute-noun", "words", "none"] = "attribute-noun",
+        permutation: Literal["attribute-noun", "swap", "words", "none"] = "attribute-noun",
         batch_size: int = 64,
         val_batch_size: int = 256,
         val_fraction: float = 0.05,
         max_prompts: int | None = None,
-        seed: int = 0,
+        seed: int | None = None,
         num_workers: int = 0,
     ) -> None:
         super().__init__()
@@ -124,18 +128,20 @@ class PromptDataModule(LightningDataModule):
                 raise ValueError(f"data.{name} is {value}; it must be at least 1")
         if context_length < 3:
             raise ValueError(f"data.context_length is {context_length}; start and end token and one more make 3")
-        if seed < 0:
+        if seed is not None and seed < 0:
             raise ValueError(f"data.seed is {seed}; it must be 0 or more")
         if num_workers < 0:
             raise ValueError(f"data.num_workers is {num_workers}; it must be 0 or more")
         if max_prompts is not None and max_prompts < 10:
             raise ValueError(f"data.max_prompts is {max_prompts}; a run needs at least 10")
         self.sources = sources
-        self.permutation: Literal["attribute-noun", "words", "none"] = permutation
+        self.permutation: Mode | Literal["none"] = permutation
         self.batch_size, self.val_batch_size = batch_size, val_batch_size
         self.val_fraction, self.max_prompts = val_fraction, max_prompts
-        self.seed, self.num_workers = seed, num_workers
+        self._own_seed = seed is not None
+        self.seed, self.num_workers = torch.initial_seed() if seed is None else seed, num_workers
         self.tokenizer = Tokenizer(context_length, overflow)
+        self._reordered = Tokenizer(context_length)  # of permutations: one that does not fit is none, and no error
         self.fixed_length: int | None = None  # set by the module when its student must see padding
         self.store: FeatureStore | None = None
         self.prompts: list[str] = []
@@ -161,6 +167,8 @@ class PromptDataModule(LightningDataModule):
         """Reads, merges, splits, tokenizes and permutes all prompts; every rank does the same. Once."""
         if self.rows:
             return
+        if self.trainer is not None and self.trainer.world_size > 1:
+            self.seed = self.trainer.strategy.broadcast(self.seed)
         found = read_sources(self.sources)
         before = self.tokenizer.truncated
         prompts = list(dict.fromkeys(prompt for source in found for prompt in source.prompts))
@@ -193,14 +201,39 @@ class PromptDataModule(LightningDataModule):
     def _permute(self) -> None:
         if self.permutation == "none":
             return
-        texts = [permute(prompt, self.seed, self.permutation) for prompt in self.prompts]
+        mode = "swap" if self.permutation == "attribute-noun" else self.permutation
+        texts = [permute(prompt, 0, mode) for prompt in self.prompts]
         moved = [i for i, text in enumerate(texts) if text != self.prompts[i]]
-        for i, row in zip(moved, self.tokenizer.encode([texts[i] for i in moved]), strict=True):
-            # A cut prompt may lose other words in another order: that would be no permutation.
-            if row != self.rows[i] and sorted(row) == sorted(self.rows[i]):
+        for i, row in zip(moved, self._reordered.encode([texts[i] for i in moved]), strict=True):
+            if self._is_permutation(row, i):
                 self.permuted[i] = row
         held_out = [i for i in self.val if i in self.permuted]
         self.permuted_number = {i: len(self.rows) + k for k, i in enumerate(held_out)}
+
+    def _is_permutation(self, row: list[int], i: int) -> bool:
+        # A cut prompt may lose other words in another order: that would be no permutation.
+        return row != self.rows[i] and sorted(row) == sorted(self.rows[i])
+
+    def permutations(self, index: Sequence[int] | np.ndarray, epoch: int) -> list[list[int] | None]:
+        """Token rows of the permutations that prompts are trained with in an epoch.
+
+        Args:
+            index: Numbers of the prompts, (B,).
+            epoch: The epoch. A prompt's permutation is a function of the prompt, the epoch and `seed` alone.
+
+        Returns:
+            B rows; None where there is no other order.
+        """
+        rows = [self.permuted.get(i) for i in index]
+        mode = self.permutation
+        if mode == "none" or mode == "swap":
+            return rows
+        few = 1 if mode == "words" else 2  # so many words have one order, or one other order
+        drawn = [b for b, i in enumerate(index) if len(self.prompts[i].split()) > few]
+        texts = [permute(self.prompts[index[b]], self.seed * 1_000_003 + epoch, mode) for b in drawn]
+        for b, row in zip(drawn, self._reordered.encode(texts), strict=True):
+            rows[b] = row if self._is_permutation(row, index[b]) else None
+        return rows
 
     def feature_rows(self) -> list[list[int]]:
         """Token rows that need teacher features: all prompts, then the permutations of the held-out ones."""
@@ -214,7 +247,7 @@ class PromptDataModule(LightningDataModule):
         """Batches by length; continues where a resumed run stopped."""
         dataset = PromptDataset(self, self.train, held_out=False)
         lengths = np.array([len(self.rows[i]) for i in self.train])
-        sampler = BucketSampler(lengths, self.batch_size, self.seed, *self._rank())
+        sampler = EpochSampler(lengths, self.batch_size, self.seed, *self._rank())
         if self.trainer is not None and self.trainer.overfit_batches:  # type: ignore[attr-defined]
             sampler.fix_epoch()
         self._loader = ResumableLoader(dataset, batch_sampler=sampler, **self._loading())
@@ -238,7 +271,12 @@ class PromptDataModule(LightningDataModule):
         done = self._loader.done if self._loader is not None else 0
         # `limit_train_batches` may end an epoch before the loader does.
         ended = self.trainer is not None and done >= self.trainer.num_training_batches
-        return {"done": 0 if ended else done, "prompts": prompts_hash(self.rows), "count": len(self.rows)}
+        return {
+            "done": 0 if ended else done,
+            "seed": self.seed,
+            "prompts": prompts_hash(self.rows),
+            "count": len(self.rows),
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Takes up the state of an interrupted run.
@@ -253,6 +291,8 @@ class PromptDataModule(LightningDataModule):
                 f"data.sources {', '.join(self.sources.values())} here); a resumed run keeps its data: give those, or "
                 "begin a new run without --ckpt_path"
             )
+        if not self._own_seed:  # a seed that this process drew for itself would give the rest of another epoch
+            self.seed = int(state_dict.get("seed", self.seed))
         self._resume = int(state_dict["done"])
 
     def _rank(self) -> tuple[int, int]:

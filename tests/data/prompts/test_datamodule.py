@@ -117,8 +117,64 @@ def test_modes_differ_in_what_moves() -> None:
         texts[mode] = data.permuted.get(60)
     assert texts["attribute-noun"] == Tokenizer(16).encode(["the man holding a umbrella red"])[0]
     assert texts["words"] not in (None, texts["attribute-noun"])
-    shuffled = {tuple(ready({"a": "a.json"}, permutation="words", seed=s).permuted.get(60, [])) for s in range(4)}
+    shuffled = {tuple(data.permutations([60], epoch)[0] or []) for epoch in range(6)}
     assert len(shuffled) > 2
+
+
+LONG = "a large old red wooden striped table"
+
+
+@pytest.mark.parametrize("mode", ["attribute-noun", "words"])
+def test_a_prompt_is_trained_with_another_order_each_epoch(mode: Any) -> None:
+    path = corpus("a.json", [*GOOD, LONG])
+    data, again, other = (ready({"a": path}, permutation=mode, seed=s) for s in (3, 3, 4))
+    drawn = [data.permutations([100, 0], epoch) for epoch in range(8)]
+    assert len({tuple(rows[0] or []) for rows in drawn}) > 4
+    short = {tuple(rows[1] or []) for rows in drawn}
+    assert short == {tuple(Tokenizer(16).encode(["dog red"])[0]), ()} - ({()} if mode == "attribute-noun" else set())
+    for long in (rows[0] for rows in drawn if rows[0] is not None):
+        assert long != data.rows[100]
+        assert Counter(long) == Counter(data.rows[100])
+    assert drawn == [again.permutations([100, 0], epoch) for epoch in range(8)]
+    assert drawn != [other.permutations([100, 0], epoch) for epoch in range(8)]
+    assert data.feature_rows() == other.feature_rows()  # held-out permutations, and with them the store, are no seed's
+
+
+def test_swap_has_one_order_in_all_epochs() -> None:
+    data = ready({"a": corpus("a.json", [*GOOD, LONG])}, permutation="swap")
+    rows = {tuple(data.permutations([100], epoch)[0] or []) for epoch in range(8)}
+    assert rows == {tuple(Tokenizer(16).encode(["a table large old red wooden striped"])[0])}
+
+
+def test_batches_carry_the_orders_of_their_epoch() -> None:
+    longs = [f"large old {colour} wooden {noun}" for colour in COLOURS for noun in NOUNS]
+    data = ready({"a": corpus("a.json", longs)})
+    loader = data.train_dataloader()
+    seen = []
+    for epoch in (0, 1, 0):
+        loader.batch_sampler.set_epoch(epoch)  # type: ignore[union-attr]
+        seen.append({})
+        for batch in loader:
+            for b, ids, length in zip(batch.changed.tolist(), *(t.tolist() for t in batch.permuted), strict=True):
+                i = int(batch.index[b])
+                seen[-1][i] = ids[:length]
+                assert ids[:length] == data.permutations([i], epoch)[0]
+    assert seen[0] == seen[2]
+    both = seen[0].keys() & seen[1].keys()
+    assert sum(seen[0][i] != seen[1][i] for i in both) > len(both) / 2
+
+
+def test_the_seed_is_the_runs_unless_it_has_its_own() -> None:
+    path = corpus("a.json", GOOD)
+    torch.manual_seed(5)
+    run = ready({"a": path})
+    assert run.seed == 5
+    assert ready({"a": path}, seed=0).seed == 0
+    torch.manual_seed(6)
+    resumed, own = ready({"a": path}), ready({"a": path}, seed=1)
+    for data in (resumed, own):
+        data.load_state_dict(run.state_dict())
+    assert (resumed.seed, own.seed) == (5, 1)
 
 
 def test_none_permutes_nothing() -> None:
@@ -182,6 +238,7 @@ def test_or_it_stops() -> None:
         ({"val_fraction": 1.0}, r"data\.val_fraction is 1\.0"),
         ({"batch_size": 0}, r"data\.batch_size is 0; it must be at least 1"),
         ({"val_batch_size": -3}, r"data\.val_batch_size is -3; it must be at least 1"),
+        ({"seed": -1}, r"data\.seed is -1; it must be 0 or more"),
         ({"num_workers": -1}, r"data\.num_workers is -1; it must be 0 or more"),
         ({"max_prompts": 9}, r"data\.max_prompts is 9; a run needs at least 10"),
         ({"context_length": 2}, r"context_length"),
@@ -252,16 +309,16 @@ def test_a_resumed_module_gives_the_remaining_batches(workers: int) -> None:
     path = corpus("a.json", GOOD)
     whole = list(map(flat, ready({"a": path}).train_dataloader()))
     stopped = ready({"a": path}, num_workers=workers)
-    assert stopped.state_dict() == {"done": 0}
+    assert stopped.state_dict()["done"] == 0
     broken_off = stopped.train_dataloader()
     batches = iter(broken_off)
     had = [flat(next(batches)) for _ in range(4)]
-    assert stopped.state_dict() == {"done": 4}
+    assert stopped.state_dict()["done"] == 4
     resumed = ready({"a": path}, num_workers=workers)
     resumed.load_state_dict(stopped.state_dict())
     loader = resumed.train_dataloader()
     assert had + list(map(flat, loader)) == whole
-    assert resumed.state_dict() == {"done": len(whole)}
+    assert resumed.state_dict()["done"] == len(whole)
     assert list(map(flat, loader)) == whole  # once; the next pass is a full one
     end_workers(broken_off, loader)
     finished = ready({"a": path})
