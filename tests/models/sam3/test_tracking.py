@@ -75,14 +75,18 @@ def test_frames_that_come_once_are_read_for_each_chunk(home: Path, frames: list[
     assert one.track(iter(frames), PHRASES) == wanted
 
 
-def test_threshold_and_most_leave_out(home: Path, frames: list[Tensor], wanted: Entries) -> None:
+def test_threshold_and_most_leave_out(
+    own: Segmenter, frames: list[Tensor], wanted: Entries, monkeypatch: pytest.MonkeyPatch
+) -> None:
     scores = sorted(entry["score"] for part in wanted for entry in part)
     middle = scores[len(scores) // 2]
     assert scores[0] < middle
-    some = Segmenter(home, threshold=middle).track(frames, PHRASES)
-    assert some == [[entry for entry in part if entry["score"] >= middle] for part in wanted]
-    best = Segmenter(home, threshold=0.0, max_per_phrase=1).track(frames, PHRASES)
-    assert best == [[max(part, key=lambda entry: entry["score"])] for part in wanted]
+    monkeypatch.setattr(own, "max_per_phrase", 1)
+    best = [[max(part, key=lambda entry: entry["score"])] for part in wanted]
+    assert own.track(frames, PHRASES) == best
+    monkeypatch.undo()
+    monkeypatch.setattr(own, "threshold", middle)
+    assert own.track(frames, PHRASES) == [[entry for entry in part if entry["score"] >= middle] for part in wanted]
 
 
 @pytest.mark.parametrize("tracker", ["auto", "sam3", "links"])
