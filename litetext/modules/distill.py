@@ -281,15 +281,16 @@ class DistillModule(LightningModule):
         return f"the loss of the prompt {_short(prompt)} is not finite at step {step}; {cause}; {kept}"
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Stops before a gradient that is not finite spoils the weights, and with them the checkpoints.
+        """Logs the gradient's norm; stops before one that is not finite spoils the weights and the checkpoints.
 
         Raises:
             ValueError: If a gradient is not finite. With `16-mixed` the gradient scaler handles them.
         """
         if self.trainer.precision == "16-mixed":
             return
-        norms = [p.grad.norm() for p in self.student.parameters() if p.grad is not None]
-        if norms and not torch.isfinite(torch.stack(norms).sum()):
+        norm = torch.nn.utils.get_total_norm([p.grad for p in self.student.parameters() if p.grad is not None])
+        self.log("train/grad_norm", norm)  # before clipping
+        if not torch.isfinite(norm):
             raise ValueError(
                 f"a gradient is not finite at step {self.trainer.global_step}; the student diverged: lower model.lr; "
                 f"{self._kept()}"
@@ -304,7 +305,8 @@ class DistillModule(LightningModule):
         scale = data.batch_size * trainer.world_size * trainer.accumulate_grad_batches / 512 if self.scale_lr else 1.0
         spared = [] if self.decay_tokens else [self.student.embedding.token.weight]
         groups = parameter_groups(self.student.parameters(), self.weight_decay, spared)
-        optimizer = torch.optim.AdamW(groups, lr=self.lr * scale)
+        fused = trainer.precision != "16-mixed"  # its scaler and a fused step leave no room for clipping
+        optimizer = torch.optim.AdamW(groups, lr=self.lr * scale, fused=fused)
         return by_step(optimizer, schedule)
 
     # Held-out prompts

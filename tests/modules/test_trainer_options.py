@@ -134,3 +134,22 @@ def test_steps_are_counted_within_all_limits() -> None:
         count_steps(limits, 5)
     limits.max_steps = 7
     assert count_steps(limits, 5) == (7, 2)
+
+
+def test_the_norm_of_the_gradient_is_logged_before_it_is_clipped(
+    folder: Path, litetext: Callable[..., Answer], monkeypatch: Any
+) -> None:
+    norms: list[float] = []
+    log = DistillModule.log
+
+    def noted(self: DistillModule, name: str, value: Any, *args: Any, **more: Any) -> None:
+        if name == "train/grad_norm":
+            norms.append(float(value))
+            own = [p.grad.double().square().sum() for p in self.student.parameters() if p.grad is not None]
+            assert float(value) == pytest.approx(float(torch.stack(own).sum().sqrt()), rel=1e-4)
+        log(self, name, value, *args, **more)
+
+    monkeypatch.setattr(DistillModule, "log", noted)
+    assert litetext(*FIT, "--trainer.gradient_clip_val", "1e-6").code == 0
+    assert len(norms) == STEPS
+    assert min(norms) > 1e-4
