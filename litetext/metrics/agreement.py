@@ -1,5 +1,7 @@
 """How closely a student follows its teacher on held-out prompts: cosine, neighbours, drift under permutation."""
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -62,6 +64,10 @@ class Agreement(Metric):
       permutation, over the prompts that have one; 0 where none has.
 
     All are 0 when nothing was seen.
+
+    Args:
+        compared: Numbers of the prompts that `agreement` is about, each against the others of them; all by default.
+            Its cost grows with the square of their number.
     """
 
     full_state_update = False
@@ -72,8 +78,9 @@ class Agreement(Metric):
     drift: list[Tensor]
     teacher_drift: list[Tensor]
 
-    def __init__(self) -> None:
+    def __init__(self, compared: Sequence[int] | None = None) -> None:
         super().__init__()
+        self.compared = compared
         for name in ("index", "cosine", "student", "teacher", "drift", "teacher_drift"):
             self.add_state(name, default=[], dist_reduce_fx="cat")
 
@@ -130,10 +137,14 @@ class Agreement(Metric):
                 name: torch.zeros(()) for name in ("cosine", "pooled_cosine", "agreement", "drift", "teacher_drift")
             }
         pooled = cosine_similarity(seen["student"], seen["teacher"], dim=-1)
+        student, teacher = seen["student"], seen["teacher"]
+        if self.compared is not None:
+            mine = torch.isin(seen["index"], torch.tensor(self.compared, device=seen["index"].device))
+            student, teacher = student[mine], teacher[mine]
         return {
             "cosine": seen["cosine"].double().mean().float(),
             "pooled_cosine": pooled.double().mean().float(),
-            "agreement": neighbour_agreement(seen["student"], seen["teacher"]),
+            "agreement": neighbour_agreement(student, teacher),
             "drift": seen["drift"].nanmean().nan_to_num(0),
             "teacher_drift": seen["teacher_drift"].nanmean().nan_to_num(0),
         }

@@ -130,6 +130,7 @@ class DistillModule(LightningModule):
                 "positions; set both to the same number"
             )
         check_weights(self.student, "model.student")
+        self.agreement.compared = data.compared
         if self.student.padding == "reference":
             data.fixed_length = self.student.context_length
         # One process a machine reads the teacher; the others learn the store's folder from the first.

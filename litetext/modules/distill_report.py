@@ -92,7 +92,8 @@ def summary(module: "DistillModule") -> str:
     if scores:
         lines.append(
             f"validation cosine   {scores['cosine']:.4f} per token, {scores['pooled_cosine']:.4f} pooled; "
-            f"agreement {scores['agreement']:.4f} (share of held-out prompts with the teacher's nearest neighbour)"
+            f"agreement {scores['agreement']:.4f} (share of {_compared(module)}held-out prompts with the teacher's "
+            "nearest neighbour)"
         )
     if teacher:
         lines.append(
@@ -112,6 +113,11 @@ def summary(module: "DistillModule") -> str:
         if best is not None:
             lines.append(" " * 20 + f"litetext validate --config {_near(Path(folder))}/config.yaml --ckpt_path best")
     return "\n".join(lines)
+
+
+def _compared(module: "DistillModule") -> str:
+    few, all_of_them = len(module.agreement.compared or ()), len(module.prompts.val)
+    return f"{few:,} of the {all_of_them:,} " if few < all_of_them else ""
 
 
 def _speed(trainer: Trainer) -> list[str]:

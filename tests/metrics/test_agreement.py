@@ -177,3 +177,17 @@ def test_half_precision_is_measured_in_single() -> None:
     rough = tuple(value.half() if value.is_floating_point() else value for value in values)
     exact = tuple(value.float() if value.is_floating_point() else value for value in rough)
     same(measured(rough, range(8)), measured(exact, range(8)))  # type: ignore[arg-type]
+
+
+def test_neighbours_are_looked_for_among_the_compared_prompts_alone() -> None:
+    draw = torch.Generator().manual_seed(0)
+    student, teacher = torch.randn(2, 40, 6, generator=draw)
+    number, chosen = torch.arange(40), [3, 5, 8, 13, 21, 34]
+    sampled, alone = Agreement(chosen), Agreement()
+    none = torch.zeros(40, dtype=torch.bool)
+    sampled.update(number, torch.zeros(40), student, teacher, student, teacher, none)
+    alone.update(
+        number[chosen], torch.zeros(6), student[chosen], teacher[chosen], student[chosen], teacher[chosen], none[:6]
+    )
+    assert sampled.compute()["agreement"] == alone.compute()["agreement"]
+    assert sampled.compute()["pooled_cosine"] != alone.compute()["pooled_cosine"]

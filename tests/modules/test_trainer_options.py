@@ -153,3 +153,24 @@ def test_the_norm_of_the_gradient_is_logged_before_it_is_clipped(
     assert litetext(*FIT, "--trainer.gradient_clip_val", "1e-6").code == 0
     assert len(norms) == STEPS
     assert min(norms) > 1e-4
+
+
+def test_agreement_compares_a_sample_by_hash_and_says_so(
+    folder: Path, litetext: Callable[..., Answer], monkeypatch: Any
+) -> None:
+    whole = litetext(*FIT, "--run", "whole")
+    assert "(share of held-out prompts with the teacher's nearest neighbour)" in whole.out
+    monkeypatch.setattr("litetext.data.prompts.datamodule._COMPARED", 9)
+    told = litetext(*FIT, "--run", "sampled")
+    assert told.code == 0, told.err
+    assert "(share of 9 of the 27 held-out prompts with the teacher's nearest neighbour)" in told.out
+    data = PromptDataModule({"shapes": "shapes:120"}, val_fraction=0.2)
+    data.setup("fit")
+    assert len(set(data.compared)) == 9
+    assert set(data.compared) < set(data.val)
+    scores = [
+        torch.load(f"checkpoints/{run}/last.ckpt", weights_only=True)["litetext"]["scores"]
+        for run in ("whole", "sampled")
+    ]
+    assert scores[0]["cosine"] == scores[1]["cosine"]
+    assert 9 * scores[1]["agreement"] == pytest.approx(round(9 * scores[1]["agreement"]), abs=1e-5)

@@ -17,6 +17,8 @@ from litetext.data.prompts.corpora import counts_text, read_sources, split_promp
 from litetext.data.sampling import EpochSampler, ResumableLoader
 from litetext.tokenizer import TokenBatch, Tokenizer, pad
 
+_COMPARED = 4096
+
 
 class PromptBatch(NamedTuple):
     """Prompts of about equal length; B prompts, C of which have a permutation that differs, L tokens, D features.
@@ -163,6 +165,14 @@ class PromptDataModule(LightningDataModule):
         """Training batches of one epoch on each rank, after `setup`."""
         return max(1, len(self.train) // (self.batch_size * self._rank()[1]))
 
+    @property
+    def compared(self) -> list[int]:
+        """Numbers of the held-out prompts that are compared with each other: at most 4,096, the first by hash."""
+        kept = range(len(self.val))
+        if len(self.val) > _COMPARED:
+            kept = _first_by_hash([self.prompts[i] for i in self.val], _COMPARED)
+        return [self.val[k] for k in kept]
+
     def setup(self, stage: str) -> None:
         """Reads, merges, splits, tokenizes and permutes all prompts; every rank does the same. Once."""
         if self.rows:
@@ -191,9 +201,10 @@ class PromptDataModule(LightningDataModule):
                 f"({self.val_fraction}) or add prompts"
             )
         self._permute()
+        few = f" ({_COMPARED:,} of them, by hash, are compared for agreement)" if len(self.val) > _COMPARED else ""
         rank_zero_info(
             f"{counts_text(found)}\n"
-            f"{len(rows):,} different token rows: {len(self.train):,} to train on, {len(self.val):,} held out; "
+            f"{len(rows):,} different token rows: {len(self.train):,} to train on, {len(self.val):,} held out{few}; "
             f"{len(self.permuted):,} have a permutation ({self.permutation}); "
             f"{truncated:,} cut at {self.context_length} tokens"
         )
