@@ -1,8 +1,9 @@
 """Draws the pictures of README and docs: litetext's own scenes, and what teacher and student find in them.
 
-    python .docs/pictures.py checkpoints/quickstart/best.ckpt
+Run as `python .docs/pictures.py checkpoints/quickstart/best.ckpt`.
 """
 
+import random
 import sys
 import tempfile
 from pathlib import Path
@@ -16,8 +17,8 @@ import matplotlib.pyplot as plt
 
 from litetext.comparison import Comparison
 from litetext.data.nouns.phrases import draw_phrases
-from litetext.data.nouns.scenes import FIRST_HELD_OUT, draw_scene
 from litetext.data.nouns.render import render
+from litetext.data.nouns.scenes import FIRST_HELD_OUT, draw_scene
 
 IMAGES = Path(__file__).parent / "pages" / "images"
 SCENES, PHRASES = (3, 14, 27), 3
@@ -25,8 +26,6 @@ SCENES, PHRASES = (3, 14, 27), 3
 
 def side_by_side(student: str, output: Path) -> None:
     """Held-out scenes, a phrase a colour: without masks, with the teacher's text encoder, with the student's."""
-    import random
-
     page = Comparison("checkpoints/sam3-nouns", student)
     figure, axes = plt.subplots(len(SCENES), 3, figsize=(9.2, 3.15 * len(SCENES)), dpi=110)
     for row, number in zip(axes, SCENES, strict=True):
@@ -38,11 +37,12 @@ def side_by_side(student: str, output: Path) -> None:
             path = Path(folder) / "scene.png"
             Image.fromarray(np.asarray(pixels)).save(path)
             answer = page.answer(path, phrases[:PHRASES])
-        side = [Image.fromarray(np.asarray(pixels)).resize(answer.teacher.picture.shape[1::-1], Image.Resampling.BICUBIC)]
-        sides = ("image", side[0], "\n".join(answer.phrases)), *(
-            (name, one.picture, f"{one.parameters / 1e6:.2f}M parameters, {1000 * one.seconds / len(answer.phrases):.1f} ms a phrase")
-            for name, one in (("teacher", answer.teacher), ("student", answer.student))
-        )
+        size = answer.teacher.picture.shape[1::-1]
+        plain = Image.fromarray(np.asarray(pixels)).resize(size, Image.Resampling.BICUBIC)
+        sides = [("image", plain, "\n".join(answer.phrases))]
+        for name, one in (("teacher", answer.teacher), ("student", answer.student)):
+            spent = f"{1000 * one.seconds / len(answer.phrases):.1f} ms a phrase"
+            sides.append((name, one.picture, f"{one.parameters / 1e6:.2f}M parameters, {spent}"))
         for axis, (name, picture, told) in zip(row, sides, strict=True):
             axis.imshow(picture)
             axis.set_title(name, fontsize=11)
@@ -51,6 +51,9 @@ def side_by_side(student: str, output: Path) -> None:
             axis.set_yticks([])
     figure.tight_layout()
     figure.savefig(output)
+    plt.close(figure)
+    # A palette is enough for flat drawings, and a third of the bytes.
+    Image.open(output).convert("RGB").quantize(256).save(output, optimize=True)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torchmetrics import MeanMetric, MetricCollection
 
-from litetext.data.features.store import FeatureError, FeatureManifest, FeatureStore, store_path
+from litetext.data.features.store import FeatureStore
 from litetext.data.prompts.datamodule import PromptBatch, PromptDataModule
 from litetext.losses import consistency, masked_cosine, masked_mse, pool
 from litetext.metrics.agreement import Agreement
@@ -28,7 +28,7 @@ from litetext.modules.optim import (
     warmup_cosine,
 )
 from litetext.modules.run_data import run_data
-from litetext.shipped import shipped
+from litetext.modules.teacher import check_teacher, load_teacher, store_features
 
 PARTS = ("mse", "cosine_distance", "consistency")
 
@@ -142,55 +142,22 @@ class DistillModule(LightningModule):
         if self.teacher_features == "stored" and data.store is None:
             data.store = FeatureStore.open(folder)
         if self.teacher_features == "live" and self.teacher is None:
-            self._check_teacher(self._load_teacher())
+            self._take_teacher(load_teacher(self.teacher_path))
 
-    def _load_teacher(self) -> Sam3TextEncoder:
-        name, _, seed = self.teacher_path.partition(":")
-        if name == "random" and seed.isdigit():
-            return Sam3TextEncoder.random(int(seed))
-        return Sam3TextEncoder.from_pretrained(shipped(self.teacher_path))
-
-    def _check_teacher(self, teacher: Sam3TextEncoder) -> None:
-        if teacher.context_length < self.prompts.context_length:
-            raise ValueError(
-                f"data.context_length is {self.prompts.context_length}, but the teacher {self.teacher_path} has "
-                f"{teacher.context_length} positions; lower it, and the student's with it"
-            )
-        check_weights(teacher, f"model.teacher {self.teacher_path}")
-        if teacher.width != self.student.width:
-            raise ValueError(
-                f"the teacher's features have {teacher.width} values and the student's {self.student.width}; "
-                f"set model.student.init_args.width to {teacher.width}"
-            )
+    def _take_teacher(self, teacher: Sam3TextEncoder) -> None:
+        check_teacher(teacher, self.teacher_path, self.student, self.prompts.context_length)
         if self.teacher_features == "live":
             self.teacher = teacher.to(self.trainer.strategy.root_device)
 
     def _prepare_teacher(self, data: PromptDataModule) -> tuple[str, int, str]:
-        teacher = self._load_teacher()
-        count = teacher.parameter_count
-        self._check_teacher(teacher)
-        if self.teacher_features == "live":
-            return "", count, teacher.fingerprint
-        rows = data.feature_rows()
-        origin = {
-            "teacher": teacher.fingerprint,
-            "tokenizer": data.tokenizer.fingerprint,
-            "context_length": data.context_length,
-            "width": teacher.width,
-        }
-        folder = store_path(self.features_dir, FeatureManifest.of(rows, **origin))
-        teacher.to(self.trainer.strategy.root_device)
-
-        def encode(chunk: Any) -> list[Tensor]:
-            return teacher.encode_tokens(chunk, self.teacher_batch_tokens)
-
-        try:
-            data.store = FeatureStore.fill(folder, rows, encode, **origin)
-        except FeatureError as error:
-            raise ValueError(
-                f"the teacher's features of the prompt {_short(data.feature_prompt(error.row))}: {error}"
-            ) from error
-        return str(folder), count, teacher.fingerprint
+        teacher = load_teacher(self.teacher_path)
+        self._take_teacher(teacher)
+        folder = ""
+        if self.teacher_features == "stored":
+            device = self.trainer.strategy.root_device
+            path, data.store = store_features(teacher, data, self.features_dir, self.teacher_batch_tokens, device)
+            folder = str(path)
+        return folder, teacher.parameter_count, teacher.fingerprint
 
     def _targets(self, tokens: Any, stored: Tensor | None) -> Tensor:
         if self.teacher is None:
@@ -257,29 +224,18 @@ class DistillModule(LightningModule):
         total = self.total(parts)
         # All processes stop together: one that went on would wait for the others' gradients forever.
         if self.trainer.strategy.reduce_boolean_decision(not bool(torch.isfinite(total).all()), all=False):
-            raise ValueError(self._not_finite(batch, total))
+            raise ValueError(f"{self._cause(batch, total)}; {self._kept()}")
         loss = total.mean()
         self.log("train/loss", loss, prog_bar=True, batch_size=len(total))
         self.log_dict({f"train/{name}": part.mean() for name, part in parts.items()}, batch_size=len(total))
         return loss
 
+    def _cause(self, batch: PromptBatch, total: Tensor) -> str:
+        targets = self._targets(batch.tokens, batch.features)
+        return distill_report.loss_fault(total, targets, batch.index, self.prompts.prompts, self.trainer.global_step)
+
     def _kept(self) -> str:
         return f"the last good checkpoints stay in {getattr(self.trainer.checkpoint_callback, 'dirpath', None)}"
-
-    def _not_finite(self, batch: PromptBatch, total: Tensor) -> str:
-        kept = self._kept()
-        step = self.trainer.global_step
-        if torch.isfinite(total).all():
-            return f"the loss of a prompt of another process is not finite at step {step}; {kept}"
-        first = int((~torch.isfinite(total)).nonzero()[0])
-        prompt = self.prompts.prompts[int(batch.index[first])]
-        target = self._targets(batch.tokens, batch.features)[first]
-        cause = (
-            "its teacher features are not finite: check the teacher's weights"
-            if not torch.isfinite(target).all()
-            else "the student diverged: lower model.lr"
-        )
-        return f"the loss of the prompt {_short(prompt)} is not finite at step {step}; {cause}; {kept}"
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Logs the gradient's norm; stops before one that is not finite spoils the weights and the checkpoints.
@@ -442,7 +398,3 @@ class DistillModule(LightningModule):
             print("nothing was stored: model.teacher_features is live; choose stored to encode ahead of training")
         else:
             print(f"teacher features of {len(store):,} token rows: {store.path} ({store.manifest.bytes / 1e6:,.1f} MB)")
-
-
-def _short(prompt: str) -> str:
-    return repr(prompt if len(prompt) <= 60 else prompt[:57] + "...")

@@ -2,6 +2,7 @@
 
 import resource
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from torch.nn.functional import cosine_similarity
 from litetext.models.text.encoder import count_parameters
 from litetext.modules.callbacks import Throughput
 from litetext.modules.checkpointing import checkpoint_of
+from litetext.modules.teacher import quoted
 
 if TYPE_CHECKING:
     from litetext.modules.distill import DistillModule
@@ -137,3 +139,22 @@ def _near(path: Path) -> str:
         return str(path.resolve().relative_to(Path.cwd()))
     except ValueError:
         return str(path)
+
+
+def loss_fault(total: Tensor, targets: Tensor, index: Tensor, prompts: Sequence[str], step: int) -> str:
+    """Says which prompt's loss is not finite, and why.
+
+    Args:
+        total: The loss of each prompt, (B,).
+        targets: The teacher's features, (B, L, D).
+        index: Number of each prompt, (B,).
+        prompts: All prompts.
+        step: Optimizer steps so far.
+    """
+    if torch.isfinite(total).all():
+        return f"the loss of a prompt of another process is not finite at step {step}"
+    first = int((~torch.isfinite(total)).nonzero()[0])
+    cause = "the student diverged: lower model.lr"
+    if not torch.isfinite(targets[first]).all():
+        cause = "its teacher features are not finite: check the teacher's weights"
+    return f"the loss of the prompt {quoted(prompts[int(index[first])])} is not finite at step {step}; {cause}"
