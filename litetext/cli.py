@@ -113,9 +113,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: Arguments without the program's name; those of the process by default.
 
     Returns:
-        The exit code: 0, or 2 after an error of the user's, which is printed as one line.
+        The exit code: 0, 2 after an error of the user's, which is printed as one line, or 1 when who read the output
+        (`litetext --help | head`) has gone.
     """
-    argv = list(sys.argv[1:] if argv is None else argv)
+    try:
+        code = _run(list(sys.argv[1:] if argv is None else argv))
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # Python would flush what is left on its way out, and fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _run(argv: list[str]) -> int:
     if not argv or argv[0] in ("-h", "--help"):
         print(_help())
         return 0 if argv else 2
@@ -129,6 +140,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except Exception as error:
         names = {kind.__name__ for kind in type(error).__mro__}
+        if isinstance(error, BrokenPipeError):
+            raise
         if os.environ.get("LITETEXT_DEBUG") == "1" or not names & _USER_ERRORS:
             raise
         if os.environ.get("LOCAL_RANK", "0") == "0":  # one line a run, not one a process

@@ -265,3 +265,10 @@ def test_plain_errors_keep_their_words() -> None:
 
 def test_version(litetext: Callable[..., Answer]) -> None:
     assert litetext("--version").out.strip().count(".") == 2
+
+
+def test_a_reader_that_goes_is_no_traceback() -> None:
+    command = f"{sys.executable} -m litetext --help | true; echo ${{PIPESTATUS[0]}}"
+    ran = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert ran.stderr == ""
+    assert ran.stdout.strip() in ("0", "1")  # 0 where the pipe took all before its reader went
