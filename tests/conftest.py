@@ -12,6 +12,7 @@ import jaxtyping
 # Must come before the first import of these rooms.
 _hook = jaxtyping.install_import_hook(["litetext.losses", "litetext.models", "litetext.metrics"], "beartype.beartype")
 
+import lightning.pytorch  # noqa: F401  # its log handler keeps the stream that it finds: not that of one test
 import pytest
 import yaml
 

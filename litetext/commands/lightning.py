@@ -138,9 +138,11 @@ class Command(LightningCLI):
                 "checkpoint.enable_version_counter": False,
             }
         )
-        parser.link_arguments("run", "checkpoint.dirpath", compute_fn=_run_folder)
-        parser.link_arguments("run", "last.dirpath", compute_fn=_run_folder)
+        place = ("run", "trainer.default_root_dir")
+        parser.link_arguments(place, "checkpoint.dirpath", compute_fn=_run_folder)
+        parser.link_arguments(place, "last.dirpath", compute_fn=_run_folder)
         parser.link_arguments("run", "trainer.logger.init_args.version")
+        parser.link_arguments("trainer.default_root_dir", "trainer.logger.init_args.save_dir", compute_fn=_root)
 
     def before_instantiate_classes(self) -> None:
         """Sets the number of threads before anything computes."""
@@ -186,8 +188,9 @@ class Command(LightningCLI):
         asked = config.get("ckpt_path")
         if asked is None:
             return
-        folder = Path(_run_folder(config["run"]))
-        path = find_checkpoint(asked, config["run"], folder, Path(LOGS, config["run"]), _runs())
+        root = config["trainer"]["default_root_dir"]
+        folder, logs = Path(_run_folder(config["run"], root)), Path(_root(root), LOGS, config["run"])
+        path = find_checkpoint(asked, config["run"], folder, logs, _runs(root))
         read_checkpoint(str(path))  # a damaged file ends here, in one line
         if command == "fit":
             check_resumable(path, flatten(config.as_dict()), folder)
@@ -205,7 +208,8 @@ class Command(LightningCLI):
         if subcommand != "fit" or self.trainer.fast_dev_run:  # type: ignore[attr-defined]
             super()._run_subcommand(subcommand)
             return
-        folder, resumed = Path(_run_folder(config["run"])), config.get("ckpt_path")
+        folder = Path(_run_folder(config["run"], config["trainer"]["default_root_dir"]))
+        resumed = config.get("ckpt_path")
         options = flatten(config.as_dict())
         with fit_run(self.trainer, config["run"], folder, resumed and Path(resumed), config["overwrite"], options):
             super()._run_subcommand(subcommand)
@@ -242,12 +246,17 @@ def _no_advertisement(record: logging.LogRecord) -> bool:
     return "litlogger" not in record.getMessage()
 
 
-def _run_folder(run: str) -> str:
-    return f"{CHECKPOINTS}/{run}"
+def _root(folder: Any) -> str:
+    """The folder below which a run lies: `--trainer.default_root_dir`, or the working folder."""
+    return str(folder or ".")
 
 
-def _runs() -> list[str]:
-    return sorted({p.parent.name for p in Path(CHECKPOINTS).glob("*/*.ckpt")})
+def _run_folder(run: str, root: Any = None) -> str:
+    return str(Path(_root(root), CHECKPOINTS, run))
+
+
+def _runs(root: Any = None) -> list[str]:
+    return sorted({p.parent.name for p in Path(_root(root), CHECKPOINTS).glob("*/*.ckpt")})
 
 
 def run(command: str, argv: Sequence[str]) -> int:

@@ -123,3 +123,16 @@ def test_a_checkpoint_is_plain_data(name: str, folder: Path, litetext: Callable[
     assert litetext(*FIT).code == 0
     stored = torch.load(f"checkpoints/tiny/{name}.ckpt", weights_only=True)
     assert not [key for key in stored["state_dict"] if key.startswith("teacher")]
+
+
+def test_all_that_a_run_writes_lies_below_the_root(folder: Path, litetext: Callable[..., Answer]) -> None:
+    options = ("--config", "tiny.yaml", "--trainer.default_root_dir", "out", "--trainer.max_epochs")
+    assert litetext("fit", *options, "1").code == 0
+    root = folder / "out"
+    assert {path.name for path in (root / "checkpoints" / "tiny").glob("*.ckpt")} == {"best.ckpt", "last.ckpt"}
+    assert (root / "lightning_logs" / "tiny" / "config.yaml").is_file()
+    assert not (folder / "lightning_logs").exists()
+    assert not (folder / "checkpoints" / "tiny").exists()
+    again = litetext("fit", *options, "2", "--ckpt_path", "last")
+    assert again.code == 0, again.err
+    assert "out/checkpoints/tiny/best.ckpt" in again.out
