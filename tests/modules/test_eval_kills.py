@@ -4,6 +4,7 @@ import os
 import random
 import time
 from collections.abc import Callable
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from litetext.data.shapes.gold import write_shapes
 from litetext.data.shapes.veval import write_video_shapes
 from litetext.modules.journal import Journal
 from litetext.modules.results_files import _DRAFT
-from tests.fixtures.kills import KILLS, finished, forked, killed
+from tests.fixtures.kills import KILLS, begun, finished, killed
 
 QUIET = ("--trainer.enable_progress_bar", "false", "--model.text_encoders", "null")
 
@@ -32,7 +33,7 @@ def wait_for_records(run: str, seconds: float) -> None:
         time.sleep(0.002)
 
 
-def time_of_work(run: str, test: Callable[[str], int]) -> float:
+def time_of_work(run: str, test: Callable[[str], ForkServerProcess]) -> float:
     """Seconds from the first stored answer to the end."""
     child = test(run)
     wait_for_records(run, 60)
@@ -55,8 +56,8 @@ def test_evaluation_killed_at_random_moments(
         write_video_shapes("world", 3, frames=4)
         argv = ("test", "--config", "shapes_video.yaml", "--data.root", "world", "--model.min_hits", "2")
 
-    def test(run: str) -> int:
-        return forked(lambda: main([*argv, *QUIET, "--run", run]))
+    def test(run: str) -> ForkServerProcess:
+        return begun(main, [*argv, *QUIET, "--run", run])
 
     assert finished(test("warm"))
     begin = time.monotonic()

@@ -3,6 +3,7 @@
 import os
 import random
 import time
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import torch
 
 from litetext.cli import main
 from litetext.files import drafts
-from tests.fixtures.kills import KILLS, finished, forked, killed
+from tests.fixtures.kills import KILLS, begun, finished, killed
 from tests.fixtures.runs import weights
 
 FIT = ("fit", "--config", "tiny.yaml", "--last.every_n_steps", "1", "--trainer.max_epochs", "4")
@@ -19,8 +20,8 @@ FIT = ("fit", "--config", "tiny.yaml", "--last.every_n_steps", "1", "--trainer.m
 @pytest.mark.timeout(120 + 120 * KILLS)
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="copies of a process")
 def test_fit_killed_at_random_moments(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    def fit(run: str, *more: str) -> int:
-        return forked(lambda: main([*FIT, "--run", run, *more]))
+    def fit(run: str, *more: str) -> ForkServerProcess:
+        return begun(main, [*FIT, "--run", run, *more])
 
     assert finished(fit("warm"))  # the teacher's features are there from now on
     begin = time.monotonic()

@@ -3,6 +3,7 @@
 import os
 import random
 import time
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 from litetext.data.features.store import FeatureStore
-from tests.fixtures.kills import KILLS, finished, forked, killed
+from tests.fixtures.kills import KILLS, begun, finished, killed
 
 ROWS = [[n + 1] * (1 + n % 7) for n in range(600)]
 ORIGIN = {"teacher": "t", "tokenizer": "k", "context_length": 16, "width": 32}
@@ -20,18 +21,21 @@ def features(row: list[int]) -> Tensor:
     return torch.arange(len(row) * 32).view(len(row), 32) / 1000 + row[0] / 7
 
 
+def work(store: Path) -> None:
+    """Fills a store, and notes beside it how many rows were encoded."""
+
+    def encode(rows: list[list[int]]) -> list[Tensor]:
+        store.with_name(f"{store.name}.log").open("a").write(f"{len(rows)}\n")
+        return [features(row) for row in rows]
+
+    FeatureStore.fill(store, ROWS, encode, chunk=10, progress=False, **ORIGIN)  # type: ignore[arg-type]
+
+
 @pytest.mark.timeout(120 + 120 * KILLS)
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="copies of a process")
 def test_filling_killed_at_random_moments(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    def fill(name: str) -> int:
-        def encode(rows: list[list[int]]) -> list[Tensor]:
-            (tmp_path / f"{name}.log").open("a").write(f"{len(rows)}\n")
-            return [features(row) for row in rows]
-
-        def work() -> None:
-            FeatureStore.fill(tmp_path / name, ROWS, encode, chunk=10, progress=False, **ORIGIN)  # type: ignore[arg-type]
-
-        return forked(work)
+    def fill(name: str) -> ForkServerProcess:
+        return begun(work, tmp_path / name)
 
     begin = time.monotonic()
     assert finished(fill("alone"))
