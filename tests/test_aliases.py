@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from litetext import aliases
+from litetext import aliases, moved
 from litetext.aliases import public_paths
 
 SAVED = Path(__file__).parent / "fixtures" / "configs" / "saved_0.1.0.yaml"
@@ -45,3 +45,17 @@ def test_a_config_saved_by_the_version_before_still_trains(litetext, folder, tea
     assert (folder / "checkpoints" / "again" / "best.ckpt").is_file()
     saved = yaml.safe_load((folder / "lightning_logs" / "again" / "config.yaml").read_text())
     assert named(saved["data"]["class_path"]) is named("litetext.data.PromptDataModule")
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("old", sorted(moved._MOVED))
+def test_a_module_that_moved_is_found_under_its_name_of_then(old):
+    today = importlib.import_module("litetext." + moved._MOVED[old])
+    before = today.__spec__.name
+    assert importlib.import_module("litetext." + old) is today
+    assert today.__spec__.name == today.__name__ == before
+
+
+def test_a_name_that_never_was_stays_unknown():
+    with pytest.raises(ModuleNotFoundError):
+        importlib.import_module("litetext.models.nothing")

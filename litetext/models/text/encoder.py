@@ -164,6 +164,11 @@ class TextEncoder(nn.Module):
         return features
 
 
+def encode_phrases(encoder: TextEncoder, tokenizer: Tokenizer, phrases: Sequence[str]) -> PhraseFeatures:
+    """Former name of `TextEncoder.encode`, for scripts of earlier versions."""
+    return encoder.encode(phrases, tokenizer)
+
+
 def count_parameters(module: nn.Module) -> int:
     """Number of parameters of a model, frozen ones included."""
     return sum(p.numel() for p in module.parameters())
