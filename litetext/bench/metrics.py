@@ -1,12 +1,12 @@
 """How long the image metrics take: ours against a plain loop over annotators and thresholds on one case."""
 
-import time
 from typing import Any
 
 import numpy as np
 from pycocotools import mask
 from scipy.optimize import linear_sum_assignment
 
+from litetext.bench.timing import Timings
 from litetext.metrics.assess import THRESHOLDS, Detections, GroundTruth, IouType
 from litetext.metrics.cgf1 import PhraseCounts
 from litetext.metrics.counts import Counts, official
@@ -23,6 +23,7 @@ def bench_metrics(
     iou_type: IouType = "segm",
     seed: int = 0,
     batch: int = 256,
+    rounds: int = 3,
 ) -> dict[str, Any]:
     """Time the metrics on generated datapoints of about three instances.
 
@@ -33,31 +34,35 @@ def bench_metrics(
         iou_type: "segm" or "bbox".
         seed: Seed of the generator.
         batch: Datapoints per update.
+        rounds: Rounds, both ways in turn; medians count.
 
     Returns:
         Seconds in all and microseconds per datapoint of `litetext` and of the plain loop, their ratio, the
         largest difference between their 26 numbers, and CG_F1 as a sign that the case is not trivial.
     """
     found, truths = make_case(datapoints, size, annotators, seed)
-    start = time.perf_counter()
-    metric = PhraseCounts(iou_type)
-    for i in range(0, datapoints, batch):
-        part = slice(i, i + batch)
-        metric.update(range(datapoints)[part], found[part], truths[part])
-    ours = metric.compute()
-    middle = time.perf_counter()
-    plain = official(plain_counts(found, truths, iou_type), iou_type)
-    seconds, plain_seconds = middle - start, time.perf_counter() - middle
+
+    def count() -> dict[str, float]:
+        metric = PhraseCounts(iou_type)
+        for i in range(0, datapoints, batch):
+            part = slice(i, i + batch)
+            metric.update(range(datapoints)[part], found[part], truths[part])
+        return metric.compute()
+
+    timings, ours, plain = Timings(), {}, {}
+    for _ in range(rounds):
+        ours = timings.run("ours", count)
+        plain = timings.run("plain", lambda: official(plain_counts(found, truths, iou_type), iou_type))
     return {
         "datapoints": datapoints,
         "size": size,
         "annotators": annotators,
         "iou_type": iou_type,
-        "seconds": seconds,
-        "us_per_datapoint": 1e6 * seconds / datapoints,
-        "plain_seconds": plain_seconds,
-        "plain_us_per_datapoint": 1e6 * plain_seconds / datapoints,
-        "speedup": plain_seconds / seconds,
+        "seconds": timings.median("ours"),
+        "us_per_datapoint": timings.median("ours", 1e6 / datapoints),
+        "plain_seconds": timings.median("plain"),
+        "plain_us_per_datapoint": timings.median("plain", 1e6 / datapoints),
+        "speedup": timings.ratio("plain", "ours"),
         "largest_difference": max(abs(ours[name] - plain[name]) for name in ours),
         "CG_F1": 100 * ours[f"cgF1_eval_{iou_type}_cgF1"],
     }

@@ -1,13 +1,13 @@
 """Segmenting with four text encoders in one pass: what it costs beyond one of them, and against four separate runs."""
 
 import gc
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from litetext.bench.timing import Measured, Timings
 from litetext.data.shapes.phrases import phrases as draw_phrases
 from litetext.data.shapes.world import draw_scene, render
 from litetext.models.sam3.image import Sam3Image, Vision
@@ -81,7 +81,7 @@ def bench_segment(
     Args:
         images: Scenes of the world of shapes.
         phrases: Phrases an image.
-        rounds: Rounds, all ways in turn; the fastest of each counts.
+        rounds: Rounds, all ways in turn; medians count.
         chunk: Phrases at once.
         heavy_layers: Blocks of the heavy vision tower.
         heavy_width: Its width, a multiple of 64.
@@ -128,37 +128,31 @@ def _heavy(layers: int, width: int) -> tuple[Sam3Image, Sam3TextEncoder]:
 
 def _measure(work: _Work, rounds: int) -> dict[str, float]:
     names = list(work.encoders)
-    seconds: dict[str, float] = {}
-
-    def timed(name: str, run: Callable[[], Any]) -> Any:
-        start = time.perf_counter()
-        answer = run()
-        seconds[name] = min(time.perf_counter() - start, seconds.get(name, float("inf")))
-        return answer
-
+    timings = Timings()
     work.together(names)  # first calls allocate
     difference = 0.0
     gc.collect()
     gc.disable()  # a collection would fall into one way's time or another's
     try:
         for _ in range(rounds):
-            visions = timed("vision", lambda: [work.see(image) for image in range(len(work.images))])
+            visions = timings.run("vision", lambda: [work.see(image) for image in range(len(work.images))])
             for name in names:
-                timed(name, lambda visions=visions, name=name: work.alone(visions, name))
-            one_pass = timed("one_pass", lambda: work.together(names))
-            separate = timed("separate", lambda: [one for name in names for one in work.together([name])])
+                timings.run(name, lambda visions=visions, name=name: work.alone(visions, name))
+            one_pass = timings.run("one_pass", lambda: work.together(names))
+            separate = timings.run("separate", lambda: [one for name in names for one in work.together([name])])
             pairs = zip(one_pass, separate, strict=True)
             difference = max(difference, *(float((a.scores - b.scores).abs().max()) for a, b in pairs))
     finally:
         gc.enable()
-    images = len(work.images)
+    each = 1e3 / len(work.images)
+    parts = zip(*(timings.seconds[name] for name in ("one_pass", "vision", "teacher")), strict=True)
     return {
-        "vision_ms": 1e3 * seconds["vision"] / images,
-        "teacher_ms": 1e3 * seconds["teacher"] / images,
-        "student_ms": 1e3 * seconds[names[-1]] / images,
-        "one_pass_ms": 1e3 * seconds["one_pass"] / images,
-        "separate_ms": 1e3 * seconds["separate"] / images,
-        "over_bound": seconds["one_pass"] / (1.15 * seconds["vision"] + len(names) * seconds["teacher"]),
-        "speedup": seconds["separate"] / seconds["one_pass"],
+        "vision_ms": timings.median("vision", each),
+        "teacher_ms": timings.median("teacher", each),
+        "student_ms": timings.median(names[-1], each),
+        "one_pass_ms": timings.median("one_pass", each),
+        "separate_ms": timings.median("separate", each),
+        "over_bound": Measured(whole / (1.15 * vision + len(names) * text) for whole, vision, text in parts),
+        "speedup": timings.ratio("separate", "one_pass"),
         "largest_difference": difference,
     }

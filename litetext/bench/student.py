@@ -1,6 +1,5 @@
 """How fast and how small a student gets: every way to run it against its teacher and transformers, in one run."""
 
-import statistics
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 from litetext.bench.efficiency.backends import missing
 from litetext.bench.efficiency.rounds import spread
 from litetext.bench.efficiency.subject import open_encoder
+from litetext.bench.timing import Measured
 from litetext.data.prompts.corpora import read_prompts
 from litetext.data.shapes.phrases import phrases
 from litetext.export.graphs import export_onnx, open_onnx
@@ -119,13 +119,13 @@ def bench_student(
         measured = _rounds(ways, seconds)
     figures["rounds"] = len(next(iter(measured.values())))
     for name, times in measured.items():
-        figures[f"{name}: ms"] = 1e3 * statistics.median(times)
+        figures[f"{name}: ms"] = Measured(1e3 * one for one in times)
     for what, target in TARGETS.items():
         fast, _, slow = what.partition(" over ")
         slow = f"batch 1, {slow}" if fast.startswith("batch 1") else slow
         if fast in measured and slow in measured:
-            ratio = statistics.median(b / a for a, b in zip(measured[fast], measured[slow], strict=True))
-            figures[f"{what} (target {target})"] = ratio
+            pairs = zip(measured[fast], measured[slow], strict=True)
+            figures[f"{what} (target {target})"] = Measured(b / a for a, b in pairs)
     return figures | {f"skipped: {name}": reason for name, reason in skipped.items()}
 
 

@@ -1,12 +1,10 @@
 """Tokenizing a corpus: ours against a cached byte-pair encoding in plain Python."""
 
-import gc
-import time
-from collections.abc import Callable
 from typing import Any
 
 from litetext import tokenizer
 from litetext.bench.bpe import PlainBpe
+from litetext.bench.timing import Timings
 from litetext.tokenizer import END, START, Tokenizer
 
 _CONTEXT = 32
@@ -20,7 +18,7 @@ def bench_tokenize(prompts: list[str], rounds: int = 3) -> dict[str, Any]:
 
     Args:
         prompts: A corpus.
-        rounds: Rounds; the fastest counts.
+        rounds: Rounds; medians count.
 
     Returns:
         Figures by name. `speedup` compares first passes, `speedup_warm` second passes, and `speedup_merging` our whole
@@ -32,35 +30,27 @@ def bench_tokenize(prompts: list[str], rounds: int = 3) -> dict[str, Any]:
     if not prompts or rounds < 1:
         raise ValueError(f"{len(prompts)} prompts and rounds={rounds} leave nothing to measure; give at least one each")
     cleaned = [tokenizer.clean(prompt) for prompt in prompts]
-    seconds: dict[str, float] = {}
-
-    def timed(name: str, run: Callable[[], list[list[int]]]) -> list[list[int]]:
-        gc.collect()  # the objects of the run before are not this one's to sweep up
-        start = time.perf_counter()
-        rows = run()
-        seconds[name] = min(time.perf_counter() - start, seconds.get(name, float("inf")))
-        return rows
-
+    timings = Timings()
     for _ in range(rounds):
         ours, plain, merging = Tokenizer(_CONTEXT), PlainBpe(), PlainBpe()
         tokenizer.forget()
         ours.encode([""])  # reads the vocabulary
-        rows = timed("ours", lambda ours=ours: ours.encode(prompts))
-        timed("ours_warm", lambda ours=ours: ours.encode(prompts))
-        expected = timed("python", lambda plain=plain: [_fit(plain.encode(p)) for p in prompts])
-        timed("python_warm", lambda plain=plain: [_fit(plain.encode(p)) for p in prompts])
-        timed("python_merging", lambda merging=merging: [_fit(merging.merge(text)) for text in cleaned])
+        rows = timings.run("ours", lambda ours=ours: ours.encode(prompts))
+        timings.run("ours_warm", lambda ours=ours: ours.encode(prompts))
+        expected = timings.run("python", lambda plain=plain: [_fit(plain.encode(p)) for p in prompts])
+        timings.run("python_warm", lambda plain=plain: [_fit(plain.encode(p)) for p in prompts])
+        timings.run("python_merging", lambda merging=merging: [_fit(merging.merge(text)) for text in cleaned])
         for prompt, mine, theirs in zip(prompts, rows, expected, strict=True):
             if mine != theirs:
                 raise ValueError(f"prompt {prompt[:60]!r} has ids {mine}, but {theirs} in plain Python")
-    speed = {f"{name}_prompts_per_s": len(prompts) / taken for name, taken in seconds.items()}
+    speed = {f"{name}_prompts_per_s": timings.rate(name, len(prompts)) for name in timings.seconds}
     return {
         "prompts": len(prompts),
         "different_ids": 0,
         **speed,
-        "speedup": seconds["python"] / seconds["ours"],
-        "speedup_warm": seconds["python_warm"] / seconds["ours_warm"],
-        "speedup_merging": seconds["python_merging"] / seconds["ours"],
+        "speedup": timings.ratio("python", "ours"),
+        "speedup_warm": timings.ratio("python_warm", "ours_warm"),
+        "speedup_merging": timings.ratio("python_merging", "ours"),
     }
 
 

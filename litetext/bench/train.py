@@ -2,12 +2,12 @@
 
 import random
 import resource
-import time
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
+from litetext.bench.timing import Timings
 from litetext.data.prompts.corpora import read_prompts
 from litetext.data.prompts.datamodule import PromptBatch, PromptDataModule, PromptDataset
 from litetext.losses import consistency, masked_cosine, masked_mse, pool
@@ -34,7 +34,7 @@ class _Reference:
         self.rng.shuffle(words)
         return " ".join(words)
 
-    def batch(self, start: int, size: int) -> int:
+    def batch(self, start: int, size: int) -> None:
         chosen = self.prompts[start : start + size]
         tokens = self.tokenizer(chosen, CONTEXT)
         features = self.student(*tokens)
@@ -44,7 +44,6 @@ class _Reference:
         shuffled = self.student(*self.tokenizer([self._words(p) for p in chosen], CONTEXT))
         loss = loss + 0.1 * consistency(pool(features), pool(shuffled)).mean()
         (loss / 2).backward()
-        return len(chosen)
 
 
 def _adamw(student: torch.nn.Module) -> torch.optim.AdamW:
@@ -69,7 +68,7 @@ def bench_train(
         prompts: Corpus.
         preset: Student tower.
         batches: Batches a round.
-        rounds: Rounds; the fastest counts.
+        rounds: Rounds; medians count.
         batch_size: Prompts a batch.
         threads: CPU threads, or None for torch's own choice.
 
@@ -94,38 +93,33 @@ def bench_train(
     if not isinstance(dataset, PromptDataset):
         raise ValueError("the training loader does not read prompts")
 
-    def ours() -> tuple[int, float]:
-        order = list(loader.batch_sampler or [])[:batches]
-        done, began = 0, time.perf_counter()
+    order = [batch for batch in loader.batch_sampler or [] if len(batch) == batch_size][:batches]
+
+    def ours() -> None:
         for number, positions in enumerate(order, 1):
             batch = _with_features(dataset.__getitems__(positions), module.student.width)
             (module.total(module.losses(batch)).mean() / 2).backward()
-            done += len(positions)
             if number % 2 == 0:
                 _step(module.student, optimizer)
-        return done, time.perf_counter() - began
 
-    def theirs() -> tuple[int, float]:
-        done, began = 0, time.perf_counter()
+    def theirs() -> None:
         for number in range(batches):
-            done += reference.batch(number * batch_size, batch_size)
+            reference.batch(number * batch_size, batch_size)
             if number % 2 == 1:
                 _step(reference.student, reference.optimizer)
-        return done, time.perf_counter() - began
 
-    rates: dict[str, list[float]] = {"ours": [], "reference": []}
+    timings = Timings()
     for _ in range(rounds):
-        for name, loop in (("ours", ours), ("reference", theirs)):
-            done, seconds = loop()
-            rates[name].append(done / seconds)
+        timings.run("ours", ours)
+        timings.run("reference", theirs)
     lengths = [len(data.rows[i]) for i in data.train]
     return {
         "student": preset,
         "threads": torch.get_num_threads(),
         "mean tokens": sum(lengths) / len(lengths),
-        "prompts/s": max(rates["ours"]),
-        "reference prompts/s": max(rates["reference"]),
-        "ratio": max(rates["ours"]) / max(rates["reference"]),
+        "prompts/s": timings.rate("ours", need),
+        "reference prompts/s": timings.rate("reference", need),
+        "ratio": timings.ratio("reference", "ours"),
         "peak memory MB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     }
 
@@ -140,7 +134,7 @@ def bench_teacher(prompts: str, count: int, rounds: int, threads: int | None) ->
     Args:
         prompts: Corpus.
         count: Prompts to encode.
-        rounds: Rounds; the fastest counts.
+        rounds: Rounds; medians count.
         threads: CPU threads, or None for torch's own choice.
 
     Returns:
@@ -153,24 +147,22 @@ def bench_teacher(prompts: str, count: int, rounds: int, threads: int | None) ->
     found = read_prompts("prompts", prompts).prompts
     drawn = random.Random(0).sample(found, min(count, len(found)))
     rows = tokenizer.encode(drawn)
-    seconds: dict[str, list[float]] = {"unpadded": [], "padded": []}
+    timings = Timings()
     worst = 0.0
     for _ in range(rounds):
-        began = time.perf_counter()
-        unpadded = teacher.encode_tokens(rows)
-        seconds["unpadded"].append(time.perf_counter() - began)
-        began = time.perf_counter()
-        padded = [_padded(teacher, tokenizer, drawn[i : i + 64]) for i in range(0, len(drawn), 64)]
-        seconds["padded"].append(time.perf_counter() - began)
+        unpadded = timings.run("unpadded", lambda: teacher.encode_tokens(rows))
+        padded = timings.run(
+            "padded", lambda: [_padded(teacher, tokenizer, drawn[i : i + 64]) for i in range(0, len(drawn), 64)]
+        )
         flat = [feature for batch in padded for feature in batch]
         pairs = zip(unpadded, flat, strict=True)
         worst = max(worst, *(float((a - b[: len(a)]).abs().max()) for a, b in pairs))
     return {
         "prompts": len(drawn),
         "mean tokens": sum(map(len, rows)) / len(rows),
-        "unpadded prompts/s": len(drawn) / min(seconds["unpadded"]),
-        "padded prompts/s": len(drawn) / min(seconds["padded"]),
-        "ratio": min(seconds["padded"]) / min(seconds["unpadded"]),
+        "unpadded prompts/s": timings.rate("unpadded", len(drawn)),
+        "padded prompts/s": timings.rate("padded", len(drawn)),
+        "ratio": timings.ratio("padded", "unpadded"),
         "largest difference": worst,
     }
 

@@ -4,7 +4,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from litetext.files import refuse_existing, write_json
+from litetext.bench.record import read_record, with_spread, write_record
+from litetext.files import refuse_existing
 
 
 def train(
@@ -21,7 +22,7 @@ def train(
         prompts: Corpus to draw from, any layout that the data sources take.
         preset: Student tower.
         batches: Batches a round; two make an optimizer step.
-        rounds: Rounds, ours and the reference in turn; the fastest of each counts.
+        rounds: Rounds, ours and the reference in turn; medians count.
         batch_size: Prompts a batch.
         threads: CPU threads; all by default.
     """
@@ -36,7 +37,7 @@ def teacher(prompts: str, count: int = 2000, rounds: int = 1, threads: int | Non
     Args:
         prompts: Corpus to draw from, any layout that the data sources take.
         count: Prompts to encode.
-        rounds: Rounds, both ways in turn; the fastest of each counts.
+        rounds: Rounds, both ways in turn; medians count.
         threads: CPU threads; all by default.
     """
     from litetext.bench.train import bench_teacher
@@ -49,7 +50,7 @@ def tokenize(prompts: str, rounds: int = 3) -> dict[str, Any]:
 
     Args:
         prompts: Corpus to tokenize, any layout that the data sources take.
-        rounds: Rounds, both ways in turn; the fastest of each counts.
+        rounds: Rounds, both ways in turn; medians count.
     """
     from litetext.bench.tokenize import bench_tokenize
     from litetext.data.prompts.corpora import read_prompts
@@ -63,7 +64,7 @@ def segment(images: int = 4, phrases: int = 4, rounds: int = 3, threads: int | N
     Args:
         images: Images, each drawn once.
         phrases: Phrases an image.
-        rounds: Rounds, all ways in turn; the fastest of each counts.
+        rounds: Rounds, all ways in turn; medians count.
         threads: CPU threads; all by default.
     """
     from litetext.bench.segment import bench_segment
@@ -71,17 +72,18 @@ def segment(images: int = 4, phrases: int = 4, rounds: int = 3, threads: int | N
     return bench_segment(images, phrases, rounds, threads=threads)
 
 
-def metrics(datapoints: int = 2000, size: int = 256, annotators: int = 3) -> dict[str, Any]:
+def metrics(datapoints: int = 2000, size: int = 256, annotators: int = 3, rounds: int = 3) -> dict[str, Any]:
     """The SA-Co image metrics against a plain loop over annotators and thresholds.
 
     Args:
         datapoints: Generated pairs of image and phrase; 20000 for the case of the README.
         size: Height and width of the masks in pixels.
         annotators: Ground truths a pair.
+        rounds: Rounds, both ways in turn; medians count.
     """
     from litetext.bench.metrics import bench_metrics
 
-    return bench_metrics(datapoints, size, annotators)
+    return bench_metrics(datapoints, size, annotators, rounds=rounds)
 
 
 def audit(prompts: str, count: int = 400_000) -> dict[str, Any]:
@@ -161,10 +163,11 @@ _BENCHMARKS: dict[str, Callable[..., dict[str, Any]]] = {
 
 
 def run(argv: Sequence[str]) -> int:
-    """Runs one benchmark, or the comparison of text encoders, and prints what it measured.
+    """Runs one benchmark, the comparison of text encoders, or that of two files, and prints what it found.
 
     Args:
-        argv: Arguments after `bench`; `--output FILE` also writes the figures as JSON.
+        argv: Arguments after `bench`; `--output FILE` also writes the figures as JSON, with their spread and the
+            machine; `compare` takes two such files.
 
     Returns:
         The exit code 0; errors are raised.
@@ -173,30 +176,62 @@ def run(argv: Sequence[str]) -> int:
     config = parser.parse_args(list(argv)).as_dict()
     name = config.pop("benchmark")
     if name is None:
-        return _efficiency({key: value for key, value in config.items() if key not in _BENCHMARKS})
+        return _efficiency({key: value for key, value in config.items() if key not in (*_BENCHMARKS, "compare")})
+    if name == "compare":
+        return _compare(**config[name])
     options = config[name]
     output = options.pop("output")
     _check_output(output, options.pop("overwrite"))
     for key, value in options.items():
         if isinstance(value, int) and value < 1:
             raise ValueError(f"--{key} is {value}; it must be at least 1")
+    facts = _facts(options.get("threads"))
     measured = _BENCHMARKS[name](**options)
     width = max(map(len, measured))
     for key, value in measured.items():
-        print(f"{key:<{width}}  {value:,.4g}" if isinstance(value, float) else f"{key:<{width}}  {value}")
-    _write(output, measured)
+        print(f"{key:<{width}}  {_figure(value)}")
+    if output is not None:
+        write_record(output, name, options, facts, measured)
     return 0
+
+
+def _figure(value: Any) -> str:
+    return with_spread(value, getattr(value, "spread", None)) if isinstance(value, float) else str(value)
+
+
+def _facts(threads: int | None) -> dict[str, Any]:
+    """The machine before anything is measured, printed as one line."""
+    from litetext.bench.machine import describe, machine
+
+    facts = machine(threads)
+    print(describe(facts))
+    return facts
 
 
 def _efficiency(options: dict[str, Any]) -> int:
     output = options.pop("output")
     _check_output(output, options.pop("overwrite"))
-    from litetext.bench.efficiency.run import bench_efficiency
+    from litetext.bench.efficiency.run import bench_efficiency, figures
     from litetext.bench.efficiency.table import show
 
+    facts = _facts(options["threads"])
     report = bench_efficiency(**options)
     show(report)
-    _write(output, report)
+    if output is not None:
+        write_record(output, "encoders", options, facts, figures(report), report)
+    return 0
+
+
+def _compare(before: str, after: str | None) -> int:
+    from litetext.bench.compare import compare_records, released, show
+
+    if after is None:  # one file: against the last release
+        record = read_record(before)
+        path = released(record["benchmark"], record["machine"]["kind"])
+        print(f"before: {path.name} of the last release; after: {before}")
+        show(compare_records(read_record(path), record))
+    else:
+        show(compare_records(read_record(before), read_record(after)))
     return 0
 
 
@@ -209,11 +244,6 @@ def _check_output(output: str | None, overwrite: bool) -> None:
         what = "is a file, no folder" if folder.exists() else "is not there; make it first"
         raise FileNotFoundError(f"--output {output}: the folder {Path(output).parent} {what}")
     refuse_existing([output], f"--output {output}", overwrite)
-
-
-def _write(output: str | None, figures: dict[str, Any]) -> None:
-    if output is not None:
-        write_json(output, figures)
 
 
 def _parser() -> Any:
@@ -236,6 +266,13 @@ def _parser() -> Any:
         sub.add_argument("--output", type=str, default=None, help="Also write the figures to this JSON file.")
         sub.add_argument("--overwrite", action="store_true", help="Replace that file if it is there.")
         commands.add_subcommand(name, sub, help=about)
+    about = "What differs between two files of --output beyond their spread."
+    sub = ArgumentParser(exit_on_error=False, description=about)
+    sub.add_argument("before", type=str, help="The file to compare with.")
+    sub.add_argument(
+        "after", type=str, nargs="?", default=None, help="The other; without it the first is compared with the release."
+    )
+    commands.add_subcommand("compare", sub, help=about)
     return parser
 
 

@@ -31,11 +31,42 @@ def figures(answer: Answer) -> dict[str, str]:
 def test_tokenize(corpus: str, litetext: Callable[..., Answer]) -> None:
     answer = litetext("bench", "tokenize", "--prompts", corpus, "--rounds", "1", "--output", "figures.json")
     printed, stored = figures(answer), json.loads(Path("figures.json").read_text())
-    assert printed.keys() == stored.keys()
-    assert stored["prompts"] == 150
-    assert stored["different_ids"] == 0
-    ratio = stored["ours_prompts_per_s"] / stored["python_prompts_per_s"]
-    assert stored["speedup"] == pytest.approx(ratio)
+    measured = stored["figures"]
+    assert printed.keys() == measured.keys()
+    assert measured["prompts"] == 150
+    assert measured["different_ids"] == 0
+    ratio = measured["ours_prompts_per_s"] / measured["python_prompts_per_s"]
+    assert measured["speedup"] == pytest.approx(ratio)
+    assert stored["spread"] == {}  # nothing is known of it after one round
+    assert (stored["benchmark"], stored["options"]) == ("tokenize", {"prompts": corpus, "rounds": 1})
+    assert stored["machine"]["processor"] in answer.out
+    assert stored["machine"]["versions"]["torch"] == torch.__version__.split("+")[0]
+
+
+def test_spread_and_comparison(corpus: str, litetext: Callable[..., Answer], refused: Callable[..., str]) -> None:
+    for name in ("a", "b"):
+        answer = litetext("bench", "tokenize", "--prompts", corpus, "--rounds", "3", "--output", f"{name}.json")
+        assert answer.code == 0, answer.err
+    stored = json.loads(Path("a.json").read_text())
+    low, high = stored["spread"]["speedup"]
+    assert low <= stored["figures"]["speedup"] <= high
+    assert "prompts" not in stored["spread"]
+    stored["figures"]["speedup"], stored["spread"]["speedup"] = 1e4, [9e3, 2e4]
+    stored["options"]["prompts"] = "others.txt"
+    stored["machine"]["versions"]["torch"] = "1.0"
+    Path("a.json").write_text(json.dumps(stored))
+    out = litetext("bench", "compare", "a.json", "b.json").out
+    assert "option: prompts others.txt -> prompts.txt" in out
+    assert "machine: version of torch 1.0 ->" in out
+    assert "speedup" in out.partition("within the spread")[0]
+    assert "10,000 (9,000 to 20,000) ->" in out
+    stored["benchmark"], stored["machine"]["kind"] = "metrics", "abacus"
+    Path("a.json").write_text(json.dumps(stored))
+    assert "different benchmarks, metrics and tokenize" in refused("bench", "compare", "a.json", "b.json")
+    assert "no figures of metrics on abacus" in refused("bench", "compare", "a.json")
+    Path("a.json").write_text("[1]")
+    assert "a.json is no file of litetext bench --output" in refused("bench", "compare", "a.json", "b.json")
+    assert "none.json" in refused("bench", "compare", "b.json", "none.json")
 
 
 def test_figures_are_not_written_over(
@@ -122,6 +153,10 @@ def test_text_encoders_side_by_side(corpus: str, teacher_file: Path, litetext: C
     assert stored["threads"] == 1
     assert "359,200" in answer.out
     assert "skipped" not in answer.out
+    flat, name = stored["figures"], "nano, 8 tokens, masked, eager float32, batch 4"
+    assert flat[f"{name}: prompts/s"] == nano["prompts_per_second"]["4"]["median"]
+    assert flat[f"{name}: ratio to teacher"] == ratio
+    assert stored["machine"]["cores"] >= 1
 
 
 def test_help_lists_everything(litetext: Callable[..., Answer]) -> None:

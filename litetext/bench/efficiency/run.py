@@ -14,6 +14,7 @@ from litetext.bench.efficiency.cost import SAM3_TOKENS, Sam3Cost, sam3_cost
 from litetext.bench.efficiency.rounds import Cell, Worker, measure, spread, workers
 from litetext.bench.efficiency.sam3_time import Sam3Seconds, sam3_seconds
 from litetext.bench.efficiency.subject import Facts, Padding, Pass, Spec
+from litetext.bench.timing import Measured
 from litetext.data.prompts.corpora import read_prompts
 from litetext.data.shapes.phrases import phrases
 from litetext.models.hub import find_model
@@ -285,3 +286,26 @@ def add_whole(rows: list[dict[str, Any]], whole: Sam3Cost, timed: Sam3Seconds | 
     if timed is not None:
         costs["seconds"] = timed._asdict()
     return costs
+
+
+def figures(report: dict[str, Any]) -> dict[str, Any]:
+    """What was measured under flat names, for comparison between runs.
+
+    Args:
+        report: What `bench_efficiency` returned.
+
+    Returns:
+        Prompts a second and ratios to the teacher by encoder, context, padding, backend, dtype and batch size. Ratios
+        have no spread: their two sides are not of one round.
+    """
+    flat: dict[str, Any] = {}
+    for row in report["rows"]:
+        name = "{encoder}, {context_length} tokens, {padding}, {backend} {dtype}".format(**row)
+        for batch, rate in row["prompts_per_second"].items():
+            flat[f"{name}, batch {batch}: prompts/s"] = Measured.known(
+                rate["median"], rate["low"], rate["high"], rate["repetitions"]
+            )
+            if row["ratio_to_teacher"] is not None:
+                ratio = row["ratio_to_teacher"]["prompts_per_second"][batch]
+                flat[f"{name}, batch {batch}: ratio to teacher"] = ratio
+    return flat
