@@ -4,18 +4,17 @@ import json
 import math
 import re
 import shutil
-import statistics
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
-from hypothesis import strategies as st
 
 from litetext.commands import lightning as lightning_cli
-from litetext.commands.ablate import COLUMNS, arguments, fit_once, read_plan, spread, tables
+from litetext.commands.ablate import fit_once
+from litetext.commands.ablation_plan import arguments, read_plan
+from litetext.commands.ablation_tables import COLUMNS
 from litetext.shipped import config_path
 from tests.fixtures.runs import Answer, tiny_config
 
@@ -78,6 +77,11 @@ def test_equal_variants_are_trained_once_and_the_tables_are_those_of_the_runs(do
     losses, weight = numbers["groups"]["losses"], numbers["groups"]["weight"]
     assert list(losses) == ["MSE", "all"]
     assert weight["0.1"] == losses["all"]
+    gap = losses["MSE"]["difference"]
+    assert gap["from"] == "all"
+    for column in COLUMNS:  # of a single seed: no interval
+        assert gap[column]["mean"] == pytest.approx(losses["MSE"][column]["mean"] - losses["all"][column]["mean"])
+        assert gap[column]["low"] is None
     assert losses["MSE"]["variant"] != losses["all"]["variant"]
     results = json.loads((done / "lightning_logs/mine/results.json").read_text())["encoders"]
     assert numbers["teacher"] == results["teacher"]
@@ -156,6 +160,11 @@ def test_a_fit_that_was_interrupted_resumes_or_starts_anew(again: Path, commands
         ({"groups": {"losses": {"MSE": 0}}}, ["groups.losses.MSE is 0"]),
         ({"options": {"run": "x"}}, ["options sets run", "--run"]),
         ({"groups": {"a": {"b": {"seed_everything": 1}}}}, ["groups.a.b sets seed_everything"]),
+        ({"against": {"loses": "MSE"}}, ["against.loses", "losses, weight"]),
+        ({"against": {"losses": "L1"}}, ["against.losses is 'L1'", "MSE, all"]),
+        ({"paper": {"losses": "50.3"}}, ["paper.losses is '50.3'"]),
+        ({"paper": {"losses": {"L1": 50.3}}}, ["paper.losses.L1", "MSE, all"]),
+        ({"paper": ["losses"]}, ["paper is ['losses']"]),
     ],
 )
 def test_a_config_that_says_nothing_useful_is_refused(change: dict[str, Any], told: list[str]) -> None:
@@ -188,32 +197,52 @@ def test_wrong_options_are_refused_before_anything_is_trained(
 def test_the_shipped_ablation_has_the_papers_variants() -> None:
     plan = read_plan(yaml.safe_load(config_path("ablation.yaml").read_text()))
     assert {group: list(variants) for group, variants in plan.groups.items()} == {
-        "context": ["8", "16", "32"],
+        "size": ["1/4", "1/8", "1/16", "1/32"],
         "losses": ["MSE", "+ cosine", "+ consistency"],
+        "context": ["8", "16", "32"],
+        "permutation": ["attribute-noun", "all words"],
         "consistency weight": ["0", "0.05", "0.1", "0.2"],
     }
-    assert len(plan.seeds) >= 3
+    assert plan.against == {
+        "size": "1/8",
+        "losses": "+ cosine",
+        "context": "16",
+        "permutation": "attribute-noun",
+        "consistency weight": "0.1",
+    }
+    assert plan.paper["losses"]["MSE"] == "50.3 / 0.74 / 62.1"
+    assert len(plan.seeds) == 5
     different = {json.dumps(arguments(given)) for variants in plan.groups.values() for given in variants.values()}
-    assert len(different) == 7
+    assert len(different) == 12
 
 
-numbers = st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=8)
+def test_a_finished_fit_of_another_teacher_or_other_prompts_is_not_taken_for_this_one(
+    again: Path, commands: list[list[str]], refused: Callable[..., str], teacher_file: Path
+) -> None:
+    name = next(iter(json.loads(NUMBERS.read_text())["runs"]))
+    mark = Path("checkpoints/mine") / name / "seed3/fit.json"
+    told = json.loads(mark.read_text())
+    assert set(told) == {"seconds", "code", "teacher", "prompts"}
+    mark.write_text(json.dumps({**told, "teacher": "0" * 64}))
+    before = (mark.parent / "best.ckpt").read_bytes()
+    line = refused(*ABLATE)
+    assert str(mark.parent) in line
+    assert "another teacher" in line
+    assert "--run NAME" in line
+    assert (mark.parent / "best.ckpt").read_bytes() == before
+    assert not commands
+    mark.write_text(json.dumps({**told, "prompts": "0" * 32}))
+    assert "another prompts" in refused(*ABLATE)
 
 
-@given(numbers, st.floats(-100, 100))
-def test_spread(values: list[float], shift: float) -> None:
-    found = spread(values)
-    assert found["min"] <= found["mean"] + 1e-6 <= found["max"] + 2e-6
-    assert found["sd"] == pytest.approx(math.sqrt(statistics.variance(values)), abs=1e-6)
-    moved = spread([value + shift for value in values])
-    assert moved["mean"] == pytest.approx(found["mean"] + shift, abs=1e-5)
-    assert moved["sd"] == pytest.approx(found["sd"], abs=1e-3)
-    assert spread(iter(values)) == found
-    assert set(spread([*values, None]).values()) == {None}
-
-
-def test_tables_leave_out_what_is_undefined() -> None:
-    part = {column: spread([1.0, 2.0]) for column in COLUMNS} | {"drift": spread([None]), "cosine": spread([0.5])}
-    row = tables({"losses": {"MSE": part}}).splitlines()[2]
-    assert row.startswith("| MSE | 1.50 ± 0.71 (1.00 to 2.00) | 1.500 ± 0.707")
-    assert row.endswith("| 0.5000 | 1.500 ± 0.707 (1.000 to 2.000) |  |")
+def test_fits_of_another_version_of_the_code_are_kept_and_named(
+    again: Path, commands: list[list[str]], litetext: Callable[..., Answer]
+) -> None:
+    name = next(iter(json.loads(NUMBERS.read_text())["runs"]))
+    mark = Path("checkpoints/mine") / name / "seed3/fit.json"
+    mark.write_text(json.dumps({**json.loads(mark.read_text()), "code": "f" * 16}))
+    answer = litetext(*ABLATE)
+    assert answer.code == 0
+    assert [call[0] for call in commands] == ["test"]
+    assert f"another version of the code ({'f' * 16}): {mark.parent / 'best.ckpt'}" in answer.out
+    assert json.loads(NUMBERS.read_text())["runs"][name]["3"]["code"] == "f" * 16
