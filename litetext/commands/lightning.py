@@ -316,7 +316,7 @@ def _build(kind: type[Command], command: str, argv: Sequence[str]) -> Command:
             },
             "callbacks": [StepSeed()],
         },
-        parser_kwargs={**strict, **dict.fromkeys(("fit", "validate", "test", "predict"), strict)},
+        parser_kwargs={"prog": "litetext", **strict, **dict.fromkeys(("fit", "validate", "test", "predict"), strict)},
         args=[command, *merge_configs(argv)],
     )
     try:

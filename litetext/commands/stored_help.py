@@ -1,7 +1,8 @@
-"""The help of the LightningCLI commands, kept from the last time it was asked for.
+"""The help of the LightningCLI commands: the shipped one, or that of the last time it was asked for.
 
-Their options are those of Lightning's classes, which cost seconds to import. The text is kept under all that decides
-it; where any of that has changed, and where nothing can be kept, the parser is built as before.
+Their options are those of Lightning's classes, which cost seconds to import. Where the sources or versions are not
+those of the shipped text, the parser is built, and its text is kept under all that decides it; where any of that has
+changed, and where nothing can be kept, it is built anew.
 """
 
 import contextlib
@@ -13,6 +14,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TextIO
+
+from litetext.commands.shipped_help import shipped_help
 
 _DECIDING = ("JSONARGPARSE_", "PL_", "LC_", "LANG", "NO_COLOR", "FORCE_COLOR", "PYTHON_COLORS", "TERM", "PYTHONPATH")
 
@@ -27,6 +30,9 @@ def show_help(command: str, build: Callable[[], int]) -> int:
     Returns:
         The exit code.
     """
+    if (shipped := shipped_help(command)) is not None:
+        sys.stdout.write(shipped)
+        return 0
     key = _key(command)
     path = _folder() / f"{command}.txt"
     try:
