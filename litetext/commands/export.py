@@ -23,7 +23,7 @@ def run(argv: Sequence[str]) -> int:
         The exit code 0; errors are raised.
     """
     from jsonargparse import ArgumentParser
-    from jsonargparse.typing import NonNegativeFloat, PositiveInt
+    from jsonargparse.typing import NonNegativeFloat, NonNegativeInt, PositiveInt
 
     told = "; ".join(f"{name}: {what}" for name, what in TARGETS.items())
     parser = ArgumentParser(
@@ -90,6 +90,13 @@ def run(argv: Sequence[str]) -> int:
         metavar="PATH",
         help="With compact, a corpus whose tokens stay in memory; others are read from the folder when they are met.",
     )
+    parser.add_argument(
+        "--pairs",
+        type=NonNegativeInt,
+        default=None,
+        metavar="N",
+        help="Pairs of image and phrase in which what is found is compared; 160 by default, 8 in a SAM3 of full size.",
+    )
     options = parser.parse_args(list(argv))
 
     from litetext.data.prompts.corpora import read_prompts  # slow to import, and --help needs none of it
@@ -107,8 +114,13 @@ def run(argv: Sequence[str]) -> int:
         options.dtype,
         options.batch,
         None if options.keep is None else read_prompts("keep", options.keep).prompts,
+        options.pairs,
     )
     for what, parity in made.parities.items():
         print(parity.line(what))
+    for agreement in made.agreements:
+        print(agreement.line())
+    if made.unmeasured:
+        print(f"not compared in images: {made.unmeasured}")
     print(f"wrote {options.output}; its README.md says how it is opened")
     return 0

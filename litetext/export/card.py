@@ -1,9 +1,8 @@
 """The model card of an export: what it is, whose student, how good, how equal."""
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
-from litetext.export.parity import Parity
+from litetext.export.order import Outcome
 from litetext.export.subject import Subject
 from litetext.models.text.encoder import count_parameters
 
@@ -16,21 +15,19 @@ _SCORES = {
 }
 
 
-def write_card(name: str, subject: Subject, opens: str, parities: Mapping[str, Parity], notes: Sequence[str]) -> str:
+def write_card(name: str, subject: Subject, made: Outcome) -> str:
     """The card as Markdown.
 
     Args:
-        name: Title.
+        name: Title, and the folder's name in what the card says.
         subject: The student.
-        opens: How the export is opened, Markdown.
-        parities: What the gate found, by what was compared.
-        notes: What the user of the export has to know, a sentence or more each.
+        made: The export.
     """
     about, student = subject.about, subject.student
     count = count_parameters(student)
     lines = [f"# {name}", "", f"A text encoder for SAM3 of {count:,} parameters, exported by litetext.", ""]
-    lines += ["## How it is opened", "", opens.strip(), ""]
-    lines += [note + "\n" for note in notes]
+    lines += ["## How it is opened", "", made.opens.replace("{folder}", name).strip(), ""]
+    lines += [note + "\n" for note in made.notes]
     lines += ["## What it was distilled from", "", *_origin(about), ""]
     size = student.config
     kind = "RepMixer and transformer blocks" if size["repmixer"] else "transformer blocks"
@@ -50,8 +47,14 @@ def write_card(name: str, subject: Subject, opens: str, parities: Mapping[str, P
         "",
         "Features of real prompts, this export against litetext:",
         "",
-        *(f"- {parity.line(what)}" for what, parity in parities.items()),
+        *(f"- {parity.line(what)}" for what, parity in made.parities.items()),
+        "",
+        "What is found in images of the embedded benchmark, this export against litetext:",
+        "",
+        *(f"- {agreement.line()}" for agreement in made.agreements),
     ]
+    if made.unmeasured:
+        lines.append(f"- not measured: {made.unmeasured}")
     return "\n".join(lines) + "\n"
 
 

@@ -2,10 +2,11 @@
 
 The stock model resamples its position table whenever a batch is not exactly as long as the table, without a word, and
 `Sam3Processor` always pads to 32 tokens. So the table is given the processor's length. What is behind the student's
-own positions then is padding, which the stock attention does not see (`padding: masked`).
+own positions then is padding, which the stock attention does not see; RepMixer's convolutions do, as they did in
+training with `padding: transformers`.
 
-A student with `padding: reference` must see its padding, of id 0, up to its own context. It gets a processor that pads
-and cuts to that length, and a token of its own for padding, whose row is that of id 0.
+A student with `padding: reference` must see its padding, of id 0, up to its own context, to which the tokenizer has to
+be asked to fill; there is a token of its own for padding, whose row is that of id 0.
 """
 
 import json
@@ -22,14 +23,11 @@ from litetext.checkpoints.writing import replace_text, to_layout, write_state
 from litetext.export.cleaning import normalizer
 from litetext.export.subject import Subject
 from litetext.models.hub import PROCESSOR_FILES, TEXT_FILES, find_model, load_image_processor
-from litetext.models.text.mobileclip import MobileClipText
+from litetext.models.sam3.loading import PARTS, config_beside
+from litetext.models.text.mobileclip import STOCK_LENGTH, MobileClipText
 from litetext.shipped import shipped
 from litetext.tokenizer import VOCAB_SIZE, byte_pairs
 
-STOCK_LENGTH = 32
-"""Tokens to which `Sam3Processor` pads whatever its tokenizer's settings are."""
-
-_PARTS = ("geometry_encoder_config", "detr_encoder_config", "detr_decoder_config", "mask_decoder_config")
 _START, _END, _PAD = "<|startoftext|>", "<|endoftext|>", "<|padding|>"
 _BATCH = 64
 
@@ -108,16 +106,16 @@ def _stock_state(subject: Subject) -> dict[str, Tensor]:
 
 
 def _config(student: MobileClipText, sam3: Path) -> Any:
-    from transformers import AutoConfig, Sam3Config, Sam3LiteTextConfig
+    from transformers import AutoConfig, Sam3LiteTextConfig
 
-    try:  # Meta's file has no config: the sizes of the published SAM3, which the weights are checked against
-        found: Any = Sam3Config() if sam3.is_file() else AutoConfig.from_pretrained(sam3, local_files_only=True)
+    try:
+        found: Any = config_beside(sam3) if sam3.is_file() else AutoConfig.from_pretrained(sam3, local_files_only=True)
     except (OSError, ValueError, KeyError) as error:
         raise ValueError(f"{sam3}/config.json: {str(error).splitlines()[0]}") from error
     found = getattr(found, "detector_config", None) or found
-    if missing := [part for part in ("vision_config", *_PARTS) if getattr(found, part, None) is None]:
+    if missing := [part for part in ("vision_config", *PARTS) if getattr(found, part, None) is None]:
         raise ValueError(f"{sam3} is a {found.model_type}, no whole SAM3: its config has no {missing[0]}")
-    parts = {part: getattr(found, part).to_dict() for part in _PARTS}
+    parts = {part: getattr(found, part).to_dict() for part in PARTS}
     for part in parts.values():
         part.pop("model_type", None)
     vision = found.vision_config.to_dict()
@@ -182,11 +180,6 @@ def _write_processor(student: MobileClipText, sam3: Path, config: Any, folder: P
     # Not saved as a CLIPTokenizer: that class brings its own normalizer whatever tokenizer.json says.
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=clip.backend_tokenizer, **special)
     Sam3Processor(image_processor=images, tokenizer=tokenizer).save_pretrained(folder)
-    if reference:
-        # `CLIPProcessor` asks the tokenizer's own settings how to pad and cut; `Sam3Processor` does not.
-        _add_to_json(folder / "processor_config.json", processor_class="CLIPProcessor")
-        settings = {"padding": "max_length", "max_length": student.context_length, "truncation": True}
-        _add_to_json(folder / "tokenizer_config.json", processor_class="CLIPProcessor", **settings)
 
 
 def _add_to_json(path: Path, **values: Any) -> None:
@@ -195,13 +188,14 @@ def _add_to_json(path: Path, **values: Any) -> None:
 
 
 @torch.no_grad()
-def stock_features(folder: Path, prompts: Sequence[str], reference: bool) -> tuple[list[Tensor], list[list[int]]]:
+def stock_features(folder: Path, prompts: Sequence[str], context: int | None) -> tuple[list[Tensor], list[list[int]]]:
     """Text features through transformers' own processor and model, nothing of ours between.
 
     Args:
         folder: The export.
         prompts: What to encode.
-        reference: Let the text encoder see padding, by giving it no mask.
+        context: Let the text encoder see padding, by giving it no mask, and fill and cut prompts to so many tokens;
+            None leaves both to the processor.
 
     Returns:
         For each prompt the features of its valid tokens (n, D), and its ids.
@@ -215,8 +209,13 @@ def stock_features(folder: Path, prompts: Sequence[str], reference: bool) -> tup
     features: list[Tensor] = []
     ids: list[list[int]] = []
     for start in range(0, len(prompts), _BATCH):
-        asked = processor(text=list(prompts[start : start + _BATCH]), return_tensors="pt")
-        seen = {"input_ids": asked["input_ids"]} if reference else dict(asked)
+        chosen = list(prompts[start : start + _BATCH])
+        if context is None:
+            seen = asked = processor(text=chosen, return_tensors="pt")
+        else:
+            to_length = {"padding": "max_length", "truncation": True, "max_length": context}
+            asked = processor.tokenizer(chosen, **to_length, return_tensors="pt")
+            seen = {"input_ids": asked["input_ids"]}
         found = model.get_text_features(**seen).pooler_output
         for row, numbers, mask in zip(found, asked["input_ids"], asked["attention_mask"].bool(), strict=True):
             features.append(row[mask].float())

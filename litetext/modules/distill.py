@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 import torch
 from lightning.pytorch import Callback, LightningModule
+from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torchmetrics import MeanMetric, MetricCollection
@@ -14,6 +15,7 @@ from litetext.data.prompts.datamodule import PromptBatch, PromptDataModule
 from litetext.losses import consistency, masked_cosine, masked_mse, pool
 from litetext.metrics.agreement import Agreement
 from litetext.models.finite import check_tensors, check_weights
+from litetext.models.text import destinations
 from litetext.models.text.mobileclip import MobileClipText
 from litetext.models.text.students import load_student
 from litetext.models.text.teacher import Sam3TextEncoder
@@ -375,6 +377,10 @@ class DistillModule(LightningModule):
                 f"model.teacher {self.teacher_path} ({self.teacher_fingerprint[:12]}); name the same one, or begin anew"
             )
         self.scores = dict(about.get("scores", {}))
+
+    def on_fit_start(self) -> None:
+        """Says where the student can go."""
+        rank_zero_info(destinations.told(self.student.config))
 
     def on_fit_end(self) -> None:
         """Notes that the fit came to its end."""

@@ -11,35 +11,18 @@ from litetext.checkpoints import writing
 from litetext.checkpoints.reading import open_state
 from litetext.checkpoints.writing import MODEL_PREFIX
 from litetext.commands.export import TARGETS as TOLD
+from litetext.export.order import our_features
 from litetext.export.parity import parity_of, require_parity
-from litetext.export.targets import TARGETS, export, our_features
+from litetext.export.targets import TARGETS, export
 from litetext.export.transformers_folder import stock_features
 from litetext.models.sam3.image import Sam3Image
 from litetext.models.text.loading import load_text_encoder
-from litetext.models.text.mobileclip import MobileClipText
 from litetext.shipped import shipped
 from litetext.tokenizer import Tokenizer
+from tests.export.students import SAM3, STUDENT, checkpoint
 
-SAM3 = "checkpoints/sam3-tiny"
-STUDENT = "checkpoints/student-tiny/student.ckpt"
 LONG = "the very big red circle with stripes that is left of the small blue square and above the green star!"
 PROMPTS = ["white dog", "red circle", "wow! a big blue square!", "", "café crème", LONG]
-
-
-def checkpoint(path: Path, **options: Any) -> str:
-    """A student with weights that let every part show."""
-    torch.manual_seed(0)
-    sizes = {"embed_width": 8, "heads": 2, "layers": 1, "repmixer": False, "embedding_rank": 0, "width": 64}
-    student = MobileClipText("nano", **{**sizes, "context_length": 16, **options})
-    for name, value in student.named_parameters():
-        if name.endswith("scale"):
-            value.data.fill_(0.5)
-        elif "embedding" in name or "conv" in name:
-            value.data.mul_(20)
-    about = {"student": student.config, "teacher": SAM3, "teacher_parameters": 3, "sources": {"a": "shapes:9"}}
-    state = {f"student.{k}": v for k, v in student.state_dict().items()}
-    torch.save({"state_dict": state, "litetext": {**about, "scores": {"cosine": 0.5}}}, path)
-    return str(path)
 
 
 def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> None:
@@ -55,7 +38,7 @@ def test_the_stock_model_finds_what_our_segmenter_finds(tmp_path: Path) -> None:
     export(STUDENT, "transformers", str(folder), ["red circle", "small blue squares"])
     student = load_text_encoder(STUDENT)
     phrases = ["red circle", "blue square", "the big yellow star with stripes"]
-    theirs, _ = stock_features(folder, phrases, reference=False)
+    theirs, _ = stock_features(folder, phrases, None)
     for ours, other in zip(our_features(student, phrases), theirs, strict=True):
         torch.testing.assert_close(ours, other, rtol=0, atol=1e-5)
 
@@ -98,7 +81,7 @@ def test_a_student_that_sees_padding_gets_its_own_processor(tmp_path: Path, repm
     made = export(path, "transformers", str(folder), PROMPTS)
     assert next(iter(made.parities.values())).largest < 1e-5
     student = load_text_encoder(path)
-    theirs, ids = stock_features(folder, PROMPTS, reference=True)
+    theirs, ids = stock_features(folder, PROMPTS, 16)
     assert ids == Tokenizer(16).encode(PROMPTS)
     assert len(ids[-1]) == 16
     for ours, other in zip(our_features(student, PROMPTS), theirs, strict=True):
@@ -108,12 +91,15 @@ def test_a_student_that_sees_padding_gets_its_own_processor(tmp_path: Path, repm
 
 def test_convolutions_that_would_see_padding_are_refused_with_their_error(tmp_path: Path) -> None:
     path = checkpoint(tmp_path / "s0.ckpt", repmixer=True)
-    with pytest.raises(ValueError, match=r"largest difference is .*tolerance is 0\.0001; its RepMixer") as caught:
+    with pytest.raises(
+        ValueError, match=r"largest difference is .*tolerance is 0\.0001; its RepMixer .* litetext fit --config"
+    ) as caught:
         export(path, "transformers", str(tmp_path / "out"), PROMPTS)
     assert "\n" not in str(caught.value)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["s0.ckpt"]
     made = export(path, "transformers", str(tmp_path / "out"), PROMPTS, tolerance=1e9)
     assert next(iter(made.parities.values())).largest > 1e-3
+    assert made.agreements[0].pairs == 8  # measured and told, though not refused
 
 
 def test_efficientsam3_alone_and_in_a_whole_checkpoint(tmp_path: Path) -> None:
@@ -244,21 +230,6 @@ def test_the_command(tmp_path: Path, litetext: Any, refused: Any) -> None:
         "export", STUDENT, "--to", "transformers", "--sam3", "nowhere", "--output", str(tmp_path / "x")
     )
     assert not (tmp_path / "x").exists()
-
-
-def test_the_card_of_a_student_that_sees_padding_opens_as_it_says(tmp_path: Path) -> None:
-    folder = tmp_path / "out"
-    export(checkpoint(tmp_path / "s0.ckpt", repmixer=True, padding="reference"), "transformers", str(folder), PROMPTS)
-    code = (folder / "README.md").read_text().split("```python\n")[1].split("```")[0]
-    image = torch.zeros(3, 60, 80, dtype=torch.uint8)
-    names: dict[str, Any] = {"image": image}
-    exec(code.replace('"out"', repr(str(folder))), names)
-    student = load_text_encoder(folder)
-    ids, lengths = Tokenizer(16)(["white dog"])
-    assert names["inputs"]["input_ids"].shape == (1, 16)
-    expected = student(ids, lengths)[0, : int(lengths[0])]
-    torch.testing.assert_close(names["text"].pooler_output[0, : int(lengths[0])], expected, rtol=0, atol=1e-5)
-    assert names["outputs"].pred_masks.shape[0] == 1
 
 
 def test_a_compact_student_keeps_the_tokens_of_a_corpus_and_answers_all(

@@ -19,8 +19,9 @@ from transformers import Sam3ImageProcessor, Sam3Model
 from transformers.masking_utils import create_bidirectional_mask
 
 from litetext.models.finite import check_weights
-from litetext.models.hub import PROCESSOR_FILES, TEXT_FILES, find_model, load_image_processor, load_pretrained
+from litetext.models.hub import PROCESSOR_FILES, TEXT_FILES, find_model, load_image_processor
 from litetext.models.sam3.forward import Queries, decode, geometry_token, judge
+from litetext.models.sam3.loading import load_detector
 from litetext.models.sam3.postprocess import Found, finish, official_scores
 from litetext.shipped import shipped
 
@@ -81,20 +82,6 @@ class _Heard(NamedTuple):
     valid: Tensor
 
 
-class _Textless(Sam3Model):
-    """A SAM3 that never reads its text encoder: three quarters of a tiny one, and 354 million parameters."""
-
-    _keys_to_ignore_on_load_unexpected = [  # noqa: RUF012  as transformers declares it
-        *(Sam3Model._keys_to_ignore_on_load_unexpected or ()),
-        r"text_encoder\.",
-        r"text_projection\.",
-    ]
-
-    def __init__(self, config: Any) -> None:
-        super().__init__(config)  # from_pretrained builds without memory
-        del self.text_encoder, self.text_projection
-
-
 class Sam3Image(nn.Module):
     """A frozen SAM3, always in eval mode, that takes text features of any encoder.
 
@@ -126,21 +113,20 @@ class Sam3Image(nn.Module):
         geometry_token: bool = True,
         dtype: Literal["float32", "bfloat16", "float16"] = "float32",
     ) -> "Sam3Image":
-        """Loads a SAM3 in transformers' layout without its text encoder.
+        """Loads a SAM3 without its text encoder.
 
         Args:
-            name: A folder of Sam3Model or Sam3VideoModel, `checkpoints/sam3-tiny`, or a hub id (`facebook/sam3`).
+            name: A folder of Sam3Model, Sam3VideoModel or Sam3LiteTextModel (published, or of `litetext export --to
+                transformers`), `checkpoints/sam3-tiny`, a hub id (`facebook/sam3`), or Meta's `sam3.pt`.
             geometry_token: See the class.
             dtype: Type of weights and computation; post-processing is always in float32.
 
         Raises:
-            FileNotFoundError: If there is no such folder, and no such model on the hub.
-            ValueError: If the folder holds something else, or weights are missing, cannot be read or are not finite.
+            FileNotFoundError: If there is no such path, and no such model on the hub.
+            ValueError: If it holds something else, or weights are missing, cannot be read or are not finite.
         """
         folder = find_model(shipped(os.fspath(name)), "SAM3", (*TEXT_FILES, *PROCESSOR_FILES), "a local folder")
-        if not (folder / "config.json").is_file():
-            raise ValueError(f"{folder} is no SAM3 in transformers' layout: a folder with config.json is wanted")
-        model = load_pretrained(_Textless.from_pretrained, folder, "SAM3", dtype=getattr(torch, dtype))
+        model = load_detector(folder, getattr(torch, dtype))
         processor = load_image_processor(folder, "SAM3")
         check_weights(model, f"SAM3 {folder}")
         return cls(model, geometry_token, processor)

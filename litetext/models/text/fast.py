@@ -14,7 +14,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from litetext.models.text.encoder import TextEncoder
-from litetext.models.text.mobileclip import ConvMlp, DepthwiseConv, MobileClipText, RepMixerBlock
+from litetext.models.text.mobileclip import STOCK_LENGTH, ConvMlp, DepthwiseConv, MobileClipText, RepMixerBlock
 from litetext.models.text.quantized import dynamic_int8
 from litetext.models.text.transformer import Attention, TransformerBlock
 
@@ -27,12 +27,14 @@ class _Bucket(NamedTuple):
     Attributes:
         start: First row.
         prompts: How many.
-        length: Tokens of each.
+        length: Rows of each.
+        keys: Those of them that attention sees, from the first on.
     """
 
     start: int
     prompts: int
     length: int
+    keys: int
 
 
 class Buckets:
@@ -41,6 +43,7 @@ class Buckets:
     Args:
         lengths: Valid tokens of each prompt, int64 (B,).
         width: L, the width of the ids.
+        filled: Padding is computed too, and attention alone skips it.
 
     Attributes:
         buckets: Prompts by length, short ones first.
@@ -51,22 +54,23 @@ class Buckets:
         ValueError: If a length is below 1 or above `width`.
     """
 
-    def __init__(self, lengths: Int64[Tensor, " b"], width: int) -> None:
+    def __init__(self, lengths: Int64[Tensor, " b"], width: int, filled: bool = False) -> None:
         counts = lengths.tolist()
         if counts and not (min(counts) >= 1 and max(counts) <= width):
             raise ValueError(f"lengths must lie in 1..{width}, the width of ids; found {min(counts)} to {max(counts)}.")
-        self.width = max(counts, default=0)
+        self.width = width if filled else max(counts, default=0)
         order: dict[int, list[int]] = {}
         for prompt, length in enumerate(counts):
             order.setdefault(length, []).append(prompt)
         self.buckets: list[_Bucket] = []
         sources, places, grids, start, line = [], [], [], 0, 0
-        for length, prompts in sorted(order.items()):
+        for keys, prompts in sorted(order.items()):
+            length = width if filled else keys
             steps = torch.arange(length)
             sources.append((torch.tensor(prompts)[:, None] * width + steps).flatten())
             grids.append((torch.arange(line, line + len(prompts))[:, None] * self.width + steps).flatten())
             places.append(steps.repeat(len(prompts)))
-            self.buckets.append(_Bucket(start, len(prompts), length))
+            self.buckets.append(_Bucket(start, len(prompts), length, keys))
             start, line = start + length * len(prompts), line + len(prompts)
         none = torch.zeros(0, dtype=torch.int64)
         device = lengths.device
@@ -74,22 +78,23 @@ class Buckets:
         self.places = torch.cat([none, *places]).to(device)
         self._grid = torch.cat([none, *grids]).to(device)
         self._lines = line
+        self._whole = filled or len(self.buckets) < 2  # no gap behind any prompt
 
     def __iter__(self) -> Iterator[_Bucket]:
         return iter(self.buckets)
 
     def image(self, rows: Float[Tensor, "n d"]) -> Float[Tensor, "b d 1 l"]:
         """Rows as images of height 1 for a convolution along the tokens, zeros after each prompt."""
-        if len(self.buckets) > 1:
-            grid = rows.new_zeros(self._lines * self.width, rows.shape[1]).index_copy_(0, self._grid, rows)
-        else:
+        if self._whole:
             grid = rows
+        else:
+            grid = rows.new_zeros(self._lines * self.width, rows.shape[1]).index_copy_(0, self._grid, rows)
         return grid.view(self._lines, self.width, -1).transpose(1, 2).unsqueeze(2)
 
     def rows(self, image: Float[Tensor, "b d 1 l"]) -> Float[Tensor, "n d"]:
         """The inverse of `image`; what lies after a prompt is dropped."""
         grid = image.squeeze(2).transpose(1, 2).flatten(0, 1)
-        return grid.index_select(0, self._grid) if len(self.buckets) > 1 else grid
+        return grid if self._whole else grid.index_select(0, self._grid)
 
 
 class _Convolution(nn.Module):
@@ -132,10 +137,14 @@ class _Transformer(nn.Module):
     def forward(self, rows: Tensor, buckets: Buckets) -> Tensor:
         qkv = self.qkv(self.norm1(rows))
         mixed = []
-        for start, count, length in buckets:
+        for start, count, length, keys in buckets:
             bucket = qkv[start : start + count * length].view(count, length, 3, self.heads, -1)
             q, k, v = bucket.permute(2, 0, 3, 1, 4).unbind(0)
-            mixed.append(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(count * length, -1))
+            mixed.append(
+                F.scaled_dot_product_attention(q, k[:, :, :keys], v[:, :, :keys])
+                .transpose(1, 2)
+                .reshape(count * length, -1)
+            )
         rows = rows + self.out(mixed[0] if len(mixed) == 1 else torch.cat(mixed))
         return rows + self.mlp(self.norm2(rows))
 
@@ -147,7 +156,7 @@ class FastStudent(TextEncoder):
     `litetext.models.text.quantized` are taken over as they are.
 
     Args:
-        student: Any student, in either padding mode.
+        student: Any student, in any padding mode.
         precision: What linear layers compute in. `int8` quantises weights by output channel, and activations on
             the fly, on the CPU only; the other two halve the weights.
 
@@ -160,6 +169,7 @@ class FastStudent(TextEncoder):
         if precision not in ("float32", "bfloat16", "float16", "int8"):
             raise ValueError(f"precision={precision!r} is unknown; choose float32, bfloat16, float16 or int8")
         self.context_length, self.width, self.padding = student.context_length, student.width, student.padding
+        self.fills = student.fills
         self.config: dict[str, Any] = dict(student.config)
         self.precision = precision
         folded = fold(student)
@@ -206,9 +216,13 @@ class FastStudent(TextEncoder):
             wide = self.context_length
             ids = F.pad(ids.masked_fill(~valid, 0), (0, wide - length))
             lengths = torch.full_like(lengths, wide)
-        buckets = Buckets(lengths, wide)
+        elif self.fills:  # so are end tokens, for the convolutions
+            valid = torch.arange(length, device=ids.device) < lengths[:, None]
+            wide, last = STOCK_LENGTH, self.config["vocab_size"] - 1
+            ids = F.pad(ids.masked_fill(~valid, last), (0, wide - length), value=last)
+        buckets = Buckets(lengths, wide, self.fills)
         rows = self.lift(self.token(ids.flatten().index_select(0, buckets.source)))
-        rows = rows + self.position.index_select(0, buckets.places)
+        rows = rows + self.position.index_select(0, buckets.places.clamp_max(len(self.position) - 1))
         for block in self.blocks:
             rows = block(rows, buckets)
         rows = self.projector(self.final_norm(rows))

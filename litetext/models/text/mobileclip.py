@@ -10,7 +10,7 @@ import copy
 import logging
 import os
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args
 
 import torch
 import torch.nn.functional as F
@@ -20,12 +20,18 @@ from torch import Tensor, nn
 from litetext.checkpoints.text import LoadReport, TextState, read_text_state, require_match, resize_positions
 from litetext.models.text.encoder import TextEncoder
 from litetext.models.text.row_norm import RowNorm
-from litetext.models.text.transformer import Embedding, Packing, TransformerBlock
+from litetext.models.text.transformer import Embedding, FilledPacking, Packing, TransformerBlock
 
 log = logging.getLogger(__name__)
 
+Padding = Literal["masked", "transformers", "reference"]
+"""What a student does with the padding behind a prompt, see `MobileClipText`."""
+PADDINGS = get_args(Padding)
+
 MOST_TOKENS = 4096
 """Longest context that is built."""
+STOCK_LENGTH = 32
+"""Tokens to which transformers' `Sam3Processor` fills every prompt, whatever its tokenizer's settings are."""
 PRESETS: dict[str, dict[str, Any]] = {
     "s0": {"embed_width": 512, "heads": 8, "layers": 4, "repmixer": True, "embedding_rank": 0, "width": 256},
     "s1": {
@@ -161,7 +167,9 @@ class MobileClipText(TextEncoder):
         context_length: longest prompt in tokens, start and end included; rows of the position table.
         width: size of an output feature: 256 for SAM3 (s0, s1, l), 64 for the shipped tiny SAM3 (nano).
         padding: `masked` makes a prompt's features independent of padding: attention skips it, convolutions
-            see zeros there, BatchNorm statistics count valid tokens only. `reference` reproduces the
+            see zeros there, BatchNorm statistics count valid tokens only. `transformers` is what the stock
+            class computes behind its stock processor: end tokens fill a prompt to 32, attention skips them,
+            convolutions see them; it makes a difference with `repmixer` only. `reference` reproduces the
             published weights: prompts are filled to context_length with id 0, which counts as a word.
         embed_width: size of a token vector inside the tower.
         heads: attention heads; must divide embed_width.
@@ -186,7 +194,7 @@ class MobileClipText(TextEncoder):
         preset: Literal["s0", "s1", "l", "nano"] = "s0",
         context_length: int = 16,
         width: int | None = None,
-        padding: Literal["masked", "reference"] = "masked",
+        padding: Padding = "masked",
         embed_width: int | None = None,
         heads: int | None = None,
         layers: int | None = None,
@@ -200,8 +208,13 @@ class MobileClipText(TextEncoder):
         super().__init__()
         if preset not in PRESETS:
             raise ValueError(f"preset={preset!r} is unknown; choose from {', '.join(PRESETS)}.")
-        if padding not in ("masked", "reference"):
-            raise ValueError(f"padding={padding!r} is unknown; choose masked or reference.")
+        if padding not in PADDINGS:
+            raise ValueError(f"padding={padding!r} is unknown; choose from {', '.join(PADDINGS)}.")
+        if padding == "transformers" and context_length > STOCK_LENGTH:
+            raise ValueError(
+                f"context_length={context_length}, and padding: transformers fills prompts to {STOCK_LENGTH} tokens; "
+                f"choose at most {STOCK_LENGTH}, or padding: masked."
+            )
         given = {
             "width": width,
             "embed_width": embed_width,
@@ -253,8 +266,8 @@ class MobileClipText(TextEncoder):
             lengths: valid tokens of each prompt, start and end token included.
 
         Returns:
-            Features (B, L, width). At padding: zeros (`masked`) or what the published models compute there
-            (`reference`).
+            Features (B, L, width). At padding: zeros, or where it is computed (`reference`, and `transformers`
+            with RepMixer) what the published models give there.
 
         Raises:
             ValueError: L exceeds the position table, or a length lies outside 1..L.
@@ -264,12 +277,22 @@ class MobileClipText(TextEncoder):
             valid = torch.arange(length, device=ids.device) < lengths[:, None]
             ids = F.pad(ids.masked_fill(~valid, 0), (0, self.context_length - length))
             packing = Packing(None, batch, self.context_length)
+        elif self.fills:
+            valid = torch.arange(length, device=ids.device) < lengths[:, None]
+            last = self.config["vocab_size"] - 1  # SAM3's end token
+            ids = F.pad(ids.masked_fill(~valid, last), (0, STOCK_LENGTH - length), value=last)
+            packing = FilledPacking(lengths, batch, STOCK_LENGTH)
         else:
             packing = Packing(lengths, batch, length)
         rows = self.embedding(ids, packing)
         for block in self.blocks:
             rows = block(rows, packing)
         return packing.unpack(self.projector(self.final_norm(rows)))[:, :length]
+
+    @property
+    def fills(self) -> bool:
+        """Whether prompts are filled to `STOCK_LENGTH` tokens, which convolutions alone can notice."""
+        return self.padding == "transformers" and bool(self.config["repmixer"])
 
     def load_from(
         self, path: str | os.PathLike[str], positions: Literal["slice", "interpolate"] = "slice"

@@ -67,6 +67,28 @@ class Packing:
         return grid if self.mask is None else grid.masked_fill(~self.mask[:, :, None], 0.0)
 
 
+class FilledPacking(Packing):
+    """Packing where padding is computed like words, and attention alone skips it: every position is a row.
+
+    Args:
+        lengths: valid tokens of each prompt, int64 (B,).
+        batch: B.
+        length: L.
+
+    Raises:
+        ValueError: as `Packing`.
+    """
+
+    def __init__(self, lengths: Tensor, batch: int, length: int) -> None:
+        super().__init__(lengths, batch, length)
+        self.seen, self.mask, self.index = self.mask, None, None
+
+    @property
+    def attention_mask(self) -> Bool[Tensor, "b 1 1 l"] | None:
+        """True where a key may be attended; None if nothing is padded."""
+        return None if self.seen is None else self.seen[:, None, None, :]
+
+
 class PrefixPacking(Packing):
     """Packing for causal models: prompts that begin with the same tokens share the rows of their beginning.
 
@@ -137,9 +159,9 @@ class Embedding(nn.Module):
         return batch, length
 
     def forward(self, ids: Int64[Tensor, "b l"], packing: Packing) -> Float[Tensor, "n d"]:
-        """Ids (B, L) -> rows (N, d)."""
+        """Ids (B, L) -> rows (N, d); behind the table's end its last position is repeated."""
         tokens = self.lift(self.token(packing.pack(ids)))
-        places = torch.arange(ids.shape[1], device=ids.device).expand_as(ids)
+        places = torch.arange(ids.shape[1], device=ids.device).clamp_max(len(self.position) - 1).expand_as(ids)
         return tokens + self.position.index_select(0, packing.pack(places))
 
 

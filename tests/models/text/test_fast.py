@@ -31,6 +31,7 @@ def trained(padding: Any = "masked", repmixer: bool = True) -> MobileClipText:
 
 MASKED = trained()
 FAST = FastStudent(MASKED)
+FILLED = trained("transformers")
 
 prompts = st.lists(st.lists(st.integers(0, 199), min_size=1, max_size=16), min_size=1, max_size=9)
 
@@ -56,6 +57,14 @@ def test_reference_padding_counts_as_words(length: int | None) -> None:
     ids, lengths = pad([[5, 6, 7], [1, 2, 3, 4, 5, 6, 7, 8], [9]], length, pad_id=77)
     torch.testing.assert_close(FastStudent(student)(ids, lengths), student(ids, lengths), rtol=0, atol=1e-5)
     assert not torch.allclose(FastStudent(student)(ids, lengths)[0, :3], FAST(ids, lengths)[0, :3], atol=1e-2)
+
+
+@settings(max_examples=20, deadline=None)
+@given(prompts)
+def test_end_tokens_that_only_convolutions_see(rows: list[list[int]]) -> None:
+    ids, lengths = pad(rows, pad_id=77)
+    ours, fast = FILLED(ids, lengths), FastStudent(FILLED)(ids, lengths)
+    torch.testing.assert_close(fast, ours, rtol=0, atol=1e-5)
 
 
 def test_a_folded_student_and_one_without_repmixer() -> None:
@@ -114,7 +123,7 @@ def test_phrases_are_encoded_with_it() -> None:
 
 def test_rows_and_images_are_inverse() -> None:
     buckets = Buckets(torch.tensor([3, 1, 3, 2]), 5)
-    assert [tuple(bucket) for bucket in buckets] == [(0, 1, 1), (1, 1, 2), (3, 2, 3)]
+    assert [tuple(bucket) for bucket in buckets] == [(0, 1, 1, 1), (1, 1, 2, 2), (3, 2, 3, 3)]
     rows = torch.randn(9, 4)
     image = buckets.image(rows)
     assert image.shape == (4, 4, 1, 3)

@@ -15,7 +15,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from litetext.checkpoints.text import from_native
-from litetext.models.text.mobileclip import MobileClipText, RepMixerBlock
+from litetext.models.text.mobileclip import STOCK_LENGTH, MobileClipText, RepMixerBlock
+from litetext.tokenizer import pad
 
 GOLDEN = Path(__file__).parent.parent.parent / "fixtures" / "golden"
 TINY: dict[str, dict[str, Any]] = {
@@ -105,6 +106,58 @@ def test_folded_repmixer_equals_reference_and_leaves_the_original(arrays: dict[s
     masked = golden()
     ids, lengths = arrays["ids16"].long(), valid_lengths(arrays)
     torch.testing.assert_close(masked.reparameterize()(ids, lengths), masked(ids, lengths), rtol=0, atol=1e-5)
+
+
+def stock(model: MobileClipText) -> Any:
+    """Transformers' own class with the weights of a student, its table as long as its processor fills prompts."""
+    from transformers import Sam3LiteTextTextConfig
+    from transformers.models.sam3_lite_text.modeling_sam3_lite_text import Sam3LiteTextTextModel
+
+    size = model.config
+    config = Sam3LiteTextTextConfig(
+        vocab_size=size["vocab_size"],
+        hidden_size=size["embed_width"],
+        intermediate_size=4 * size["embed_width"],
+        projection_dim=size["embed_width"],
+        num_hidden_layers=len(model.blocks),
+        num_attention_heads=size["heads"],
+        max_position_embeddings=STOCK_LENGTH,
+        use_repmixer_blocks=bool(size["repmixer"]),
+        repmixer_kernel_size=size["kernel_size"],
+    )
+    state = from_native(model.state_dict(), "litetext")
+    table = state["text_encoder.embeddings.position_embedding.position_embedding"]
+    more = table[:, :, -1:].expand(-1, -1, STOCK_LENGTH - table.shape[2], -1)
+    state["text_encoder.embeddings.position_embedding.position_embedding"] = torch.cat([table, more], 2)
+    made = Sam3LiteTextTextModel(config).eval()
+    made.load_state_dict({k.removeprefix("text_encoder."): v for k, v in state.items() if k.startswith("text_encoder")})
+    return made
+
+
+@pytest.mark.parametrize(("which", "context"), [("S0", 16), ("S0", 32), ("S1", 16)])
+def test_transformers_mode_equals_the_stock_class_behind_its_stock_processor(which: str, context: int) -> None:
+    model = randomize(tiny(which, padding="transformers", context_length=context))
+    ids, lengths = pad([[5, 6, 7], [3] * 16, [1, 2, 3, 4, 5, 6, 7, 9]])
+    filled = torch.full((3, STOCK_LENGTH), 159)  # the last id ends prompts, as in CLIP
+    for line, length in enumerate(lengths):
+        filled[line, :length] = ids[line, :length]
+    mask = torch.arange(STOCK_LENGTH) < lengths[:, None]
+    with torch.no_grad():
+        hidden = stock(model)(input_ids=filled, attention_mask=mask.long()).last_hidden_state
+        theirs, ours = model.projector(hidden), model(ids, lengths)
+        folded = model.reparameterize()(ids, lengths)
+        masked = randomize(tiny(which, padding="masked", context_length=context))
+        masked.load_state_dict(model.state_dict())
+        other = masked(ids, lengths)
+    torch.testing.assert_close(ours[mask[:, :16]], theirs[mask], rtol=0, atol=2e-5)
+    torch.testing.assert_close(folded[mask[:, :16]], theirs[mask], rtol=0, atol=2e-5)
+    # Convolutions alone see the end tokens behind a prompt.
+    assert torch.allclose(other[mask[:, :16]], theirs[mask], atol=2e-5) == (which == "S1")
+
+
+def test_transformers_mode_fills_no_further_than_the_processor() -> None:
+    with pytest.raises(ValueError, match="fills prompts to 32 tokens"):
+        MobileClipText("nano", 33, padding="transformers")
 
 
 @pytest.mark.parametrize("padding", ["reference"])

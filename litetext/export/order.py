@@ -1,0 +1,66 @@
+"""An export as it is asked for, and as it was made: what targets take and give."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from litetext.export.graphs import OnnxType
+from litetext.export.masks import Agreement, Find, Hear
+from litetext.export.parity import Parity
+from litetext.export.subject import Subject
+from litetext.models.text.encoder import TextEncoder
+
+
+@dataclass(frozen=True)
+class Order:
+    """An export as it was asked for.
+
+    Attributes:
+        subject: The student.
+        prompts: Real prompts for the gate, distinct.
+        tolerance: Largest error that the gate lets through.
+        sam3: The whole SAM3 to put the student into, if one was named.
+        dtype: What an ONNX file stores weights in.
+        batch: Prompts at once of ONNX and ExportedProgram; None for any number.
+        keep: Prompts whose tokens stay in memory in a compact student; None for all tokens.
+    """
+
+    subject: Subject
+    prompts: Sequence[str]
+    tolerance: float
+    sam3: str | None
+    dtype: OnnxType = "fp32"
+    batch: int | None = None
+    keep: Sequence[str] | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a target made.
+
+    Attributes:
+        parities: What the gate found, by what was compared; all within the tolerance.
+        opens: How the export is opened, Markdown for the card.
+        notes: What its user has to know.
+        hear: Features of prompts as the export gives them.
+        find: What the export finds in an image, where it holds a whole SAM3 that does it alone.
+        whole: Path of the whole SAM3 that it holds, relative to its folder; None if it holds none.
+        agreements: What was found in images, beside the student; empty where `unmeasured` says why.
+        unmeasured: Why nothing was compared in images.
+    """
+
+    parities: dict[str, Parity]
+    opens: str
+    notes: tuple[str, ...] = ()
+    hear: Hear | None = None
+    find: Find | None = None
+    whole: str | None = None
+    agreements: tuple[Agreement, ...] = ()
+    unmeasured: str = field(default="")
+
+
+def our_features(encoder: TextEncoder, prompts: Sequence[str]) -> list[Tensor]:
+    """Features of each prompt's valid tokens by an encoder of ours, (n_i, D)."""
+    encoded = encoder.encode(prompts)
+    return [encoded[prompt] for prompt in prompts]
