@@ -231,10 +231,11 @@ class _Built(Command):
 
 
 # Warnings about what litetext does on purpose: batches built in the process, one folder a run, a frozen teacher,
-# the position in the epoch kept by the datamodule.
+# the position in the epoch kept by the datamodule, features that the module adds to a batch.
 _NOISE = (
     ".*your dataloader is not resumable.*",
     ".*does not have many workers.*",
+    "You have overridden `on_before_batch_transfer` in `LightningModule`.*",
     ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",
     "Checkpoint directory .* exists and is not empty",
     "predict returned None",

@@ -1,6 +1,7 @@
 """DistillModule: a frozen SAM3 text encoder teaches a compact student, on tokens."""
 
 import math
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -18,7 +19,6 @@ from litetext.models.finite import check_tensors, check_weights
 from litetext.models.text import destinations
 from litetext.models.text.mobileclip import MobileClipText
 from litetext.models.text.students import load_student
-from litetext.models.text.teacher import Sam3TextEncoder
 from litetext.modules import distill_report
 from litetext.modules.callbacks import Throughput
 from litetext.modules.optim import (
@@ -30,7 +30,8 @@ from litetext.modules.optim import (
     warmup_cosine,
 )
 from litetext.modules.run_data import run_data
-from litetext.modules.teacher import check_teacher, load_teacher, store_features
+from litetext.modules.stored_features import store_features, told
+from litetext.modules.teacher import CACHE, Teacher, check_teacher
 
 PARTS = ("mse", "cosine_distance", "consistency")
 
@@ -45,7 +46,7 @@ class DistillModule(LightningModule):
             weights of SAM3's size (to measure speed; it knows nothing).
         teacher_features: `stored` encodes every prompt once before training and keeps the features on disk,
             `live` runs the teacher in every step.
-        features_dir: Folder of the feature stores; each corpus, tokenizer and teacher has its own below it.
+        features_dir: Folder of the feature stores; each teacher has its own below it, which all corpora share.
         teacher_batch_tokens: Tokens the teacher encodes at once; bounds its memory.
         mse_weight: Weight of the MSE, which is a mean over features; the paper writes a sum (equation 4), and its
             reference code takes the mean with weight 1.
@@ -110,6 +111,7 @@ class DistillModule(LightningModule):
         self.val_losses = MetricCollection({name: MeanMetric() for name in (*PARTS, "loss")}, compute_groups=False)
         self.scores: dict[str, float] = {}
         self.teacher_parameters, self.teacher_fingerprint = 0, ""
+        self.store: FeatureStore | None = None
         self._finished = False
 
     # Teacher
@@ -133,33 +135,27 @@ class DistillModule(LightningModule):
             )
         check_weights(self.student, "model.student")
         self.agreement.compared = data.compared
-        if self.student.padding == "reference":
-            data.fixed_length = self.student.context_length
-        # One process a machine reads the teacher; the others learn the store's folder from the first.
-        found = self._prepare_teacher(data) if self.trainer.local_rank == 0 else None
-        found = self.trainer.strategy.broadcast(found)
-        if found is None:
+        # One process says what the teacher is, and often nobody need read it.
+        teacher = Teacher(self.teacher_path, Path(self.features_dir) / CACHE)
+        facts = self.trainer.strategy.broadcast(teacher.facts() if self.trainer.is_global_zero else None)
+        if facts is None:
             raise ValueError(f"model.teacher {self.teacher_path} could not be read on the first process")
-        folder, self.teacher_parameters, self.teacher_fingerprint = found
-        if self.teacher_features == "stored" and data.store is None:
-            data.store = FeatureStore.open(folder)
-        if self.teacher_features == "live" and self.teacher is None:
-            self._take_teacher(load_teacher(self.teacher_path))
-
-    def _take_teacher(self, teacher: Sam3TextEncoder) -> None:
-        check_teacher(teacher, self.teacher_path, self.student, self.prompts.context_length)
+        check_teacher(facts, self.teacher_path, self.student, data.context_length)
+        self.teacher_parameters, self.teacher_fingerprint = facts.parameters, facts.fingerprint
         if self.teacher_features == "live":
-            self.teacher = teacher.to(self.trainer.strategy.root_device)
+            self.teacher = self.teacher or teacher.load(facts.fingerprint).to(self.trainer.strategy.root_device)
+        elif self.store is None:
+            self.store = store_features(
+                teacher, facts, data, self.features_dir, self.teacher_batch_tokens, self.trainer
+            )
 
-    def _prepare_teacher(self, data: PromptDataModule) -> tuple[str, int, str]:
-        teacher = load_teacher(self.teacher_path)
-        self._take_teacher(teacher)
-        folder = ""
-        if self.teacher_features == "stored":
-            device = self.trainer.strategy.root_device
-            path, data.store = store_features(teacher, data, self.features_dir, self.teacher_batch_tokens, device)
-            folder = str(path)
-        return folder, teacher.parameter_count, teacher.fingerprint
+    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Adds the teacher's features to a batch, and the padding that a student of the reference must see."""
+        if not isinstance(batch, PromptBatch):
+            return batch
+        if self.student.padding == "reference":
+            batch = batch.widened(self.student.context_length)
+        return batch if self.store is None else batch.with_features(self.store)
 
     def _targets(self, tokens: Any, stored: Tensor | None) -> Tensor:
         if self.teacher is None:
@@ -399,8 +395,7 @@ class DistillModule(LightningModule):
         """Names the store that was filled."""
         if not self.trainer.is_global_zero:
             return
-        store = self.prompts.store
-        if store is None:
+        if self.store is None:
             print("nothing was stored: model.teacher_features is live; choose stored to encode ahead of training")
         else:
-            print(f"teacher features of {len(store):,} token rows: {store.path} ({store.manifest.bytes / 1e6:,.1f} MB)")
+            print(told(self.store))

@@ -1,8 +1,11 @@
 """The main job: losses, schedule, the store of features, bad prompts, two processes."""
 
 import json
+import logging
 import math
+import os
 import pickle
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +21,7 @@ from litetext.data.prompts.datamodule import PromptBatch, PromptDataModule
 from litetext.models.text.mobileclip import MobileClipText
 from litetext.models.text.students import load_student
 from litetext.models.text.teacher import Sam3TextEncoder
+from litetext.modules import teacher as distill_teacher
 from litetext.modules.distill import DistillModule
 from litetext.modules.optim import warmup_cosine
 from litetext.tokenizer import TokenBatch, Tokenizer
@@ -199,29 +203,76 @@ def test_stored_and_live_features_give_the_same_losses(folder: Path, litetext: C
     assert not any(key.startswith("teacher") for key in b)
 
 
-def test_the_teacher_runs_once(folder: Path, litetext: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_token_row_is_encoded_once_for_all_runs(
+    folder: Path, litetext: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
+) -> None:
     answer = litetext("predict", "--config", "tiny.yaml")
     assert answer.code == 0, answer.err
     store = next(word for word in answer.out.split() if word.startswith("checkpoints/features/"))
-    assert (folder / store / "manifest.json").is_file()
-    assert "144 token rows" in answer.out
+    assert (folder / store / "store.json").is_file()
+    assert "144 token rows: 144 encoded, 0 reused, in checkpoints/features/" in answer.out
+    encode, seen = Sam3TextEncoder.encode_tokens, []
 
-    def encode(*_: Any) -> None:
-        raise AssertionError("the teacher ran again")
+    def counted(self: Sam3TextEncoder, rows: Any, *more: Any) -> list[Tensor]:
+        seen.extend(rows)
+        return encode(self, rows, *more)
 
-    monkeypatch.setattr(Sam3TextEncoder, "encode_tokens", encode)
-    monkeypatch.setattr(Sam3TextEncoder, "forward", encode)
-    assert litetext(*FIT).code == 0
+    def told(*more: str) -> str:
+        seen.clear()
+        answer = litetext("predict", "--config", "tiny.yaml", *more)
+        assert answer.code == 0, answer.err
+        return answer.out.partition("token rows: ")[2].partition(", in ")[0]
+
+    monkeypatch.setattr(Sam3TextEncoder, "encode_tokens", counted)
+    assert litetext(*FIT, *ONE).code == 0
     assert litetext("validate", "--config", "tiny.yaml", "--ckpt_path", "best").code == 0
-    with pytest.raises(AssertionError, match="ran again"):
-        litetext(*FIT, "--run", "more", "--data.sources.shapes", "shapes:121")  # another corpus has a store of its own
+    assert not seen
+    assert told("--seed_everything", "3") == "0 encoded, 144 reused"
+    # Prompts are known whatever side of the split they are on; only permutations that are held out for the first time
+    # are new, and prompts that come later.
+    for more in (
+        ("--data.val_fraction", "0.3"),
+        ("--data.permutation", "words"),
+        ("--data.sources.shapes", "shapes:130"),
+        ("--data.max_prompts", "100"),
+    ):
+        line = told(*more)
+        assert line.startswith(f"{len(seen)} encoded, "), more
+        assert len(seen) < 30, more
+    assert told(*more).startswith("0 encoded, ")
+
+
+def test_a_run_that_finds_all_features_reads_no_teacher(
+    folder: Path,
+    litetext: Callable[..., Answer],
+    monkeypatch: pytest.MonkeyPatch,
+    teacher_file: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    shutil.copy(teacher_file, "mine.safetensors")
+    mine = ("--model.teacher", "mine.safetensors", "--overwrite")
+    assert litetext(*FIT, *ONE, *mine).code == 0
+    before = torch.load("checkpoints/tiny/last.ckpt", weights_only=True)["litetext"]
+    reads: list[str] = []
+    read = distill_teacher.load_teacher
+    monkeypatch.setattr(distill_teacher, "load_teacher", lambda name: (reads.append(name), read(name))[1])
+    assert litetext(*FIT, *ONE, *mine).code == 0
+    assert not reads
+    after = torch.load("checkpoints/tiny/last.ckpt", weights_only=True)["litetext"]
+    for name in ("teacher_fingerprint", "teacher_parameters", "scores"):
+        assert before[name] == after[name]
+    os.utime("mine.safetensors", ns=(1, 1))  # looked at again, and found to be the same
+    with caplog.at_level(logging.INFO):
+        assert litetext(*FIT, *ONE, *mine).code == 0
+    assert reads == ["mine.safetensors"]
+    assert "144 token rows: 0 encoded, 144 reused" in caplog.text
 
 
 def test_predict_has_nothing_to_store_for_a_live_teacher(folder: Path, litetext: Callable[..., Answer]) -> None:
     answer = litetext("predict", "--config", "tiny.yaml", "--model.teacher_features", "live")
     assert answer.code == 0
     assert "nothing was stored" in answer.out
-    assert not Path("checkpoints/features").exists()
+    assert not list(Path("checkpoints/features").glob("*/*.safetensors"))
 
 
 def test_the_trained_student_comes_back(folder: Path, litetext: Callable[..., Answer]) -> None:
@@ -242,22 +293,20 @@ def finite(path: str) -> bool:
     return all(bool(value.isfinite().all()) for value in weights(path).values())
 
 
-@pytest.mark.parametrize("spoilt", [np.nan, 1.0])
-def test_a_store_that_was_spoilt_is_not_trained_on(
-    spoilt: float, folder: Path, litetext: Callable[..., Answer], refused: Callable[..., str]
+def test_a_store_that_was_spoilt_is_named_and_made_again(
+    folder: Path, litetext: Callable[..., Answer], caplog: pytest.LogCaptureFixture
 ) -> None:
     assert litetext(*FIT, *ONE).code == 0
-    before = {name: Path(f"checkpoints/tiny/{name}.ckpt").read_bytes() for name in ("last", "best")}
-    store = next(Path("checkpoints/features").glob("*/features.f16"))
-    values = np.memmap(store, dtype="<f2", mode="r+")
-    values[: 40 * 64] = spoilt
-    values.flush()
-    for more in (("--ckpt_path", "last", "--trainer.max_epochs", "3"), ("--run", "other")):
-        line = refused(*FIT, *more)
-        assert f"the feature store {store.parent} is damaged: the checksum of prompts" in line
-        assert "Delete the folder and fill it again" in line
-    for name, content in before.items():
-        assert Path(f"checkpoints/tiny/{name}.ckpt").read_bytes() == content
+    (shard,) = Path("checkpoints/features").glob("*/*.safetensors")
+    data = bytearray(shard.read_bytes())
+    data[-5000:-4000] = np.full(500, np.nan, "<f2").tobytes()
+    shard.write_bytes(data)
+    damaged = pytest.warns(UserWarning, match=f"{shard} is damaged: the checksum of its features does not hold")
+    with damaged, caplog.at_level(logging.INFO):
+        assert litetext(*FIT, *ONE, "--run", "other").code == 0
+    assert "144 token rows: 144 encoded, 0 reused" in caplog.text
+    before, after = (weights(f"checkpoints/{run}/last.ckpt") for run in ("tiny", "other"))
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
 
 
 def test_nan_from_the_teacher_is_not_stored(
@@ -274,7 +323,7 @@ def test_nan_from_the_teacher_is_not_stored(
     line = refused(*FIT)
     assert "the teacher's features of the prompt '" in line
     assert "not finite" in line
-    assert not list(Path("checkpoints/features").glob("*/manifest.json"))
+    assert not list(Path("checkpoints/features").glob("*/*.safetensors"))
 
 
 def test_nan_from_a_live_teacher_and_a_gradient_that_is_not_finite(

@@ -1,66 +1,53 @@
-"""Filling a feature store so that an interruption at any moment loses at most one chunk.
+"""Filling a feature store: what no shard holds is encoded, a shard at a time.
 
-The order of the writes is the whole trick: the values of a chunk reach the disk (fsync) before its line in
-the checksum file, and the manifest appears, by a rename, after everything else. Values are written with
-``pwrite``: on a full disk that raises an OSError, where a memory map ends the process with a SIGBUS.
+A shard appears by a rename once it has reached the disk, so that a kill at any moment loses the shard at hand and
+nothing else. Several processes may fill one store, those of one run or of several: the processes of a run share the
+missing rows by their hash, all look at the folder before each shard, and none waits in a collective, whose patience
+would end. A process whose own share is done waits for the files of the others, and after a while encodes what has
+not come: whoever else may have died, the store is filled in the end.
 """
 
 import errno
-import json
 import os
+import random
 import shutil
 import sys
-import warnings
-import zlib
+import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from litetext.data.features.manifest import (
-    CHECKSUMS,
-    FEATURES,
-    LENGTHS,
-    MANIFEST,
-    PARTIAL,
-    Encode,
-    FeatureManifest,
-    Rows,
-    check_manifest,
-    read_checksums,
-    read_manifest,
-    row_lengths,
-    sorted_order,
-)
-from litetext.files import sync_folder, write_bytes
+from litetext.data.features.manifest import StoreKey, write_manifest
+from litetext.data.features.shards import write_shard
+from litetext.data.features.store import FeatureStore, ShardIndex
+from litetext.data.token_rows import TokenRows, find_keys, order_keys
+from litetext.files import drafts
 
-try:
-    import fcntl
-except ImportError:  # not a POSIX system: as a file system without locks
-    fcntl = None
-
+Rows = Sequence[Sequence[int]]
+Encode = Callable[[Rows], Sequence[Tensor]]
 LARGEST = 65504.0
 """Largest finite float16."""
-LOCK = "lock"
-_OURS = {FEATURES, LENGTHS, CHECKSUMS, MANIFEST, PARTIAL, LOCK}
+PATIENCE = 30.0
+"""Seconds without a new shard after which a process encodes what others should have."""
+_STALE = 3600.0
 
 
 class FeatureError(ValueError):
     """A feature that cannot be stored.
 
     Attributes:
-        row: Index of the prompt in the corpus.
+        row: Index of the prompt among the rows that were given.
     """
 
     def __init__(self, row: int, why: str) -> None:
         """Names the row.
 
         Args:
-            row: Index of the prompt in the corpus.
+            row: Index of the prompt.
             why: What is wrong with its features.
         """
         super().__init__(f"the features of row {row} {why}")
@@ -68,122 +55,176 @@ class FeatureError(ValueError):
 
 
 def fill(
-    path: Path,
+    path: str | Path,
     rows: Rows,
     encode: Encode,
-    wanted: FeatureManifest,
-    chunk: int,
-    progress: Callable[[int, int], None] | bool,
-) -> None:
-    """Makes the store at ``path`` complete; :meth:`FeatureStore.fill` documents arguments and errors."""
+    key: StoreKey,
+    *,
+    share: tuple[int, int] = (0, 1),
+    chunk: int = 4096,
+    progress: Callable[[int, int], None] | bool = True,
+) -> FeatureStore:
+    """Encodes the token rows that the store lacks, and opens the features of all of them.
+
+    Shards that were there are read and their checksums compared: a disk may have changed them since. A damaged one is
+    named in a warning, and its rows are encoded again.
+
+    Args:
+        path: Folder of the store (`StoreKey.folder` names one).
+        rows: Token ids of every prompt, unpadded; repeats are encoded once.
+        encode: Gives for a list of rows, of about equal length, their features ``(n_i, width)`` in order. Not called
+            where nothing is missing.
+        key: What the store holds.
+        share: This process and the number of processes that fill the store for these rows together.
+        chunk: Rows of a shard: what is handed to ``encode`` at once, and lost at most by a kill.
+        progress: A function of (rows done, rows that were missing), or True for a bar on a terminal, or False.
+
+    Raises:
+        ValueError: ``path`` is a file, or a shard in it is of another store; rows without tokens; features of the
+            wrong shape. :class:`FeatureError`, which knows the row, for features that are not finite or beyond
+            float16.
+        OSError: The disk is full; finished shards stay, and the same call goes on from there.
+    """
+    path = Path(path)
+    rows = TokenRows.of(rows)
     if chunk < 1:
         raise ValueError(f"chunk={chunk}: give a number of at least 1")
+    if not len(rows):
+        raise ValueError("rows is empty: a feature store needs at least one prompt")
+    if rows.lengths.min() < 1:
+        raise ValueError(f"row {int(rows.lengths.argmin())} has no tokens: drop empty prompts first")
     if path.exists() and not path.is_dir():
         raise ValueError(f"{path} is a file: give a folder for the feature store")
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        with _locked(path):
-            if not (path / MANIFEST).exists():  # else another process has finished it meanwhile
-                _fill(path, rows, encode, wanted, chunk, progress)
-    except NotADirectoryError as error:
-        raise ValueError(f"{path}: a part of this path is a file; give a folder for the feature store") from error
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise OSError(
-            error.errno,
-            f"the disk is full while writing features ({wanted.bytes / 1e9:.3g} GB in all); the finished "
-            "chunks are kept: free some space and run again, or choose another folder",
-            str(path),
-        ) from error
-
-
-def _fill(
-    path: Path,
-    rows: Rows,
-    encode: Encode,
-    wanted: FeatureManifest,
-    chunk: int,
-    progress: Callable[[int, int], None] | bool,
-) -> None:
-    _claim(path, wanted)
-    lengths = row_lengths(rows)
-    order, bounds = sorted_order(lengths)
-    with open(os.open(path / FEATURES, os.O_RDWR | os.O_CREAT, 0o644), "r+b", buffering=0) as values:
-        kept = _intact(path, values.fileno(), bounds, wanted.width * 2)
-        gaps = list(_gaps(kept, len(rows), chunk))
-        missing = sum(int(bounds[last] - bounds[first]) for first, last in gaps) * wanted.width * 2
-        disk = shutil.disk_usage(path)
-        if disk.total > 0 and disk.free < missing:  # better now than after hours of encoding
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
-        done = len(rows) - sum(last - first for first, last in gaps)
-        with open(path / CHECKSUMS, "ab", buffering=0) as sums, _reporter(path, progress) as report:
-            sync_folder(path)
-            report(done, len(rows))
-            for first, last in gaps:
-                chosen = order[first:last]
-                features = encode([rows[i] for i in chosen])
-                block = _half(features, chosen, lengths[chosen], wanted.width)
-                _write(values.fileno(), block, int(bounds[first]) * wanted.width * 2)
-                os.fsync(values.fileno())
-                _write(sums.fileno(), f"{first} {last} {zlib.crc32(block):08x}\n".encode())
-                os.fsync(sums.fileno())
-                done += last - first
-                report(done, len(rows))
-    raw = lengths.tobytes()
-    write_bytes(path / LENGTHS, raw)
-    write_bytes(path / MANIFEST, json.dumps({**asdict(wanted), "lengths_crc32": zlib.crc32(raw)}, indent=1).encode())
-    (path / PARTIAL).unlink()
-
-
-def _claim(path: Path, wanted: FeatureManifest) -> None:
-    """Writes down what this folder is going to hold, or checks what an earlier fill wrote down."""
-    foreign = sorted(
-        entry.name
-        for entry in path.iterdir()
-        if entry.name.removesuffix(".tmp") not in _OURS and not entry.name.startswith(".")
-    )
-    if foreign:
-        raise ValueError(f"{path} holds other files ({foreign[0]}): give the feature store a folder of its own")
-    if (path / PARTIAL).exists():
-        check_manifest(path, read_manifest(path / PARTIAL)[0], asdict(wanted))
-        return
-    (path / CHECKSUMS).unlink(missing_ok=True)  # of unknown origin
-    write_bytes(path / PARTIAL, json.dumps(asdict(wanted), indent=1).encode())
-
-
-def _intact(path: Path, values: int, bounds: np.ndarray, token_bytes: int) -> list[tuple[int, int]]:
-    """Finished chunks whose values are on disk as they were written; the checksum file keeps only those."""
-    count, end = len(bounds) - 1, 0
-    listed = sorted(read_checksums(path / CHECKSUMS))
-    kept: list[tuple[int, int, int]] = []
-    for first, last, crc in listed:
-        if not end <= first < last <= count:
+    index, keys = ShardIndex(path, key), rows.keys()
+    index.refresh()
+    encoded = None
+    while True:
+        shards, places = index.find(keys)
+        if not index.verify(np.unique(shards[shards >= 0]).tolist()):
             continue
-        start, stop = (int(bounds[position]) * token_bytes for position in (first, last))
-        if zlib.crc32(_read(values, stop - start, start)) == crc:
-            kept.append((first, last, crc))
-            end = last
-    if len(kept) < len(listed):
-        damaged = len(listed) - len(kept)
-        warnings.warn(f"{path}: {damaged} of {len(listed)} chunks are damaged, encoding them again", stacklevel=2)
-    clean = "".join(f"{first} {last} {crc:08x}\n" for first, last, crc in kept).encode()
-    if (path / CHECKSUMS).exists() and (path / CHECKSUMS).read_bytes() != clean:
-        write_bytes(path / CHECKSUMS, clean)  # without a torn last line, to which the next would stick
-    return [(first, last) for first, last, _ in kept]
+        missing = np.flatnonzero(shards < 0)
+        if encoded is None:
+            encoded = len(np.unique(keys[missing], axis=0))
+        if not len(missing):
+            return FeatureStore(index, shards, places, encoded)
+        _prepared(path, key)
+        _Filling(index, rows, keys, missing, encode, share, chunk).run(progress)
 
 
-def _gaps(kept: list[tuple[int, int]], count: int, chunk: int) -> Iterator[tuple[int, int]]:
-    """The stretches between finished chunks, cut into chunks."""
-    position = 0
-    for first, last in [*kept, (count, count)]:
-        for start in range(position, first, chunk):
-            yield start, min(start + chunk, first)
-        position = last
+def _prepared(path: Path, key: StoreKey) -> None:
+    """Makes the folder; removes what killed processes left there long ago."""
+    with _on_full_disk(path):
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except (NotADirectoryError, FileExistsError) as error:
+            raise ValueError(f"{path}: a part of this path is a file; give a folder for the feature store") from error
+        write_manifest(path, key)
+        for draft in drafts(path):
+            with suppress(FileNotFoundError):
+                if time.time() - draft.stat().st_mtime > _STALE:
+                    draft.unlink()
 
 
-def _half(features: Sequence[Tensor], chosen: np.ndarray, lengths: np.ndarray, width: int) -> memoryview:
-    """The bytes of a chunk's features, checked and rounded to float16, ``(tokens, width)`` as in the file."""
+class _Filling:
+    """Encodes what is missing, in this process's order."""
+
+    def __init__(
+        self,
+        index: ShardIndex,
+        rows: TokenRows,
+        keys: np.ndarray,
+        missing: np.ndarray,
+        encode: Encode,
+        share: tuple[int, int],
+        chunk: int,
+    ) -> None:
+        self.index, self.rows, self.encode, self.chunk = index, rows, encode, chunk
+        self.rank, self.world = share
+        missing = missing[np.sort(np.unique(keys[missing], axis=0, return_index=True)[1])]
+        # Longest first, so that a lack of memory shows in the first shard.
+        self.missing = missing[np.argsort(-rows.lengths[missing], kind="stable")]
+        self.keys = keys[self.missing]
+        self._sorted = order_keys(self.keys)
+        self._table = self.keys[self._sorted]
+        self.lacking = np.ones(len(missing), dtype=bool)
+        self.slowest = 0.0
+        disk = shutil.disk_usage(index.path)
+        if disk.total > 0 and disk.free < int(rows.lengths[missing].sum()) * index.key.width * 2:
+            with _on_full_disk(index.path):  # better now than after hours of encoding
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(index.path))
+
+    def run(self, progress: Callable[[int, int], None] | bool) -> None:
+        """Returns when no row is missing, whoever has encoded it."""
+        total = len(self.missing)
+        with _reporter(progress) as report:
+            report(0, total)
+            for part in self._order(np.flatnonzero(self.keys[:, 0] % self.world == self.rank)):
+                self._encode(self._lacking(part))
+                report(total - len(self._lacking(self._all)), total)
+            if self.world > 1:
+                self._await(report, total)
+
+    @property
+    def _all(self) -> np.ndarray:
+        return np.arange(len(self.missing))
+
+    def _order(self, mine: np.ndarray) -> Iterator[np.ndarray]:
+        """The first shard, then the others at random: two runs that fill one store then seldom meet at one."""
+        parts = [mine[i : i + self.chunk] for i in range(0, len(mine), self.chunk)]
+        rest = parts[1:]
+        random.Random(os.urandom(8)).shuffle(rest)
+        yield from [*parts[:1], *rest]
+
+    def _lacking(self, chosen: np.ndarray) -> np.ndarray:
+        """Those of some of the missing rows that are in no shard yet."""
+        for shard in self.index.refresh():
+            found = find_keys(self._table, shard.keys)
+            self.lacking[self._sorted[found[found >= 0]]] = False
+        return chosen[self.lacking[chosen]]
+
+    def _await(self, report: Callable[[int, int], None], total: int) -> None:
+        """Waits for the shards of other processes, and takes over what does not come."""
+        since, before = time.monotonic(), -1
+        while len(lacking := self._lacking(self._all)):
+            if len(lacking) != before:
+                since, before = time.monotonic(), len(lacking)
+                report(total - before, total)
+            elif time.monotonic() - since > max(PATIENCE, 3 * self.slowest):
+                start = random.randrange(0, len(lacking), self.chunk)
+                self._encode(lacking[start : start + self.chunk])
+            else:
+                time.sleep(0.1)
+        report(total, total)
+
+    def _encode(self, part: np.ndarray) -> None:
+        if not len(part):
+            return
+        began = time.monotonic()
+        chosen = self.missing[part]
+        lengths = self.rows.lengths[chosen]
+        features = self.encode([self.rows[i] for i in chosen])
+        block = half(features, chosen, lengths, self.index.key.width)
+        with _on_full_disk(self.index.path):
+            write_shard(self.index.path, self.index.key, self.keys[part], lengths, block)
+        self.slowest = max(self.slowest, time.monotonic() - began)
+
+
+def half(features: Sequence[Tensor], chosen: np.ndarray, lengths: np.ndarray, width: int) -> np.ndarray:
+    """Features of some rows, checked and rounded to float16, one after the other.
+
+    Args:
+        features: ``(n_i, width)`` of each row.
+        chosen: Index of each row, for messages.
+        lengths: Tokens of each row.
+        width: Width of the features.
+
+    Returns:
+        float16 ``(tokens, width)``.
+
+    Raises:
+        ValueError: Features of another shape.
+        FeatureError: Features that are not finite or that float16 cannot hold.
+    """
     if len(features) != len(chosen):
         raise ValueError(f"encode gave features of {len(features)} prompts for {len(chosen)} rows")
     for row, length, feature in zip(chosen, lengths, features, strict=True):
@@ -196,64 +237,36 @@ def _half(features: Sequence[Tensor], chosen: np.ndarray, lengths: np.ndarray, w
         token, channel = (int(position) for position in bad.nonzero()[0])
         ends = np.cumsum(lengths)
         which = int(np.searchsorted(ends, token, side="right"))
-        value, place = (
-            float(packed[token, channel]),
-            f"at token {token - int(ends[which] - lengths[which])}",
-        )
+        value, place = float(packed[token, channel]), f"at token {token - int(ends[which] - lengths[which])}"
         if np.isfinite(value):
             why = f"hold {value:g} {place}, beyond the range of float16 (at most {LARGEST:g})"
         else:
             why = f"are not finite: {value} {place}, channel {channel}"
         raise FeatureError(int(chosen[which]), why)
-    half = packed.to("cpu", torch.float16).contiguous().numpy()
-    return half.astype("<f2", copy=False).view(np.uint8).reshape(-1).data
+    return packed.to("cpu", torch.float16).contiguous().numpy()
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Holds the folder's lock, which the system drops when the process ends, however it ends."""
-    while True:
-        with open(path / LOCK, "ab") as file:
-            if not _lock(file.fileno(), path):
-                warnings.warn(f"{path}: no file locks here, let one process at a time fill it", stacklevel=2)
-            elif not _same(file.fileno(), path / LOCK):  # the folder was deleted while we waited
-                path.mkdir(parents=True, exist_ok=True)
-                continue
-            yield
-            return
-
-
-def _lock(descriptor: int, path: Path) -> bool:
-    """Waits for the lock; False where the system or the file system has none."""
-    if fcntl is None:
-        return False
+def _on_full_disk(path: Path) -> Iterator[None]:
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print(f"waiting for another process that fills {path}", file=sys.stderr)
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
     except OSError as error:
-        if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EINVAL):
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
-        return False
-    return True
-
-
-def _same(descriptor: int, file: Path) -> bool:
-    return file.exists() and os.path.samestat(os.fstat(descriptor), file.stat())
+        raise OSError(
+            error.errno,
+            "the disk is full while writing features; the finished shards are kept: free some space and run again, "
+            "or choose another folder",
+            str(path),
+        ) from error
 
 
 @contextmanager
-def _reporter(path: Path, progress: Callable[[int, int], None] | bool) -> Iterator[Callable[[int, int], None]]:
+def _reporter(progress: Callable[[int, int], None] | bool) -> Iterator[Callable[[int, int], None]]:
     if not isinstance(progress, bool):
         yield progress
-    elif not progress:
+    elif not progress or not sys.stderr.isatty():
         yield lambda done, total: None
-    elif not sys.stderr.isatty():
-        seen = [0]
-        yield lambda done, total: seen.append(total)
-        print(f"teacher features of {seen[-1]:,} prompts written to {path}", file=sys.stderr)
     else:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -262,21 +275,3 @@ def _reporter(path: Path, progress: Callable[[int, int], None] | bool) -> Iterat
         with Progress(*columns, console=Console(stderr=True)) as bar:
             task = bar.add_task("", total=None)
             yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
-def _write(descriptor: int, data: bytes | memoryview, offset: int | None = None) -> None:
-    """Writes all bytes, at ``offset`` or, when None, where the file stands."""
-    view = memoryview(data).cast("B")
-    while view:
-        written = os.write(descriptor, view) if offset is None else os.pwrite(descriptor, view, offset)
-        view = view[written:]
-        offset = None if offset is None else offset + written
-
-
-def _read(descriptor: int, size: int, offset: int) -> bytes:
-    """Reads ``size`` bytes, fewer when the file ends before."""
-    parts: list[bytes] = []
-    while size and (part := os.pread(descriptor, size, offset)):
-        parts.append(part)
-        size, offset = size - len(part), offset + len(part)
-    return b"".join(parts)

@@ -1,245 +1,262 @@
-"""The store of teacher features: valid tokens only, half precision, one folder a corpus.
+"""The store of teacher features: by token row, in half precision, one folder for all corpora of a teacher.
 
-A store is a folder with four files:
-
-* ``features.f16``: the features of all tokens, ``(tokens, width)`` little-endian float16, the prompts sorted
-  by length (longest first, ties in corpus order), so that a chunk of prompts is one stretch of the file;
-* ``lengths.i32``: the number of tokens of each prompt, in corpus order; offsets follow from it;
-* ``checksums.txt``: one line ``first last crc32`` a finished chunk, positions in the sorted order;
-* ``manifest.json``: what the features were made from. It appears last, so a folder with it is complete.
+A feature is found by the hash of its token row, in a folder that is named by whatever else decides it
+(:class:`~litetext.data.features.manifest.StoreKey`). What any run has encoded is known to all later ones: of other
+corpora, splits, seeds and permutations only the rows that nobody has encoded are new. The folder holds shards
+(:mod:`litetext.data.features.shards`), which appear whole by a rename; :mod:`litetext.data.features.fill` makes them.
 
 The reference trainer stores padded rows of a fixed length with neither lengths nor origin beside them, and
-reads misaligned features without a word when the context length changes; here every such difference is an
-error. Filling lives in :mod:`litetext.data.features.fill`.
+reads misaligned features without a word when the context length changes.
 """
 
-import zlib
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict
+import warnings
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float16, Int64
 from torch import Tensor
 
-from litetext.data.features.fill import FeatureError, fill
-from litetext.data.features.manifest import (
-    CHECKSUMS,
-    FEATURES,
-    LENGTHS,
-    MANIFEST,
-    PARTIAL,
-    Encode,
-    FeatureManifest,
-    Rows,
-    check_manifest,
-    prompts_hash,
-    read_checksums,
-    read_manifest,
-    sorted_order,
-    store_path,
-)
+from litetext.data.features.manifest import StoreKey
+from litetext.data.features.shards import DamagedShard, Shard, open_shard, shard_files
+from litetext.data.token_rows import TokenRows, find_keys, order_keys
 
-__all__ = ["FeatureError", "FeatureManifest", "FeatureStore", "prompts_hash", "store_path"]
+__all__ = ["FeatureStore", "ShardIndex"]
 
 
-class FeatureStore:
-    """Teacher features of one corpus, read from a memory map.
-
-    Opening checks the manifest, the file size and the lengths (a quarter of a million prompts open in some
-    ten milliseconds); the checksums of the values are checked by ``verify=True``, and when an interrupted
-    fill resumes. A store pickles as its folder and opens its own memory map in each worker.
+class ShardIndex:
+    """The shards of a folder and where each token row lies in them.
 
     Attributes:
         path: The folder.
-        manifest: What the features were made from.
-        lengths: Number of tokens of each prompt, int64 ``(count,)``.
+        key: What it holds.
+        shards: Those that were readable when :meth:`refresh` last looked, oldest first.
     """
 
-    def __init__(self, path: Path, manifest: FeatureManifest, lengths: np.ndarray) -> None:
-        """Maps the files of a folder that :meth:`open` has checked.
+    def __init__(self, path: Path, key: StoreKey) -> None:
+        """Looks at nothing yet.
 
         Args:
-            path: The folder.
-            manifest: Its manifest.
-            lengths: Number of tokens of each prompt.
+            path: The folder, which need not be there.
+            key: What it holds.
         """
-        self.path = path
-        self.manifest = manifest
-        self.lengths = lengths.astype(np.int64)
-        order, bounds = sorted_order(self.lengths)
-        self._starts = np.empty_like(self.lengths)
-        self._starts[order] = bounds[:-1]
-        mapped = np.memmap(path / FEATURES, dtype="<f2", mode="r", shape=(manifest.tokens, manifest.width))
-        self._values = mapped.view(np.ndarray)  # the plain view indexes faster than the subclass
+        self.path, self.key = path, key
+        self.shards: list[Shard] = []
+        self._known: dict[str, Shard] = {}
+        self._table: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
 
-    @classmethod
-    def fill(
-        cls,
-        path: str | Path,
-        rows: Rows,
-        encode: Encode,
-        *,
-        teacher: str,
-        tokenizer: str,
-        context_length: int,
-        width: int,
-        chunk: int = 4096,
-        progress: Callable[[int, int], None] | bool = True,
-    ) -> "FeatureStore":
-        """Encodes a corpus into ``path``, or finishes an interrupted fill, or reuses a complete store.
+    def refresh(self) -> list[Shard]:
+        """Opens shards that have appeared, and gives them.
 
-        Finished chunks are never encoded again (``chunk`` may change in between), except those whose checksum
-        no longer holds. A second process that fills the same folder waits for the first and then reuses its
-        store; on a file system without locks a warning says that only one process may fill at a time. The
-        checksums of a store that was complete are verified: a disk may have changed it since.
-
-        Args:
-            path: Folder of the store (:func:`store_path` gives one that no other corpus shares).
-            rows: Token ids of every prompt, unpadded, in corpus order.
-            encode: Gives for a list of rows, of about equal length, their features ``(n_i, width)`` in order.
-            teacher: Fingerprint of the teacher.
-            tokenizer: Fingerprint of the tokenizer.
-            context_length: Longest row allowed.
-            width: Width of the features.
-            chunk: Prompts handed to ``encode`` at once, and lost at most by an interruption.
-            progress: A function of (prompts done, prompts in all), or True for a bar on a terminal and one
-                line elsewhere, or False for silence.
+        A damaged one is named in a warning and removed, so that its rows are encoded again.
 
         Raises:
-            ValueError: Another store, a damaged one or foreign files in ``path``; rows that do not fit the
-                manifest; features of the wrong shape. :class:`~litetext.data.features.fill.FeatureError`,
-                which knows the row, for features that are not finite or beyond the range of float16.
-            OSError: The disk is full; what is finished stays and the same call goes on from there.
+            ValueError: A shard is of another store.
         """
-        wanted = FeatureManifest.of(
-            rows, teacher=teacher, tokenizer=tokenizer, context_length=context_length, width=width
-        )
-        complete = (Path(path) / MANIFEST).exists()
-        if not complete:  # a complete store needs no lock, and may be read-only
-            fill(Path(path), rows, encode, wanted, chunk, progress)
-        return cls.open(path, verify=complete, **asdict(wanted))
+        new: list[Shard] = []
+        for entry in shard_files(self.path) if self.path.is_dir() else ():
+            if entry.name in self._known:
+                continue
+            path = self.path / entry.name
+            try:
+                new.append(open_shard(path, self.key))
+            except FileNotFoundError:
+                continue
+            except DamagedShard as error:
+                _remove(path, None, error)
+                continue
+            self._known[entry.name] = new[-1]
+        if new:
+            self.shards = sorted(self._known.values(), key=lambda shard: shard.age)
+            self._table = None
+        return new
+
+    def find(self, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Where rows lie.
+
+        Args:
+            keys: Hashes of the rows, uint64 (n, 2).
+
+        Returns:
+            For each row the number of its shard in `shards` and its place in it, int64 (n,) each; -1 where no shard
+            holds it.
+        """
+        if not self.shards:
+            return np.full(len(keys), -1), np.full(len(keys), -1)
+        if self._table is None:
+            counts = np.cumsum([0, *(len(shard.keys) for shard in self.shards)])
+            joined = np.concatenate([shard.keys for shard in self.shards])
+            order = order_keys(joined)  # stable: of two shards with a row the older one comes first
+            self._table = (joined[order], order, counts)
+        table, order, counts = self._table
+        place = find_keys(table, keys)
+        number = order[place]
+        shard = np.searchsorted(counts, number, side="right") - 1
+        return np.where(place < 0, -1, shard), np.where(place < 0, -1, number - counts[shard])
+
+    def verify(self, numbers: Iterable[int]) -> bool:
+        """Reads the features of some shards and compares their checksums; whether all hold.
+
+        A damaged one is named in a warning, removed and forgotten.
+        """
+        damaged = []
+        for number in numbers:
+            try:
+                self.shards[number].verify()
+            except DamagedShard as error:
+                damaged.append(self.shards[number])
+                _remove(damaged[-1].path, damaged[-1].identity, error)
+        for shard in damaged:
+            del self._known[shard.path.name]
+            self.shards.remove(shard)
+            self._table = None
+        return not damaged
+
+
+class FeatureStore:
+    """Teacher features of the token rows of one run, read from mapped shards.
+
+    Attributes:
+        path: The folder.
+        key: What it holds.
+        lengths: Tokens of each row, int64 (rows,).
+        encoded: Rows that no shard held before this store was filled.
+        reused: Rows that were known.
+    """
+
+    def __init__(self, index: ShardIndex, shards: np.ndarray, places: np.ndarray, encoded: int = 0) -> None:
+        """Takes rows that have been found, in verified shards.
+
+        Args:
+            index: The folder's shards.
+            shards: Number of the shard of each row, (rows,).
+            places: Its place in that shard, (rows,).
+            encoded: Rows that were encoded for this store.
+        """
+        self.path, self.key = index.path, index.key
+        used, self._shard = np.unique(shards, return_inverse=True)
+        chosen = [index.shards[number] for number in used]
+        self._values = [shard.features for shard in chosen]
+        self._start, self.lengths = np.empty(len(shards), np.int64), np.empty(len(shards), np.int64)
+        for number, shard in enumerate(chosen):
+            mine = self._shard == number
+            self._start[mine] = shard.starts[places[mine]]
+            self.lengths[mine] = shard.starts[places[mine] + 1] - self._start[mine]
+        self._shard = self._shard.astype(np.int32)
+        self.encoded, self.reused = encoded, len(shards) - encoded
 
     @classmethod
-    def open(cls, path: str | Path, *, verify: bool = False, **expected: Any) -> "FeatureStore":
-        """Opens a complete store.
+    def open(cls, path: str | Path, rows: Iterable[Sequence[int]], key: StoreKey) -> "FeatureStore":
+        """Opens the features of some token rows, all of which must be there.
 
         Args:
             path: Folder of the store.
-            verify: Also read all features and compare their checksums.
-            **expected: Fields of :class:`FeatureManifest` that must agree, e.g. ``teacher="..."``.
+            rows: Token ids of each prompt, unpadded.
+            key: What the store holds.
 
         Raises:
-            FileNotFoundError: There is no store.
-            ValueError: The store is unfinished, damaged, or made from something else.
+            FileNotFoundError: Some rows are not there, or lay in a shard that is damaged.
+            ValueError: A shard is of another store.
         """
-        path = Path(path)
-        if not (path / MANIFEST).exists():
-            if (path / PARTIAL).exists():
-                raise ValueError(f"the feature store {path} is unfinished: run the same fill again to finish it")
-            raise FileNotFoundError(f"there is no feature store at {path} ({MANIFEST} is missing)")
-        manifest, entries = read_manifest(path / MANIFEST)
-        check_manifest(path, manifest, expected)
-        for name, size in ((FEATURES, manifest.bytes), (LENGTHS, manifest.count * 4)):
-            found = (path / name).stat().st_size if (path / name).exists() else 0
-            if found != size:
-                raise _damaged(path, f"{name} has {found:,} bytes instead of {size:,}")
-        raw = (path / LENGTHS).read_bytes()
-        if zlib.crc32(raw) != entries.get("lengths_crc32"):
-            raise _damaged(path, f"the checksum of {LENGTHS} does not hold")
-        store = cls(path, manifest, np.frombuffer(raw, dtype="<i4"))
-        if verify:
-            store._verify()
-        return store
-
-    def _verify(self) -> None:
-        bounds, position = sorted_order(self.lengths)[1], 0
-        for first, last, crc in sorted(read_checksums(self.path / CHECKSUMS)):
-            if first != position or not first < last <= len(self):
-                break
-            if zlib.crc32(self._values[bounds[first] : bounds[last]].data) != crc:
-                raise _damaged(self.path, f"the checksum of prompts {first} to {last} (by length) does not hold")
-            position = last
-        if position != len(self):
-            raise _damaged(self.path, f"{CHECKSUMS} covers {position} of {len(self)} prompts")
+        rows, index = TokenRows.of(rows), ShardIndex(Path(path), key)
+        index.refresh()
+        keys = rows.keys()
+        shards, places = index.find(keys)
+        if not index.verify(np.unique(shards[shards >= 0]).tolist()):
+            shards, places = index.find(keys)
+        missing = int((shards < 0).sum())
+        if missing:
+            raise FileNotFoundError(f"{path} lacks the features of {missing:,} of {len(rows):,} token rows: fill it")
+        return cls(index, shards, places)
 
     def __len__(self) -> int:
-        """Number of prompts."""
-        return self.manifest.count
+        """Number of rows."""
+        return len(self.lengths)
+
+    @property
+    def bytes(self) -> int:
+        """Size of the features of these rows in bytes."""
+        return int(self.lengths.sum()) * self.key.width * 2
 
     def __getitem__(self, index: int) -> np.ndarray:
-        """Features of one prompt, float16 ``(n, width)``, a copy.
+        """Features of one row, float16 ``(n, width)``, a copy.
 
         Raises:
-            IndexError: No such prompt.
+            IndexError: No such row.
         """
-        start = self._starts[index]
-        return self._values[start : start + self.lengths[index]].copy()
+        start = self._start[index]
+        return self._values[self._shard[index]][start : start + self.lengths[index]].copy()
 
     def gather(
         self, indices: Iterable[int] | np.ndarray | Tensor
     ) -> tuple[Float16[Tensor, "n width"], Int64[Tensor, " b"]]:
-        """Features of some prompts, one after the other.
+        """Features of some rows, one after the other.
 
         Args:
-            indices: The prompts, ``(b,)``, in any order, repeats allowed.
+            indices: The rows, ``(b,)``, in any order, repeats allowed.
 
         Returns:
             Their features ``(n, width)``, n the sum of the lengths, and the lengths ``(b,)``.
 
         Raises:
-            IndexError: No such prompt.
+            IndexError: No such row.
         """
-        tokens, lengths, _ = self._tokens(indices)
-        return torch.from_numpy(self._values.take(tokens, axis=0)), torch.from_numpy(lengths)
+        chosen = _numbers(indices)
+        lengths = self.lengths[chosen]
+        out = np.empty((int(lengths.sum()), self.key.width), dtype=np.float16)
+        end = 0
+        for shard, start, count in self._places(chosen):
+            out[end : end + count] = self._values[shard][start : start + count]
+            end += count
+        return torch.from_numpy(out), torch.from_numpy(lengths)
 
     def padded(
         self, indices: Iterable[int] | np.ndarray | Tensor, length: int | None = None
     ) -> Float16[Tensor, "b l width"]:
-        """Features of some prompts with zeros after each prompt's end.
+        """Features of some rows with zeros after each row's end.
 
         Args:
-            indices: The prompts, ``(b,)``.
-            length: Tokens a prompt; the longest of these prompts when None.
+            indices: The rows, ``(b,)``.
+            length: Tokens a row; the longest of these rows when None.
 
         Returns:
             ``(b, length, width)``.
 
         Raises:
-            IndexError: No such prompt.
-            ValueError: ``length`` is shorter than one of the prompts.
+            IndexError: No such row.
+            ValueError: ``length`` is shorter than one of the rows.
         """
-        tokens, lengths, within = self._tokens(indices)
-        longest = int(lengths.max(initial=0))
+        chosen = _numbers(indices)
+        longest = int(self.lengths[chosen].max(initial=0))
         length = longest if length is None else length
         if length < longest:
             raise ValueError(f"length={length} is shorter than a prompt of {longest} tokens: give at least that")
-        out = np.zeros((len(lengths), length, self.manifest.width), dtype=np.float16)
-        out[np.repeat(np.arange(len(lengths)), lengths), within] = self._values.take(tokens, axis=0)
+        out = np.zeros((len(chosen), length, self.key.width), dtype=np.float16)
+        for line, (shard, start, count) in zip(out, self._places(chosen), strict=True):
+            line[:count] = self._values[shard][start : start + count]
         return torch.from_numpy(out)
 
-    def _tokens(self, indices: Iterable[int] | np.ndarray | Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Positions of all tokens of some prompts in the file, the lengths, and positions in the prompts."""
-        if isinstance(indices, Iterable) and not isinstance(indices, (np.ndarray, Tensor, Sequence)):
-            indices = list(indices)
-        chosen = np.asarray(indices)
-        if chosen.ndim != 1 or (chosen.size and chosen.dtype.kind not in "iu"):
-            raise IndexError(f"indices must be a row of whole numbers, not {chosen.dtype} {chosen.shape}")
-        chosen = chosen.astype(np.int64, copy=False)
-        lengths = self.lengths[chosen]
-        within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-        return np.repeat(self._starts[chosen], lengths) + within, lengths, within
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Pickles as the folder and the manifest that must still be there."""
-        return _reopen, (self.path, self.manifest)
+    def _places(self, chosen: np.ndarray) -> Iterable[tuple[int, int, int]]:
+        columns = (self._shard[chosen], self._start[chosen], self.lengths[chosen])
+        return zip(*(column.tolist() for column in columns), strict=True)
 
 
-def _reopen(path: Path, manifest: FeatureManifest) -> FeatureStore:
-    return FeatureStore.open(path, **asdict(manifest))
+def _numbers(indices: Iterable[int] | np.ndarray | Tensor) -> np.ndarray:
+    if not isinstance(indices, (np.ndarray, Tensor, Sequence)):
+        indices = list(indices)
+    chosen = np.asarray(indices)
+    if chosen.ndim != 1 or (chosen.size and chosen.dtype.kind not in "iu"):
+        raise IndexError(f"indices must be a row of whole numbers, not {chosen.dtype} {chosen.shape}")
+    return chosen.astype(np.int64, copy=False)
 
 
-def _damaged(path: Path, why: str) -> ValueError:
-    return ValueError(f"the feature store {path} is damaged: {why}. Delete the folder and fill it again")
+def _remove(path: Path, identity: tuple[int, int, int] | None, error: DamagedShard) -> None:
+    """Removes a damaged shard, unless another process has made it again meanwhile."""
+    warnings.warn(f"{path} is damaged: {error}; its features are encoded again", stacklevel=4)
+    try:
+        stat = path.stat()
+        if identity is None or (stat.st_ino, stat.st_size, stat.st_mtime_ns) == identity:
+            path.unlink()
+    except FileNotFoundError:
+        pass

@@ -9,12 +9,14 @@ import torch
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
+from torch.nn.functional import pad as pad_ids
 from torch.utils.data import DataLoader, Dataset
 
-from litetext.data.features.store import FeatureStore, prompts_hash
+from litetext.data.features.store import FeatureStore
 from litetext.data.permutation import Mode, permute
 from litetext.data.prompts.corpora import counts_text, read_sources, split_prompts
 from litetext.data.sampling import EpochSampler, ResumableLoader
+from litetext.data.token_rows import TokenRows
 from litetext.tokenizer import TokenBatch, Tokenizer, pad
 
 _COMPARED = 4096
@@ -28,16 +30,33 @@ class PromptBatch(NamedTuple):
         tokens: The prompts, (B, L).
         changed: Positions in this batch of the prompts whose permutation differs from them, (C,).
         permuted: Those permutations, (C, L). One-word prompts have none, and would add nothing to the loss.
-        features: Teacher features, (B, L, D) half precision, zeros at padding; None when the teacher runs live.
+        features: Teacher features, (B, L, D) half precision, zeros at padding; None until `with_features` adds them,
+            and when the teacher runs live.
         permuted_features: Teacher features of the permutations, (C, L, D); for held-out prompts only.
+        permuted_index: Number of each permutation in `PromptDataModule.feature_rows`, (C,); for held-out prompts only.
     """
 
     index: Tensor  # pyright: ignore[reportIncompatibleMethodOverride]
     tokens: TokenBatch
     changed: Tensor
     permuted: TokenBatch
-    features: Tensor | None
-    permuted_features: Tensor | None
+    features: Tensor | None = None
+    permuted_features: Tensor | None = None
+    permuted_index: Tensor | None = None
+
+    def widened(self, length: int) -> "PromptBatch":
+        """The batch with padding up to `length` tokens, for students that count padding as words."""
+        more = length - self.tokens.ids.shape[1]
+        tokens, permuted = (TokenBatch(pad_ids(t.ids, (0, more)), t.lengths) for t in (self.tokens, self.permuted))
+        return self._replace(tokens=tokens, permuted=permuted) if more > 0 else self
+
+    def with_features(self, store: FeatureStore) -> "PromptBatch":
+        """The batch with the teacher's features from a store of `PromptDataModule.feature_rows`."""
+        length, moved = self.tokens.ids.shape[1], self.permuted_index
+        return self._replace(
+            features=store.padded(self.index, length),
+            permuted_features=None if moved is None else store.padded(moved, length),
+        )
 
 
 class PromptDataset(Dataset):
@@ -66,19 +85,14 @@ class PromptDataset(Dataset):
         orders = [data.permuted.get(i) for i in index] if self.held_out else data.permutations(index, int(epoch[0]))
         changed = [b for b, row in enumerate(orders) if row is not None]
         permuted = [row for row in orders if row is not None]
-        length = data.fixed_length or max(map(len, rows))
-        features = permuted_features = None
-        if data.store is not None:
-            features = data.store.padded(index, length)
-            if self.held_out:
-                permuted_features = data.store.padded([data.permuted_number[index[b]] for b in changed], length)
+        length = max(map(len, rows))
+        numbers = [data.permuted_number[index[b]] for b in changed] if self.held_out else None
         return PromptBatch(
             index=torch.from_numpy(index),
             tokens=pad(rows, length),
             changed=torch.tensor(changed, dtype=torch.int64),
             permuted=pad(permuted, length) if permuted else TokenBatch(*_no_rows(length)),
-            features=features,
-            permuted_features=permuted_features,
+            permuted_index=None if numbers is None else torch.tensor(numbers, dtype=torch.int64),
         )
 
 
@@ -144,8 +158,6 @@ class PromptDataModule(LightningDataModule):
         self.seed, self.num_workers = torch.initial_seed() if seed is None else seed, num_workers
         self.tokenizer = Tokenizer(context_length, overflow)
         self._reordered = Tokenizer(context_length)  # of permutations: one that does not fit is none, and no error
-        self.fixed_length: int | None = None  # set by the module when its student must see padding
-        self.store: FeatureStore | None = None
         self.prompts: list[str] = []
         self.rows: list[list[int]] = []
         self.permuted: dict[int, list[int]] = {}
@@ -285,7 +297,7 @@ class PromptDataModule(LightningDataModule):
         return {
             "done": 0 if ended else done,
             "seed": self.seed,
-            "prompts": prompts_hash(self.rows),
+            "prompts": TokenRows.of(self.rows).digest(),
             "count": len(self.rows),
         }
 
@@ -296,7 +308,7 @@ class PromptDataModule(LightningDataModule):
             ValueError: The prompts are not those of that run; their order and batches would be others.
         """
         fitting = self.trainer is not None and self.trainer.state.fn == "fit"
-        if fitting and state_dict.get("prompts", "") not in ("", prompts_hash(self.rows)):
+        if fitting and state_dict.get("prompts", "") not in ("", TokenRows.of(self.rows).digest()):
             raise ValueError(
                 f"the checkpoint was trained on other prompts ({state_dict['count']:,} there, {len(self.rows):,} from "
                 f"data.sources {', '.join(self.sources.values())} here); a resumed run keeps its data: give those, or "

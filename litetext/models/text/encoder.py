@@ -106,6 +106,11 @@ class TextEncoder(nn.Module):
         digest(identity, self, json.dumps(config, sort_keys=True, default=str))
         return identity.hexdigest()
 
+    @property
+    def computed(self) -> str:
+        """What decides a prompt's features besides its tokens, weights and configuration: the padding it sees."""
+        return "unpadded"
+
     @torch.no_grad()
     def encode(self, phrases: Sequence[str], tokenizer: Tokenizer | None = None) -> PhraseFeatures:
         """Encodes phrases in eval mode, those that have the same tokens once.

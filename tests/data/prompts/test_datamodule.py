@@ -291,8 +291,14 @@ def test_validation_has_every_held_out_prompt_once_by_length() -> None:
     lengths = [length for batch in batches for length in batch.tokens.lengths.tolist()]
     assert lengths == sorted(lengths)
     assert {len(batch.index) for batch in batches[:-1]} == {7}
-    data.fixed_length = 16
-    assert {batch.tokens.ids.shape[1] for batch in data.val_dataloader()} == {16}
+    for batch in batches:
+        assert batch.permuted_index is not None
+        numbers = [data.permuted_number[int(batch.index[b])] for b in batch.changed]
+        assert batch.permuted_index.tolist() == numbers
+        wide = batch.widened(16)
+        assert wide.tokens.ids.shape[1] == wide.permuted.ids.shape[1] == 16
+        assert not wide.tokens.ids[:, batch.tokens.ids.shape[1] :].any()
+        assert torch.equal(wide.tokens.lengths, batch.tokens.lengths)
 
 
 def test_worker_processes_give_the_same_batches() -> None:
