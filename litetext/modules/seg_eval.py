@@ -40,6 +40,7 @@ from litetext.modules.results_files import (
     write_list,
 )
 from litetext.modules.run_data import run_data
+from litetext.modules.seed_tables import add_seeds, seeds_table
 from litetext.modules.selecting import distinct
 
 
@@ -53,7 +54,7 @@ class SegEvalModule(LightningModule):
         sam3: The segmenter in transformers' layout: a folder, `checkpoints/sam3-tiny`, or a hub id (`facebook/sam3`).
             null loads none: then there are detectors only.
         text_encoders: Text encoders to score, by a name of your choice: a `.ckpt` of `litetext fit`, or published
-            SAM3-LiteText weights.
+            SAM3-LiteText weights. Of names such as mine-seed1 and mine-seed2, mean and spread over the seeds are told.
         teacher: Score SAM3's own text encoder too; retention is measured against it.
         geometry_token: Append the token that Meta's SAM3 adds to every text; transformers alone leaves it out.
         threshold: Least score of an instance that is kept; the metrics count from 0.5 on.
@@ -294,6 +295,7 @@ class SegEvalModule(LightningModule):
         first = f"; the first reason: {skips[0]}" if skips else ""
         refuse_nothing(self.results, f"{data.pairs:,} pairs asked, {left_out:,} left out{first}")
         by_kind.tell(self.results["encoders"], TEACHER)
+        add_seeds(self.results)
         self.results |= {
             "partial": data.partial or bool(skips),
             "left_out": left_out,
@@ -344,7 +346,7 @@ class SegEvalModule(LightningModule):
         print(table(self.results))
         for line in notes(self.results["not_scored"]):
             print(line)
-        for text in (kinds_table(self.results), probes_table(self.results)):
+        for text in (kinds_table(self.results), probes_table(self.results), seeds_table(self.results)):
             if text:
                 print(f"\n{text}\n")
         if self.results["partial"]:

@@ -48,6 +48,7 @@ from litetext.modules.results_files import (
     write_list,
 )
 from litetext.modules.run_data import run_data
+from litetext.modules.seed_tables import add_seeds, seeds_table
 from litetext.saco.videos import Masklets, masklets
 
 
@@ -58,7 +59,7 @@ class VideoEvalModule(LightningModule):
         sam3: The segmenter: a folder of `Sam3VideoModel` with a trained tracker, one of `Sam3Model`, or a hub id
             (`facebook/sam3`).
         text_encoders: Text encoders to score, by a name of your choice: a `.ckpt` of `litetext fit`, or published
-            SAM3-LiteText weights.
+            SAM3-LiteText weights. Of names such as mine-seed1 and mine-seed2, mean and spread over the seeds are told.
         teacher: Score SAM3's own text encoder too; retention is measured against it.
         geometry_token: Append the token that Meta's SAM3 adds to every text; transformers alone leaves it out.
         tracker: `sam3` is SAM3's own tracker; `links` detects in every frame and links the masks; `auto` takes SAM3's
@@ -220,6 +221,7 @@ class VideoEvalModule(LightningModule):
                     row = defined(_headline(found, kind), *sides[split], ("CG_F1", "VL_MCC"))
                     scores[kind].setdefault(name, {})[split] = row
         self.results = summarize(scores["segm"], self.text_parameters, TEACHER, scores["bbox"])
+        add_seeds(self.results)
         left_out = sum(len(skip.ids) for skip in skips)
         first = f"; the first reason: {skips[0]}" if skips else ""
         refuse_nothing(self.results, f"{len(data.videos):,} videos asked, {left_out:,} pairs left out{first}")
@@ -274,6 +276,8 @@ class VideoEvalModule(LightningModule):
         print(table(self.results))
         for line in notes(self.results["not_scored"]):
             print(line)
+        if text := seeds_table(self.results):
+            print(f"\n{text}\n")
         if self.results["partial"]:
             print(f"partial: {self.results['left_out']:,} pairs were left out")
         print(f"tracker     {describe(self.tracking, self.sam3_path, self.tracker_name)}")
