@@ -3,7 +3,6 @@
 import os
 import random
 import time
-from collections.abc import Callable
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from litetext.data.shapes.gold import write_shapes
 from litetext.data.shapes.veval import write_video_shapes
 from litetext.modules.journal import Journal
 from litetext.modules.results_files import _DRAFT
-from tests.fixtures.kills import KILLS, begun, finished, killed
+from tests.fixtures.kills import ATTEMPTS, KILLS, begun, finished, killed, wait_until
 
 QUIET = ("--trainer.enable_progress_bar", "false", "--model.text_encoders", "null")
 
@@ -26,20 +25,9 @@ def written(run: str) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(paths) if path.is_file()}
 
 
-def wait_for_records(run: str, seconds: float) -> None:
-    """Waits until the first answer is stored, or for a multiple of what a run takes."""
-    end = time.monotonic() + 5 * seconds
-    while not list(Path("lightning_logs", run).glob("records/*/*.jsonl")) and time.monotonic() < end:
-        time.sleep(0.002)
-
-
-def time_of_work(run: str, test: Callable[[str], ForkServerProcess]) -> float:
-    """Seconds from the first stored answer to the end."""
-    child = test(run)
-    wait_for_records(run, 60)
-    begin = time.monotonic()
-    assert finished(child)
-    return time.monotonic() - begin
+def answers(run: str) -> int:
+    """How many answers a run has stored."""
+    return sum(len(Journal(path, 0).known) for path in Path("lightning_logs", run).glob("records/*"))
 
 
 @pytest.mark.timeout(120 + 60 * KILLS)
@@ -60,33 +48,39 @@ def test_evaluation_killed_at_random_moments(
         return begun(main, [*argv, *QUIET, "--run", run])
 
     assert finished(test("warm"))
+    child = test("alone")
+    assert wait_until(lambda: answers("alone"), child)
     begin = time.monotonic()
-    assert finished(test("alone"))
-    whole = time.monotonic() - begin
-    expected = written("alone")
+    assert finished(child)
+    work = time.monotonic() - begin  # from the first stored answer to the end; before it, a run loads
+    expected, stored = written("alone"), answers("alone")
     assert len(expected) > 2
     assert expected == written("warm")
-    moments, counts = random.Random(0), {"ended before": 0, "nothing stored": 0, "some stored": 0, "in publishing": 0}
-    # Most of a run of so few items is loading: two of three kills fall behind the first stored answer.
-    work = time_of_work("timed", test)
-    for number in range(KILLS):
+    moments = random.Random(0)
+    counts = {"after the first stored answer": 0, "with all stored, before the end": 0, "in publishing": 0}
+    missed = {"before the first stored answer": 0, "after the end": 0}
+    for number in range(ATTEMPTS):
+        if sum(counts.values()) == KILLS:
+            break
         run = f"killed{number}"
         child = test(run)
-        if number % 3:
-            wait_for_records(run, whole)
-            stopped = killed(child, moments.uniform(0, 1.2) * work)
-        else:
-            stopped = killed(child, moments.uniform(0.1, 1.0) * whole)
-        folder = Path("lightning_logs", run)
-        stored = sum(len(Journal(path, 0).known) for path in folder.glob("records/*"))
-        if stopped and (folder / _DRAFT).exists():
+        # By progress and by time: after any answer, or at any moment from the first answer on.
+        by_progress = number % 4 != 3
+        least = moments.randint(1, stored) if by_progress else 1
+        wait_until(lambda least=least, run=run: answers(run) >= least, child)
+        stopped = killed(child, moments.uniform(0, 1) * (work / stored if by_progress else work))
+        folder, there = Path("lightning_logs", run), answers(run)
+        if not stopped or not there:
+            missed["before the first stored answer" if stopped else "after the end"] += 1
+        elif (folder / _DRAFT).exists():
             counts["in publishing"] += 1
         else:
-            counts["ended before" if not stopped else "some stored" if stored else "nothing stored"] += 1
+            counts["after the first stored answer" if there < stored else "with all stored, before the end"] += 1
         if stopped:
             assert (folder / "results.json").exists() <= (written(run) == expected)
         assert finished(test(run)), run
         assert written(run) == expected, run
         assert not (folder / _DRAFT).exists()
     with capfd.disabled():
-        print(f"\n{KILLS} kills of test on {kind}: {counts}")
+        print(f"\n{sum(counts.values())} kills of test on {kind}, {stored} answers: {counts}; that missed: {missed}")
+    assert sum(counts.values()) == KILLS
