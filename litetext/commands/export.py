@@ -35,6 +35,7 @@ def run(argv: Sequence[str]) -> int:
     parser.add_argument("checkpoint", type=str, metavar="CKPT", help="The student: a .ckpt of fit, or any layout.")
     parser.add_argument("--to", choices=list(TARGETS), required=True, help=told + ".")
     parser.add_argument("--output", type=str, required=True, metavar="DIR", help="A new folder.")
+    parser.add_argument("--overwrite", action="store_true", help="Replace an earlier export of that name.")
     parser.add_argument(
         "--sam3",
         type=str,
@@ -100,8 +101,11 @@ def run(argv: Sequence[str]) -> int:
     options = parser.parse_args(list(argv))
 
     from litetext.data.prompts.corpora import read_prompts  # slow to import, and --help needs none of it
+    from litetext.export.place import check_place
     from litetext.export.targets import export
 
+    inputs = [options.checkpoint, options.sam3, options.prompts, options.keep]
+    check_place(options.output, options.overwrite, [path for path in inputs if path is not None])
     made = export(
         options.checkpoint,
         options.to,
@@ -115,6 +119,7 @@ def run(argv: Sequence[str]) -> int:
         options.batch,
         None if options.keep is None else read_prompts("keep", options.keep).prompts,
         options.pairs,
+        options.overwrite,
     )
     for what, parity in made.parities.items():
         print(parity.line(what))

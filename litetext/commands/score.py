@@ -54,13 +54,14 @@ def positives(counts: "Counts") -> int:
     return int(counts.images[0] + counts.images[3])
 
 
-def count(gt: Sequence[str], predictions: str) -> Counted:
+def count(gt: Sequence[str], predictions: str, allow_unknown: bool = False) -> Counted:
     """Matches one subset.
 
     Args:
         gt: Ground-truth files of one to three annotators, in the order a, b, c; plain or gzipped.
         predictions: A file in the COCO results layout, plain or gzipped: a mask (`segmentation`) and, for the box
             numbers, a `bbox` [x, y, width, height] normalised to 0..1 for each prediction.
+        allow_unknown: Whether a quarter or more of the predictions may belong to nothing in the ground truth.
 
     Raises:
         FileNotFoundError: If a file does not exist.
@@ -72,7 +73,8 @@ def count(gt: Sequence[str], predictions: str) -> Counted:
 
     if not 1 <= len(gt) <= 3:
         raise ValueError(f"--gt names {len(gt)} files; give those of one to three annotators of one subset")
-    files = check_files([read_annotator(path) for path in gt], read_predictions(predictions), predictions)
+    annotators = [read_annotator(path) for path in gt]
+    files = check_files(annotators, read_predictions(predictions), predictions, allow_unknown)
     kinds, notes = files.kinds, files.notes
     if not kinds:
         raise ValueError(f"--predictions {predictions}: nothing to score; {'; '.join(notes)}")
@@ -204,16 +206,20 @@ def run(argv: Sequence[str]) -> int:
     parser.add_argument(
         "--entry", type=str, default=None, metavar="KEY", help="Where in the --official file the numbers lie."
     )
+    parser.add_argument(
+        "--allow_unknown",
+        action="store_true",
+        help="Score also where a quarter or more of the predictions name ids or categories that the ground truth does "
+        "not hold, say where it is a part of the data set.",
+    )
     options = parser.parse_args(list(argv))
     if options.entry is not None and options.official is None:
         raise ValueError("--entry names a part of the --official file; give both")
     inputs = [*options.gt, options.predictions, *([options.official] if options.official is not None else [])]
     if options.output is not None:
         _check_output(Path(options.output), inputs, options.overwrite)
-    if any(is_video_file(path) for path in options.gt):
-        scores = _score_videos(options.gt, options.predictions, options.official, options.entry)
-    else:
-        scores = _score_images(options.gt, options.predictions, options.official, options.entry)
+    score = _score_videos if any(is_video_file(path) for path in options.gt) else _score_images
+    scores = score(options)
     if options.output is not None:
         write_json(options.output, scores)
     return 0
@@ -243,15 +249,15 @@ def _ours(path: Path) -> bool:
     return isinstance(content, dict) and content.get("written_by") == WRITTEN_BY
 
 
-def _score_images(gt: Sequence[str], predictions: str, official: str | None, entry: str | None) -> dict[str, Any]:
+def _score_images(options: Any) -> dict[str, Any]:
     """Prints the numbers of images; gives what --output holds."""
-    counted = count(gt, predictions)
+    counted, official = count(options.gt, options.predictions, options.allow_unknown), options.official
     numbers = counted.numbers()
     print(table(numbers))
     for note in counted.notes:
         print(note)
     if official is not None:
-        for kind, values in differences(counted, official, entry).items():
+        for kind, values in differences(counted, official, options.entry).items():
             curves = [name for name in values if name in CURVES]
             told = ", ".join(
                 f"{max(values[name] for name in part):.2g} over {len(part)} {what}"
@@ -272,14 +278,15 @@ def _about(notes: Sequence[str], left_out: int, what: str) -> dict[str, Any]:
     return {"notes": list(notes), "partial": bool(left_out), "left_out": left_out, "written_by": WRITTEN_BY}
 
 
-def _score_videos(gt: Sequence[str], predictions: str, official: str | None, entry: str | None) -> dict[str, Any]:
+def _score_videos(options: Any) -> dict[str, Any]:
     """Prints the numbers of videos; gives what --output holds."""
     from litetext.metrics.veval_files import KINDS, score_video_files
     from litetext.saco.images import read_json
 
+    gt, official, entry = options.gt, options.official, options.entry
     if len(gt) != 1:
         raise ValueError(f"--gt names {len(gt)} files; videos have one annotator: give one VEval file")
-    scores = score_video_files(gt[0], predictions)
+    scores = score_video_files(gt[0], options.predictions, options.allow_unknown)
     numbers: dict[str, float | None] = scores["dataset_results"]
     kinds = list(KINDS.values())
     print(

@@ -3,6 +3,7 @@
 from typing import Any
 
 from litetext.export.order import Outcome
+from litetext.export.place import EXPORTED
 from litetext.export.subject import Subject
 from litetext.models.text.encoder import count_parameters
 
@@ -25,7 +26,7 @@ def write_card(name: str, subject: Subject, made: Outcome) -> str:
     """
     about, student = subject.about, subject.student
     count = count_parameters(student)
-    lines = [f"# {name}", "", f"A text encoder for SAM3 of {count:,} parameters, exported by litetext.", ""]
+    lines = [f"# {name}", "", f"A text encoder for SAM3 of {count:,} parameters, {EXPORTED}", ""]
     lines += ["## How it is opened", "", made.opens.replace("{folder}", name).strip(), ""]
     lines += [note + "\n" for note in made.notes]
     lines += ["## What it was distilled from", "", *_origin(about), ""]

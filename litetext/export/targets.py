@@ -14,6 +14,7 @@ from litetext.export.graphs import OnnxType
 from litetext.export.measure import measure
 from litetext.export.order import Order, Outcome, our_features
 from litetext.export.parity import LEAST, parity_of, require_parity
+from litetext.export.place import check_place
 from litetext.export.subject import Positions, read_subject
 from litetext.export.transformers_target import write_stock
 from litetext.files import whole_folder
@@ -116,6 +117,7 @@ def export(
     batch: int | None = None,
     keep: Sequence[str] | None = None,
     pairs: int | None = None,
+    overwrite: bool = False,
 ) -> Outcome:
     """Writes a student in another program's layout, compares it with ours, and adds a model card.
 
@@ -134,6 +136,7 @@ def export(
         keep: Prompts whose tokens stay in memory in a compact student; None for all tokens.
         pairs: Pairs of image and phrase in which what is found is compared too; None takes 160, and 8 in a SAM3 of
             full size; 0 compares none. Where features must be equal to 1e-4, so must scores, and instances be the same.
+        overwrite: Replace an earlier export of that name, once the new one is whole.
 
     Returns:
         What was made.
@@ -141,7 +144,7 @@ def export(
     Raises:
         FileNotFoundError: If the checkpoint or the SAM3 is not there.
         ValueError: If the student cannot be exported so, its features there differ by more than the tolerance, or
-            it finds something else there.
+            it finds something else there, or something else than an export has the name.
         OSError: If a file could not be written.
     """
     if target not in TARGETS:
@@ -157,7 +160,10 @@ def export(
         tolerance = 1e-4 if exact else float("inf")
     subject = read_subject(checkpoint, context_length, positions)
     order = Order(subject, list(dict.fromkeys(prompts)), tolerance, sam3, dtype, batch, keep)
-    with whole_folder(output) as folder:
+    # The student's teacher gives the rest of the model where no SAM3 is named.
+    inputs = [checkpoint, sam3 or str(subject.about.get("teacher") or checkpoint)]
+    check_place(output, overwrite, inputs)
+    with whole_folder(output, replace=overwrite) as folder:
         made = measure(order, TARGETS[target](order, folder), folder, pairs, exact)
         name = Path(output).name
         card = write_card(name, subject, made)

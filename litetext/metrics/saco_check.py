@@ -12,6 +12,10 @@ from litetext.saco.masks import CheckedMask, mask_box, read_mask
 Predictions = dict[int, list[dict[str, Any]]]
 
 
+UNKNOWN = "--allow_unknown where the rest is what you mean to score"
+"""The way out where much of a predictions file belongs to nothing in the ground truth."""
+
+
 class Checked(NamedTuple):
     """Files that can be scored.
 
@@ -30,7 +34,12 @@ class Checked(NamedTuple):
     kinds: list[IouType]
 
 
-def check_files(annotators: Sequence[Annotator], predictions: Predictions, source: str = "predictions") -> Checked:
+def check_files(
+    annotators: Sequence[Annotator],
+    predictions: Predictions,
+    source: str = "predictions",
+    allow_unknown: bool = False,
+) -> Checked:
     """Look through what counts.
 
     Predictions for ids or of categories that the ground truth lacks are ignored, and masks of another size than the
@@ -42,9 +51,12 @@ def check_files(annotators: Sequence[Annotator], predictions: Predictions, sourc
         annotators: One to three, in the order of the files.
         predictions: Predictions by datapoint id.
         source: Their file, for errors.
+        allow_unknown: Whether a quarter or more of the predictions may belong to nothing in the ground truth, say
+            since it is a part of what they were made for.
 
     Raises:
-        ValueError: No datapoint counts, one has no size, or no prediction belongs to this ground truth.
+        ValueError: No datapoint counts, one has no size, or a quarter of the predictions (with `allow_unknown`: all)
+            belong to nothing in this ground truth.
     """
     first, counted = annotators[0], evaluated(annotators)
     if not counted:
@@ -53,7 +65,7 @@ def check_files(annotators: Sequence[Annotator], predictions: Predictions, sourc
             "annotator (is_instance_exhaustive 0)"
         )
     notes = [note for annotator in annotators for note in annotator.notes]
-    notes += _strangers(annotators, counted, predictions, source)
+    notes += _strangers(annotators, counted, predictions, source, allow_unknown)
     bad = set[int]()
     sound: list[Annotator] = []
     for annotator in annotators:
@@ -155,9 +167,9 @@ def _kinds(
 
 
 def _strangers(
-    annotators: Sequence[Annotator], counted: Sequence[int], predictions: Predictions, source: str
+    annotators: Sequence[Annotator], counted: Sequence[int], predictions: Predictions, source: str, allow: bool
 ) -> list[str]:
-    """Lines about predictions that belong to no datapoint or to no category."""
+    """Lines about predictions that belong to no datapoint or to no category; many of them are an error."""
     first = annotators[0]
     unknown = [i for i in predictions if i not in first.images]
     lost = sum(len(predictions[i]) for i in unknown)
@@ -165,6 +177,11 @@ def _strangers(
         raise ValueError(
             f"{source}: none of its {len(unknown):,} ids (first: {unknown[0]}) is one of {first.name} "
             f"(first: {next(iter(first.images), None)}); give the ground truth that they are for"
+        )
+    if not allow and unknown and 4 * lost >= (every := sum(map(len, predictions.values()))):
+        raise ValueError(
+            f"{source}: {lost:,} of {every:,} predictions are for ids that {first.name} does not hold (first: "
+            f"{unknown[0]}); give the ground truth that they are for, or {UNKNOWN}"
         )
     notes = _note(unknown, f"predictions for ids that {first.name} does not hold are ignored: {lost:,} for {{count}}")
     categories = frozenset[int]().union(*(a.categories for a in annotators))
@@ -174,6 +191,12 @@ def _strangers(
         raise ValueError(
             f"{source}: no prediction is of a category that {first.name} knows ({shown(sorted(categories))}; the first "
             f"has category_id {asked[0][1]}); give the ids of the ground truth's categories"
+        )
+    if not allow and strange and 4 * len(strange) >= len(asked):
+        raise ValueError(
+            f"{source}: {len(strange):,} of {len(asked):,} predictions are of categories that {first.name} does not "
+            f"know ({shown(sorted(categories))}; the first is for id {strange[0]}); correct their category_id, or "
+            f"{UNKNOWN}"
         )
     return notes + _note(strange, "predictions of categories that the ground truth does not know are ignored: {count}")
 

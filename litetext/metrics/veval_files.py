@@ -9,6 +9,7 @@ import numpy as np
 
 from litetext.metrics.assess import IouType
 from litetext.metrics.hota import hota_numbers
+from litetext.metrics.saco_check import UNKNOWN
 from litetext.metrics.teta import teta_numbers
 from litetext.metrics.video import PLACES, VideoRows, assess_video, phrase_numbers
 from litetext.saco.fields import read_id, read_number_id, shown
@@ -34,7 +35,9 @@ class VideoPredictions(NamedTuple):
     kinds: list[IouType]
 
 
-def read_video_predictions(path: str | Path, annotations: VideoAnnotations) -> VideoPredictions:
+def read_video_predictions(
+    path: str | Path, annotations: VideoAnnotations, allow_unknown: bool = False
+) -> VideoPredictions:
     """Predicted masklets by video.
 
     Damaged masks match nothing; tracks of videos that the ground truth does not list, and of pairs that it leaves out,
@@ -43,11 +46,12 @@ def read_video_predictions(path: str | Path, annotations: VideoAnnotations) -> V
     Args:
         path: A list of tracks {video_id, category_id, score, bboxes, segmentations, areas}, plain or gzipped.
         annotations: The ground truth that they belong to.
+        allow_unknown: Whether a quarter or more of the tracks may name videos or categories that it does not hold.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It is no such list, a track lacks something or has another number of frames than its video, or no
-            track belongs to this ground truth.
+        ValueError: It is no such list, a track lacks something or has another number of frames than its video, or a
+            quarter of the tracks (with `allow_unknown`: all) belong to nothing in this ground truth.
     """
     content = read_json(path)
     if not isinstance(content, list):
@@ -60,6 +64,11 @@ def read_video_predictions(path: str | Path, annotations: VideoAnnotations) -> V
         first = f"track {strangers[0]} names video {tracks[strangers[0]]['video_id']!r}"
         if len(strangers) == len(tracks):
             raise ValueError(f"{path}: no track is of a video in {annotations.name} ({first}); give the file it is for")
+        if not allow_unknown and 4 * len(strangers) >= len(tracks):
+            raise ValueError(
+                f"{path}: {len(strangers):,} of {len(tracks):,} tracks are of videos that {annotations.name} does not "
+                f"hold ({first}); give the ground truth that they are for, or {UNKNOWN}"
+            )
         notes.append(
             f"{name}: tracks of videos that {annotations.name} does not hold are ignored: {len(strangers):,} "
             f"(first: {first})"
@@ -70,6 +79,11 @@ def read_video_predictions(path: str | Path, annotations: VideoAnnotations) -> V
         if len(odd) == len(tracks):
             raise ValueError(
                 f"{path}: no track is of a category in {annotations.name} (first: {first}); give the file it is for"
+            )
+        if not allow_unknown and 4 * len(odd) >= len(tracks):
+            raise ValueError(
+                f"{path}: {len(odd):,} of {len(tracks):,} tracks are of categories that {annotations.name} does not "
+                f"know (first: {first}); correct their category_id, or {UNKNOWN}"
             )
         notes.append(
             f"{name}: tracks of categories that {annotations.name} does not know are false alarms, as officially: "
@@ -141,12 +155,13 @@ def asked(annotations: VideoAnnotations, predictions: dict[VideoId, Masklets]) -
     return {video: list(categories) for video, categories in pairs.items()}
 
 
-def score_video_files(gt: str | Path, predictions: str | Path) -> dict[str, Any]:
+def score_video_files(gt: str | Path, predictions: str | Path, allow_unknown: bool = False) -> dict[str, Any]:
     """The official numbers of a predictions file under their names.
 
     Args:
         gt: Ground truth of one split.
         predictions: The tracks of any system.
+        allow_unknown: See `read_video_predictions`.
 
     Returns:
         `dataset_results` (fractions; TETA's in percent; None for what the predictions do not hold), `video_np_results`,
@@ -161,7 +176,7 @@ def score_video_files(gt: str | Path, predictions: str | Path) -> dict[str, Any]
     if not annotations.truth:
         why = f"; {'; '.join(annotations.notes)}" if annotations.notes else ""
         raise ValueError(f"{gt} holds no masklet to be found: negatives alone give no score{why}")
-    found, notes, kinds = read_video_predictions(predictions, annotations)
+    found, notes, kinds = read_video_predictions(predictions, annotations, allow_unknown)
     if not kinds:
         raise ValueError(f"--predictions {predictions}: nothing to score; {'; '.join(notes)}")
     questions = asked(annotations, found)

@@ -147,12 +147,13 @@ class World:
         self.found = [{**mark(k, k), "score": 0.9} for k in range(6) if k % 2]
         self.folder = folder
 
-    def scored(self, litetext: Callable[..., Answer]) -> tuple[dict[str, Any], str]:
+    def scored(self, litetext: Callable[..., Answer], *options: str) -> tuple[dict[str, Any], str]:
         paths = {name: self.folder / f"{name}.json" for name in ("gt", "found", "out")}
         paths["gt"].write_text(json.dumps(self.gt))
         paths["found"].write_text(json.dumps(self.found))
         answer = litetext(
-            *("score", "--gt", str(paths["gt"]), "--predictions", str(paths["found"]), "--output", str(paths["out"]))
+            *("score", "--gt", str(paths["gt"]), "--predictions", str(paths["found"]), "--output", str(paths["out"])),
+            *options,
         )
         assert answer.code == 0, answer.err
         return json.loads(paths["out"].read_text()), answer.out
@@ -167,7 +168,7 @@ def test_what_is_amiss_is_told_and_the_rest_is_kept(tmp_path: Path, litetext: Ca
     world = World(tmp_path)
     world.found += [{**mark(0, 77), "score": 0.9}, {**mark(0, 77), "score": 0.9}, {**mark(0, 78), "score": 0.9}]
     world.found.append({**mark(9, 2), "score": 0.9, "category_id": 8})
-    scores, told = world.scored(litetext)
+    scores, told = world.scored(litetext, "--allow_unknown")
     assert scores.pop("notes") == told.splitlines()[27:]
     assert scores == {key: value for key, value in whole.items() if key != "notes"}, (
         "predictions for ids and of categories that nobody knows are ignored, as officially"
@@ -363,3 +364,55 @@ def test_no_score_from_negatives_alone(
     del world.gt["images"][0]["height"]
     (tmp_path / "gt.json").write_text(json.dumps(world.gt))
     assert "gt.json: datapoint 1: height is missing" in refused(*argv)
+
+
+def test_predictions_of_which_a_quarter_have_no_home(
+    tmp_path: Path, litetext: Callable[..., Answer], refused: Callable[..., str]
+) -> None:
+    images = [entry(n, f"{n}.png", "cup") for n in range(1, 9)]
+    truth = tmp_path / "gt.json"
+    truth.write_text(json.dumps(content(images, [mark(n, n) for n in range(1, 8)])))
+
+    def score(strange: dict[str, int], count: int, *options: str) -> tuple[str, ...]:
+        found = [{"image_id": n, "category_id": 1, "score": 0.9, **_marked(n)} for n in range(1, 9)]
+        found = [{**item, **strange} if n < count else item for n, item in enumerate(found)]
+        (tmp_path / "found.json").write_text(json.dumps(found))
+        return ("score", "--gt", str(truth), "--predictions", str(tmp_path / "found.json"), *options)
+
+    for strange, told in (
+        ({"image_id": 99}, "ids that gt.json does not hold (first: 99)"),
+        ({"category_id": 7}, "(1;"),
+    ):
+        assert litetext(*score(strange, 1)).code == 0
+        line = refused(*score(strange, 2))
+        assert "2 of 8 predictions are" in line
+        assert told in line.replace("([1];", "(1;")
+        assert "--allow_unknown" in line
+        answer = litetext(*score(strange, 2, "--allow_unknown"))
+        assert answer.code == 0
+        assert "are ignored: 2" in answer.out
+        assert litetext(*score(strange, 8, "--allow_unknown")).code == 2
+
+
+def _marked(number: int) -> dict[str, Any]:
+    annotation = mark(number, number)
+    return {"segmentation": annotation["segmentation"], "bbox": annotation["bbox"]}
+
+
+def test_tracks_of_which_a_quarter_have_no_home(
+    tmp_path: Path, litetext: Callable[..., Answer], refused: Callable[..., str]
+) -> None:
+    truth, tracks = str(VIDEOS / "gt.json.gz"), json.loads(gzip.decompress((VIDEOS / "pred.json.gz").read_bytes()))
+    few, many = len(tracks) // 8, -(-len(tracks) // 4)
+
+    def score(strange: dict[str, int], count: int, *options: str) -> tuple[str, ...]:
+        found = [{**item, **strange} if n < count else item for n, item in enumerate(tracks)]
+        (tmp_path / "found.json").write_text(json.dumps(found))
+        return ("score", "--gt", truth, "--predictions", str(tmp_path / "found.json"), *options)
+
+    for strange, told in (({"video_id": 987654}, "of videos that"), ({"category_id": 987654}, "of categories that")):
+        assert litetext(*score(strange, few)).code == 0
+        line = refused(*score(strange, many))
+        assert f"{told} gt.json.gz does not" in line
+        assert "--allow_unknown" in line
+        assert litetext(*score(strange, many, "--allow_unknown")).code == 0

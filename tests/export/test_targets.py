@@ -232,6 +232,33 @@ def test_the_command(tmp_path: Path, litetext: Any, refused: Any) -> None:
     assert not (tmp_path / "x").exists()
 
 
+def test_overwrite_replaces_an_export_and_nothing_else(tmp_path: Path, litetext: Any, refused: Any) -> None:
+    student = checkpoint(tmp_path / "student.ckpt")
+    for name in ("out", "other"):
+        assert litetext("export", student, "--to", "text", "--output", str(tmp_path / name)).code == 0
+    out, other = tmp_path / "out", str(tmp_path / "other")
+    (out / "README.md").write_text((out / "README.md").read_text() + "\nmine\n")
+    argv = ("export", other, "--to", "text", "--prompts", "shapes:5", "--output")
+    assert "give --overwrite" in refused(*argv, str(out))
+    assert "mine" in (out / "README.md").read_text()
+    refused(*argv, str(out), "--overwrite", "--context_length", "2")  # fails: the old one stays
+    assert "mine" in (out / "README.md").read_text()
+    answer = litetext(*argv, str(out), "--overwrite")
+    assert answer.code == 0, answer.err
+    assert "mine" not in (out / "README.md").read_text()
+    before = {path: path.read_bytes() for path in sorted(tmp_path.rglob("*")) if path.is_file()}
+    assert "is or holds the input" in refused(*argv, other, "--overwrite")
+    assert "is or holds the input" in refused(*argv, str(tmp_path), "--overwrite")
+    assert "is or holds the input" in refused(
+        "export", STUDENT, "--to", "text", "--output", other, "--keep", f"{other}/README.md", "--overwrite"
+    )
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "README.md").write_text("# my photos\n")
+    assert "is no export of litetext" in refused(*argv, str(tmp_path / "photos"), "--overwrite")
+    assert "is no export of litetext" in refused(*argv, student, "--overwrite")
+    assert before == {path: path.read_bytes() for path in before}
+
+
 def test_a_compact_student_keeps_the_tokens_of_a_corpus_and_answers_all(
     tmp_path: Path, litetext: Any, refused: Any
 ) -> None:

@@ -1,0 +1,40 @@
+"""Where an export may be written: over nothing but an earlier export, and never over an input."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from litetext.shipped import shipped
+
+EXPORTED = "exported by litetext."
+"""Words of each card, by which an export is known."""
+
+
+def check_place(output: str | Path, overwrite: bool, inputs: Sequence[str]) -> None:
+    """Refuses a place for an export that holds something else, before any work is done.
+
+    Args:
+        output: The folder to be made.
+        overwrite: Whether an earlier export there may be replaced: a folder with such a card.
+        inputs: What is read, as the user wrote it.
+
+    Raises:
+        ValueError: Something is there that may not be replaced, or the place is an input or holds one.
+    """
+    place = Path(output).resolve()
+    for name in inputs:
+        source = Path(shipped(name)).resolve()
+        if source.exists() and (place == source or place in source.parents):
+            raise ValueError(f"--output {output} is or holds the input {name}; give another name")
+    if not Path(output).exists() or (Path(output).is_dir() and not any(Path(output).iterdir())):
+        return
+    if not overwrite:
+        raise ValueError(f"--output {output} is there already; name another folder, or give --overwrite to replace it")
+    try:
+        card = (Path(output) / "README.md").read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        card = ""
+    if EXPORTED not in card:
+        raise ValueError(
+            f"--output {output} is there already and is no export of litetext, which --overwrite replaces; name "
+            "another folder"
+        )
