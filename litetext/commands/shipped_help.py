@@ -11,7 +11,6 @@ import importlib.metadata
 import json
 import os
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +33,7 @@ def shipped_help(command: str) -> str | None:
         shipped = json.loads(SHIPPED.read_text(encoding="utf-8"))
         if any(name.startswith("JSONARGPARSE_") for name in os.environ) or shipped["versions"] != versions():
             return None
-        if shipped["sources"] != sources(shipped["modules"]):
+        if shipped["sources"] != sources():
             return None
         return _lay_out(shipped["commands"][command], shipped["options"])
     except (OSError, ValueError, KeyError, TypeError, importlib.metadata.PackageNotFoundError):
@@ -48,41 +47,71 @@ def versions() -> dict[str, str]:
     return {**found, "torch": torch, "python": ".".join(map(str, sys.version_info[:2]))}
 
 
-def sources(modules: Sequence[str]) -> str:
+def sources() -> str:
     """A hash of what decides the texts in the sources of litetext.
 
-    Of the modules whose signatures are shown this is all; of the others it is what they import of litetext and
-    Lightning, and the classes that they define: the parser lists subclasses by name. Bodies of functions elsewhere
-    decide nothing.
-
-    Args:
-        modules: litetext's modules that the parser imports.
+    Of the modules whose signatures are shown this is all. Of the others that the parser imports it is the classes of
+    those that know Lightning, in the order of import: the parser lists subclasses by name. Bodies of functions
+    elsewhere decide nothing.
     """
-    rows = []
     root = Path(__file__).parents[1]
-    rows += [(root / stub).read_text(encoding="utf-8") for stub in ("__init__.pyi", "modules/__init__.pyi")]
-    for module in modules:
-        path = root.joinpath(*module.split(".")[1:])
-        file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
-        tree = ast.parse(file.read_bytes())
-        rows += [module, ast.dump(tree) if module in WHOLE else "\n".join(_skeleton(tree))]
+    rows = [(root / stub).read_text(encoding="utf-8") for stub in ("__init__.pyi", "modules/__init__.pyi")]
+    for module, tree in imported_modules(root).items():
+        if module in WHOLE:
+            rows += [module, ast.dump(tree)]
+        elif any(name.startswith(("lightning", "litetext.modules", "litetext.commands")) for name in _imports(tree)):
+            bases = [(node.name, *map(ast.unparse, node.bases)) for node in _at_import(tree, ast.ClassDef)]
+            rows += [module, *map(str, bases)]
     return hashlib.sha256("\n".join(rows).encode()).hexdigest()
 
 
-def _skeleton(tree: ast.AST) -> list[str]:
-    """What a module imports of litetext and Lightning when it is imported, and its classes."""
-    rows = []
+def imported_modules(root: Path) -> dict[str, ast.Module]:
+    """The modules of litetext that are imported with the parser, each after those that it imports.
+
+    Args:
+        root: The package's folder.
+    """
+    found: dict[str, ast.Module] = {}
+
+    def visit(module: str) -> None:
+        path = root.joinpath(*module.split(".")[1:])
+        file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+        if module in seen or not file.is_file():  # a name of a module, not a module
+            return
+        seen.add(module)
+        if "." in module:
+            visit(module.rpartition(".")[0])
+        tree = ast.parse(file.read_bytes())
+        for name in _imports(tree):
+            if name.split(".")[0] == "litetext":
+                visit(name)
+        found[module] = tree
+
+    seen = set[str]()
+    visit(WHOLE[0])
+    return found
+
+
+def _imports(tree: ast.AST) -> list[str]:
+    """What a module imports when it is imported: modules, and names of modules, which may be modules too."""
+    names = []
+    for node in _at_import(tree, ast.Import | ast.ImportFrom):
+        if isinstance(node, ast.ImportFrom):
+            names += [node.module or "", *(f"{node.module}.{name.name}" for name in node.names)]
+        else:
+            names += [name.name for name in node.names]
+    return names
+
+
+def _at_import(tree: ast.AST, kind: Any) -> list[Any]:
+    """The nodes of a kind that are executed when a module is imported: all but those in functions."""
+    found = []
     for node in ast.iter_child_nodes(tree):
-        if isinstance(node, ast.Import):
-            rows += [f"import {name.name}" for name in node.names if name.name.startswith(("litetext", "lightning"))]
-        elif isinstance(node, ast.ImportFrom):
-            if (node.module or "").startswith(("litetext", "lightning")):
-                rows.append(f"from {node.module}")
-        elif isinstance(node, ast.ClassDef):
-            rows.append(f"class {node.name}({', '.join(ast.unparse(base) for base in node.bases)})")
+        if isinstance(node, kind):
+            found.append(node)
         if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.expr):
-            rows += _skeleton(node)
-    return rows
+            found += _at_import(node, kind)
+    return found
 
 
 class _Option(argparse.Action):
