@@ -1,4 +1,4 @@
-"""Small students as folders: 8-bit weights, a pruned token table, and what they are, in three files.
+"""Small students as folders: weights in 8 or 4 bits, a pruned token table, and what they are, in three files.
 
 `config.json` says what the student is and how it is stored, `model.safetensors` holds what stays in memory, and
 `other_tokens.safetensors`, where the token table is pruned, the rows that do not.
@@ -16,9 +16,10 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from litetext.models.text.folder import KIND
+from litetext.models.text.four_bit import Int4Embedding
 from litetext.models.text.mobileclip import MobileClipText, RepMixer, RepMixerBlock
 from litetext.models.text.pruned_vocabulary import OTHERS, OtherRows, PrunedEmbedding, prune
-from litetext.models.text.quantized import Int8Embedding, quantize_weights, swap_layers
+from litetext.models.text.quantized import Bits, Int8Embedding, quantize_weights, swap_layers
 
 _KEY = "quantized"
 
@@ -27,8 +28,8 @@ def save_compact(
     student: MobileClipText,
     folder: str | os.PathLike[str],
     kept: Iterable[int] | None = None,
-    tokens: bool = True,
-    linears: bool = True,
+    tokens: Bits = 8,
+    linears: Bits = 8,
 ) -> MobileClipText:
     """Writes a student in few bytes; `load_text_encoder` opens the folder.
 
@@ -36,14 +37,14 @@ def save_compact(
         student: Any student; it stays as it is.
         folder: Made if need be; files of these names in it are replaced.
         kept: Token ids whose rows stay in memory, `litetext.models.text.pruned_vocabulary.kept_ids`; None keeps all.
-        tokens: Store the token table in 8 bits.
-        linears: Store the linear layers in 8 bits.
+        tokens: Bits that the token table is stored in.
+        linears: Bits that the linear layers are stored in.
 
     Returns:
         The student as it was written.
 
     Raises:
-        ValueError: If `kept` names ids that the token table does not have.
+        ValueError: If `kept` names ids that the token table does not have, or numbers of that many bits are not known.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -118,10 +119,20 @@ def _frame(config: dict[str, Any], stored: dict[str, Any], folder: Path) -> tupl
             if isinstance(block, RepMixerBlock) and isinstance(block.mixer, RepMixer):
                 block.mixer = block.mixer.fold()
         student.eot_projection = nn.Parameter(torch.empty(0, 0), requires_grad=False)
-        swap_layers(student, stored["tokens"], stored["linears"])
+        width = student.embedding.token.weight.shape[1]
+        tokens, linears = _bits(stored["tokens"]), _bits(stored["linears"])
+        swap_layers(student, tokens, linears)
         if stored["kept"] is not None:
-            shape = (stored["kept"], student.embedding.token.weight.shape[1])
-            inner = Int8Embedding(*shape) if stored["tokens"] else nn.Embedding(*shape)
+            shape = (stored["kept"], width)
+            inner = {32: nn.Embedding, 8: Int8Embedding, 4: Int4Embedding}[tokens](*shape)
             kept = torch.empty(shape[0], dtype=torch.int64)
             student.embedding.token = PrunedEmbedding(inner, kept, OtherRows(folder / OTHERS))  # type: ignore[assignment]
     return student, stored
+
+
+def _bits(stored: Any) -> Bits:
+    """Bits as `config.json` tells them; folders of before 4-bit numbers say true for 8 and false for 32."""
+    bits = {True: 8, False: 32}[stored] if isinstance(stored, bool) else stored
+    if bits not in (32, 8, 4):
+        raise ValueError(f"numbers of {stored!r} bits are not known")
+    return bits

@@ -175,8 +175,8 @@ def encode_phrases(encoder: TextEncoder, tokenizer: Tokenizer, phrases: Sequence
 
 
 def count_parameters(module: nn.Module) -> int:
-    """Number of parameters of a model, frozen ones included."""
-    return sum(p.numel() for p in module.parameters())
+    """Number of parameters of a model, frozen ones included; a byte of 4-bit weights holds two."""
+    return sum(p.numel() * (2 if p.dtype == torch.uint8 else 1) for p in module.parameters())
 
 
 def digest(identity: Any, module: nn.Module, about: str) -> None:

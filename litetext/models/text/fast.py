@@ -259,6 +259,7 @@ def _scaled(linear: nn.Module, scale: Tensor) -> nn.Module:
     if isinstance(linear, nn.Linear):
         linear.weight.mul_(scale[:, None])
     else:
-        cast(Tensor, linear.scale).mul_(scale)
+        rows = cast(Tensor, linear.scale)  # one a row, or one for every group of a row
+        rows.mul_(scale.view(-1, *[1] * (rows.ndim - 1)))
     cast(Tensor, linear.bias).mul_(scale)
     return linear

@@ -16,9 +16,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from litetext.models.text.four_bit import Int4Embedding
 from litetext.models.text.quantized import Int8Embedding
 from litetext.tokenizer import END, START
 
+Table = nn.Embedding | Int8Embedding | Int4Embedding
+"""A token table, however it is stored."""
 OTHERS = "other_tokens.safetensors"
 """The file of the rows that are not in memory, in a folder of its student."""
 
@@ -69,7 +72,7 @@ class OtherRows:
         return rows, width
 
     def read(self, numbers: Iterable[int]) -> dict[str, Tensor]:
-        """Some rows, stacked: `weight`, and `scale` where the table is in 8 bits."""
+        """Some rows, stacked: `weight`, and `scale` where the table is in 8 or 4 bits."""
         chosen = list(numbers)
         slices = {name: self._file().get_slice(name) for name in self._file().keys()}  # noqa: SIM118  # no mapping
         return {name: torch.cat([part[n : n + 1] for n in chosen]) for name, part in slices.items()}
@@ -98,7 +101,7 @@ class PrunedEmbedding(nn.Module):
         others: All other rows, in the order of their ids.
     """
 
-    def __init__(self, table: nn.Embedding | Int8Embedding, kept: Int64[Tensor, " k"], others: OtherRows) -> None:
+    def __init__(self, table: Table, kept: Int64[Tensor, " k"], others: OtherRows) -> None:
         super().__init__()
         self.table, self.others = table, others
         self.register_buffer("kept", kept)  # not parameters: these say which rows there are
@@ -122,17 +125,17 @@ class PrunedEmbedding(nn.Module):
         if not 0 <= int(ids.min()) <= int(ids.max()) < len(self.kept) + self.others.shape()[0]:
             raise IndexError(f"token ids {int(ids.min())} to {int(ids.max())} are not all in this token table")
         read = self.others.read(numbers.tolist())
-        found = read["weight"] if "scale" not in read else read["weight"] * read["scale"].unsqueeze(-1)
+        found = read["weight"] if isinstance(self.table, nn.Embedding) else self.table.widen(**read)
         rows[absent] = found.to(rows)[which]
         self.read_from_disk += int(absent.sum())
         return rows
 
 
-def prune(table: nn.Embedding | Int8Embedding, kept: Iterable[int], others: str | os.PathLike[str]) -> PrunedEmbedding:
+def prune(table: Table, kept: Iterable[int], others: str | os.PathLike[str]) -> PrunedEmbedding:
     """Splits a token table into rows in memory and rows in a file, which is written.
 
     Args:
-        table: The whole table, in 32 or 8 bits; it stays as it is.
+        table: The whole table, in 32, 8 or 4 bits; it stays as it is.
         kept: Token ids to keep in memory.
         others: The file to write.
 
@@ -145,9 +148,10 @@ def prune(table: nn.Embedding | Int8Embedding, kept: Iterable[int], others: str 
         raise ValueError(f"kept must name some of the token ids 0 to {size - 1}, and names {chosen.tolist()[:5]}")
     absent = torch.ones(size, dtype=torch.bool).index_fill_(0, chosen, False)
     parts = {"weight": table.weight.detach()}
-    if isinstance(table, Int8Embedding):
+    if not isinstance(table, nn.Embedding):
         parts["scale"] = table.scale
     save_file({name: part[absent].contiguous() for name, part in parts.items()}, others)
-    inner = type(table)(len(chosen), table.weight.shape[1])
+    width = table.width if isinstance(table, Int4Embedding) else table.weight.shape[1]
+    inner = type(table)(len(chosen), width)
     inner.load_state_dict({name: part[chosen] for name, part in parts.items()})
     return PrunedEmbedding(inner.requires_grad_(False), chosen, OtherRows(others))

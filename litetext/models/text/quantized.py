@@ -1,20 +1,24 @@
-"""Students in 8-bit numbers: weights alone, to be small, or whole linear layers, to be fast on a CPU.
+"""Students in 8 or 4 bits: weights alone, to be small, or whole linear layers in 8, to be fast on a CPU.
 
-A row of a weight (an output channel, or a token's vector) has one scale: its largest magnitude becomes 127. Rounding
-then costs at most half a step of 1/127 of that. Symmetric quantisation: Jacob et al., CVPR 2018, section 2.
+In 8 bits a row of a weight (an output channel, or a token's vector) has one scale: its largest magnitude becomes
+127. Rounding then costs at most half a step of 1/127 of that. Symmetric quantisation: Jacob et al., CVPR 2018,
+section 2. Four bits are in `litetext.models.text.four_bit`.
 """
 
 import warnings
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int8, Int64
 from torch import Tensor, nn
 
+from litetext.models.text.four_bit import Int4Embedding, Int4Linear
 from litetext.models.text.mobileclip import MobileClipText
 
 _Module = TypeVar("_Module", bound=nn.Module)
+Bits = Literal[32, 8, 4]
+"""What a weight is stored in."""
 
 
 def quantize_rows(
@@ -98,36 +102,46 @@ class Int8Embedding(nn.Module):
 
     def forward(self, ids: Int64[Tensor, "*n"]) -> Float[Tensor, "*n d"]:
         """Ids (...) -> vectors (..., d)."""
-        return self.weight[ids] * self.scale[ids].unsqueeze(-1)
+        return self.widen(self.weight[ids], self.scale[ids])
+
+    def widen(self, weight: Tensor, scale: Tensor) -> Tensor:
+        """Rows of a table stored like this one, as float32 (..., d)."""
+        return weight * scale.unsqueeze(-1)
 
 
-def quantize_weights(student: MobileClipText, tokens: bool = True, linears: bool = True) -> MobileClipText:
-    """A copy for inference with 8-bit weights, computed in 32 bits; RepMixers are folded first.
+def quantize_weights(student: MobileClipText, tokens: Bits = 8, linears: Bits = 8) -> MobileClipText:
+    """A copy for inference with weights in few bits, computed in 32 bits; RepMixers are folded first.
 
     The pooled projection that SAM3 never uses is left out. Norms, positions, biases and convolutions, under one
     parameter in a hundred, stay in 32 bits.
 
     Args:
         student: Any student; it stays as it is.
-        tokens: Quantise the token table.
-        linears: Quantise the linear layers.
+        tokens: Bits of the token table.
+        linears: Bits of the linear layers.
 
     Returns:
         A student with the same interface.
+
+    Raises:
+        ValueError: If numbers of that many bits are not known.
     """
+    for name, bits in {"tokens": tokens, "linears": linears}.items():
+        if bits not in get_args(Bits):
+            raise ValueError(f"{name}={bits!r} bits are not known; choose 32, 8 or 4")
     small = student.reparameterize()
     small.eot_projection = nn.Parameter(small.eot_projection.new_zeros(0, 0), requires_grad=False)
     swap_layers(small, tokens, linears)
     return small
 
 
-def swap_layers(module: nn.Module, tokens: bool = True, linears: bool = True) -> None:
-    """Puts 8-bit layers into the places of linear layers and token tables, in place."""
+def swap_layers(module: nn.Module, tokens: Bits = 8, linears: Bits = 8) -> None:
+    """Puts 8-bit or 4-bit layers into the places of linear layers and token tables, in place."""
     for name, child in list(module.named_children()):
-        if linears and isinstance(child, nn.Linear):
-            setattr(module, name, Int8Linear.of(child))
-        elif tokens and isinstance(child, nn.Embedding):
-            setattr(module, name, Int8Embedding.of(child))
+        if linears < 32 and isinstance(child, nn.Linear):
+            setattr(module, name, (Int8Linear if linears == 8 else Int4Linear).of(child))
+        elif tokens < 32 and isinstance(child, nn.Embedding):
+            setattr(module, name, (Int8Embedding if tokens == 8 else Int4Embedding).of(child))
         else:
             swap_layers(child, tokens, linears)
 
@@ -138,7 +152,7 @@ def dynamic_int8(encoder: _Module) -> _Module:
     Inputs are scaled by batch, so that what a prompt gets depends a little on its neighbours.
 
     Args:
-        encoder: In eval mode, in float32 on the CPU; its linear layers may be `Int8Linear`.
+        encoder: In eval mode, in float32 on the CPU; its linear layers may be `Int8Linear` or `Int4Linear`.
 
     Returns:
         The same module.
@@ -155,7 +169,7 @@ def dynamic_int8(encoder: _Module) -> _Module:
 
 def _widen(module: nn.Module) -> None:
     for name, child in list(module.named_children()):
-        if isinstance(child, Int8Linear):
+        if isinstance(child, Int8Linear | Int4Linear):
             setattr(module, name, child.widened())
         else:
             _widen(child)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 from torch import nn
 
+from litetext.models.text.four_bit import Int4Embedding
 from litetext.models.text.pruned_vocabulary import kept_ids, prune
 from litetext.models.text.quantized import Int8Embedding, resident_bytes
 
@@ -22,12 +23,12 @@ TABLE = nn.Embedding(60, 5).requires_grad_(False)
 @given(
     kept=st.sets(st.integers(0, 59), min_size=1, max_size=59),
     ids=st.lists(st.integers(0, 59), max_size=20),
-    small=st.booleans(),
+    bits=st.sampled_from([32, 8, 4]),
 )
 def test_every_token_has_its_own_row(
-    tmp_path_factory: pytest.TempPathFactory, kept: set[int], ids: list[int], small: bool
+    tmp_path_factory: pytest.TempPathFactory, kept: set[int], ids: list[int], bits: int
 ) -> None:
-    table = Int8Embedding.of(TABLE) if small else TABLE
+    table = TABLE if bits == 32 else (Int8Embedding if bits == 8 else Int4Embedding).of(TABLE)
     pruned = prune(table, kept, tmp_path_factory.mktemp("rows") / "others.safetensors")
     asked = torch.tensor(ids, dtype=torch.int64)
     assert torch.equal(pruned(asked), table(asked))

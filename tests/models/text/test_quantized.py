@@ -15,6 +15,7 @@ from litetext.models.text.compact import is_compact, load_compact, save_compact
 from litetext.models.text.loading import load_text_encoder
 from litetext.models.text.mobileclip import MobileClipText
 from litetext.models.text.quantized import (
+    Bits,
     Int8Embedding,
     Int8Linear,
     dynamic_int8,
@@ -82,10 +83,10 @@ def test_packed_layers_count() -> None:
 
 
 @pytest.mark.parametrize("repmixer", [False, True])
-@pytest.mark.parametrize(("tokens", "linears"), [(True, True), (True, False), (False, False)])
+@pytest.mark.parametrize(("tokens", "linears"), [(8, 8), (8, 32), (32, 32), (4, 4), (8, 4)])
 @pytest.mark.parametrize("kept", [None, [0, 1, 2, 3, 150]])
 def test_folders_open_again(
-    tmp_path: Path, repmixer: bool, tokens: bool, linears: bool, kept: list[int] | None
+    tmp_path: Path, repmixer: bool, tokens: Bits, linears: Bits, kept: list[int] | None
 ) -> None:
     student = nano(repmixer)
     assert not is_compact(tmp_path)
@@ -96,6 +97,24 @@ def test_folders_open_again(
     assert loaded.config == student.config
     assert torch.equal(loaded(*BATCH), written(*BATCH))
     assert torch.equal(loaded(*BATCH), quantize_weights(student, tokens, linears)(*BATCH))
+
+
+@pytest.mark.parametrize(("told", "bits"), [(True, 8), (False, 32)])
+def test_folders_of_before_four_bits_open(tmp_path: Path, told: bool, bits: Bits) -> None:
+    written = save_compact(nano(), tmp_path, None, bits, bits)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["quantized"] |= {"tokens": told, "linears": told}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert torch.equal(load_compact(tmp_path)(*BATCH), written(*BATCH))
+
+
+def test_unknown_bits_are_refused(tmp_path: Path) -> None:
+    save_compact(nano(), tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["quantized"]["tokens"] = 3
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match="numbers of 3 bits are not known"):
+        load_compact(tmp_path)
 
 
 def test_a_student_of_the_real_vocabulary_reads_phrases(tmp_path: Path) -> None:
