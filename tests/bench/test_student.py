@@ -17,10 +17,12 @@ def test_every_ratio_is_measured_or_skipped(teacher_file: Path, unchecked: None)
         assert fast in skipped or figures[f"{what} (target {target})"] > 0
     assert figures["rounds"] >= 3  # as many as fit the seconds
     assert figures["fp32: smallest pooled cosine"] > 0.99999
-    assert figures["compact student: smallest pooled cosine (target 0.999)"] > 0.999
+    assert figures["8 bits: smallest pooled cosine"] > 0.999
     student = MobileClipText("nano")
     assert figures["student, fp32: MiB"] == pytest.approx(sum(p.numel() for p in student.parameters()) / 2**18)
-    assert figures["student, 8-bit weights, pruned vocabulary: MiB"] < figures["student, fp32: MiB"] / 8
+    small, smallest = (figures[f"{name}, pruned vocabulary: MiB"] for name in ("8 bits", "4 bits"))
+    assert smallest < small < figures["student, fp32: MiB"] / 8
+    assert figures["4 bits: smallest pooled cosine"] < figures["8 bits: smallest pooled cosine"]
 
 
 def test_transformers_model_has_the_students_size() -> None:

@@ -158,16 +158,21 @@ class FastStudent(TextEncoder):
     Args:
         student: Any student, in any padding mode.
         precision: What linear layers compute in. `int8` quantises weights by output channel, and activations on
-            the fly, on the CPU only; the other two halve the weights.
+            the fly, on the CPU only; the other two halve the weights. `auto` measures on this CPU which of them is
+            fastest and keeps a pooled cosine of 0.995 (`litetext.models.text.fastest.choose_precision`).
 
     Raises:
         ValueError: If the precision is unknown.
     """
 
-    def __init__(self, student: MobileClipText, precision: Precision = "float32") -> None:
+    def __init__(self, student: MobileClipText, precision: Precision | Literal["auto"] = "float32") -> None:
         super().__init__()
+        if precision == "auto":
+            from litetext.models.text.fastest import choose_precision  # it builds students of this class
+
+            precision = choose_precision(student).precision
         if precision not in ("float32", "bfloat16", "float16", "int8"):
-            raise ValueError(f"precision={precision!r} is unknown; choose float32, bfloat16, float16 or int8")
+            raise ValueError(f"precision={precision!r} is unknown; choose float32, bfloat16, float16, int8 or auto")
         self.context_length, self.width, self.padding = student.context_length, student.width, student.padding
         self.fills = student.fills
         self.config: dict[str, Any] = dict(student.config)
