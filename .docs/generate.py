@@ -12,6 +12,7 @@ sys.argv[0] = "litetext"  # the name in each usage line
 os.environ.setdefault("COLUMNS", "100")  # argparse wraps to the terminal; a page has a width of its own
 
 from litetext.cli import LIGHTNING_COMMANDS, PLAIN_COMMANDS, main
+from litetext.commands.bench import BENCHMARKS
 from litetext.shipped import config_names, config_path
 
 CLASSES = {
@@ -57,6 +58,8 @@ with mkdocs_gen_files.open("reference/commands.md", "w") as page:
             page.write(f"```text\n{printed(command, option, name)}\n```\n\n")
         if command in PLAIN_COMMANDS:
             page.write(f"```text\n{printed(command, '--help')}\n```\n")
+            for name in BENCHMARKS if command == "bench" else ():
+                page.write(f"\n### litetext bench {name}\n\n```text\n{printed(command, name, '--help')}\n```\n")
         elif command not in CLASSES:
             page.write("Takes the modules and the options of `litetext fit`.\n")
     page.write("\n## Shipped configs\n\n| config | what it does |\n|---|---|\n")

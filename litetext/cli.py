@@ -2,7 +2,6 @@
 
 import importlib
 import os
-import re
 import sys
 from collections.abc import Sequence
 
@@ -46,7 +45,11 @@ def _help() -> str:
 def _dispatch(argv: Sequence[str]) -> int:
     command, rest = argv[0], list(argv[1:])
     if command in PLAIN_COMMANDS:
-        return importlib.import_module(PLAIN_COMMANDS[command][0]).run(rest) or 0
+        module = importlib.import_module(PLAIN_COMMANDS[command][0])
+        if hasattr(module, "run"):  # it has commands of its own
+            return module.run(rest) or 0
+        parsing = importlib.import_module("litetext.commands.parsing")
+        return parsing.call(getattr(module, command), rest, f"litetext {command}") or 0
     if command in LIGHTNING_COMMANDS:
 
         def run() -> int:
@@ -57,53 +60,6 @@ def _dispatch(argv: Sequence[str]) -> int:
         return run()
     known = ", ".join([*LIGHTNING_COMMANDS, *PLAIN_COMMANDS])
     raise ValueError(f"unknown command {command!r}; choose from {known}")
-
-
-_KEY = re.compile(r'Parser key "(.+?)":\s*(.*)')
-_OWNER = re.compile(r"Problem with given class_path '(.+)':\s*(.*)")
-_NOISE = re.compile(
-    r"(Does not validate against any|Subtypes:|Errors:|Given value type:|Expected a <class 'NoneType'>"
-    r"|Expected a path but)"
-)
-
-
-def one_line(text: str) -> str:
-    """An error's text as one line.
-
-    jsonargparse reports a bad value as a tree, one branch for each type that the option could have had; what
-    remains of it is the option's full name, what was expected, and what was given.
-
-    Args:
-        text: The error's text, of any number of lines.
-
-    Returns:
-        The line.
-    """
-    if "Parser key" not in text and "Union subtypes" not in text:
-        hint = "; a config names them: --config quickstart.yaml" if "required: fit." in text else ""
-        return " ".join(text.split()) + hint
-    path: list[tuple[int, str]] = []  # keys above the line at hand, each with its indentation
-    name = owner = given = ""
-    faults: list[str] = []
-    for line in text.splitlines():
-        depth, rest = len(line) - len(line.lstrip()), line.strip().removeprefix("- ")
-        if key := _KEY.match(rest):
-            path = [*(step for step in path if step[0] < depth), (depth, key[1])]
-            rest = key[2]
-        if cause := _OWNER.match(rest):
-            owner, rest = cause[1], cause[2]
-        if rest.startswith("Given value: "):
-            given = rest.removeprefix("Given value: ")
-        elif rest and not _NOISE.match(rest) and rest not in faults:
-            name = name or ".".join(key for _, key in path)
-            faults.append(f"{rest} by {owner}" if rest.endswith("is not accepted") else rest)
-    told = " or ".join(faults)
-    told = re.sub(r"(?<= or )Expected a ", "", told)
-    told = re.sub(r"<class '([\w.]+)'>", r"\1", re.sub(r"(?:typing\.)?Literal\[(.+?)\]", r"one of \1", told))
-    told = re.sub(r"\.? Got value: ", ", got ", told.replace("Expected a ", "expected "))
-    if "expected" in told and ", got " not in told and given and not given.startswith(("NestedArg", "Namespace", "{")):
-        told += f", got {given}"
-    return f"{name}: {told}" if name else told
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -145,7 +101,7 @@ def _run(argv: list[str]) -> int:
         if os.environ.get("LITETEXT_DEBUG") == "1" or not names & _USER_ERRORS:
             raise
         if os.environ.get("LOCAL_RANK", "0") == "0":  # one line a run, not one a process
-            print("litetext: error: " + one_line(str(error)), file=sys.stderr)
+            print("litetext: error: " + " ".join(str(error).split()), file=sys.stderr)
         return 2
 
 

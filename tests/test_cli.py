@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 import yaml
 
-from litetext.cli import LIGHTNING_COMMANDS, PLAIN_COMMANDS, main, one_line
-from litetext.commands.lightning import Command, deep_merge, merge_configs
+from litetext.cli import LIGHTNING_COMMANDS, PLAIN_COMMANDS, main
+from litetext.commands.config_files import deep_merge
+from litetext.commands.error_lines import one_line
+from litetext.commands.lightning import Command, merge_configs
 from litetext.shipped import config_names, config_path
 from tests.fixtures.runs import Answer
 

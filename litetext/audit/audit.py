@@ -74,7 +74,7 @@ class AuditOptions:
         if not 0 <= self.budget < 1:
             raise ValueError(f"--budget {self.budget} is outside [0, 1); 0.025 lets 2.5% of the tokens be lost")
         if self.student and not (self.sam3 or self.encoder):
-            raise ValueError("--student is followed through a SAM3; name one with --sam3 or --encoder")
+            raise ValueError("--student is followed through a SAM3; name one with --sam3 or --text_encoder")
 
     def check_paths(self) -> None:
         """Sees that everything named is there, before anything is computed.
@@ -88,7 +88,7 @@ class AuditOptions:
             if not drawn_world(path):
                 locate(name, path)
         for option, path in (
-            ("--encoder", self.encoder),
+            ("--text_encoder", self.encoder),
             ("--sam3", self.sam3),
             *(("--student", p) for p in self.student),
         ):

@@ -161,7 +161,7 @@ def _context(
     if (audit.get("encoder") or {}).get("kind") not in (None, *_SAM3_TOKENS):
         warnings.append(
             f"lengths are in the tokens of {audit['encoder']['name']}, and the student reads SAM3's: audit the corpora "
-            "without --encoder for its context"
+            "without --text_encoder for its context"
         )
     decisions.append(_line("context length", str(chosen), why))
     return {

@@ -168,7 +168,7 @@ def _number(value: Any) -> float | None:
     return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
 
 
-def ablate(plan: Plan, config: Mapping[str, Any], overwrite: bool = False) -> Path:
+def run_plan(plan: Plan, config: Mapping[str, Any], overwrite: bool = False) -> Path:
     """Trains and scores what is not done yet, and writes and prints the tables.
 
     Args:
@@ -274,52 +274,31 @@ def _write(
     )
 
 
-def run(argv: Sequence[str]) -> int:
-    """Runs an ablation.
+def ablate(
+    *, config: list[str], run: str | None = None, seeds: list[int] | None = None, overwrite: bool = False
+) -> None:
+    """Trains variants of one fit over several seeds, scores all of them in one pass of litetext test.
+
+    Prints a table a group, and how variants differ seed by seed, with 95% intervals. What is done is not done again:
+    the same command goes on after an interruption.
 
     Args:
-        argv: Arguments after `ablate`.
+        config: YAML: fit and test (configs of these commands), seeds, options (of all fits), test_options, groups of
+            variants, against (by group, the label to compare with), paper (texts beside our numbers). ablation.yaml is
+            shipped; of several files later ones win, key by key.
+        run: Name of the ablation and its folders.
+        seeds: Instead of the config's, as 1 2 3.
+        overwrite: Replace the numbers of another ablation, and fits that learnt from another teacher or other prompts.
 
-    Returns:
-        The exit code 0; errors are raised.
+    Raises:
+        FileNotFoundError: If a config does not exist.
+        ValueError: If a config is not that of an ablation, or the numbers of another one are there.
     """
-    from jsonargparse import ArgumentParser
+    from litetext.commands.config_files import deep_merge, read_config
 
-    parser = ArgumentParser(
-        prog="litetext ablate",
-        description="Trains variants of one fit over several seeds, scores all of them in one pass of litetext test, "
-        "and prints a table a group, and how variants differ seed by seed, with 95% intervals. What is done is not "
-        "done again: the same command goes on after an interruption.",
-        exit_on_error=False,
-    )
-    parser.add_argument(
-        "--config",
-        type=str,
-        action="append",
-        required=True,
-        metavar="FILE",
-        help="YAML: fit and test (configs of these commands), seeds, options (of all fits), test_options, groups of "
-        "variants, against (by group, the label to compare with), paper (texts beside our numbers). ablation.yaml is "
-        "shipped; of several files later ones win, key by key.",
-    )
-    parser.add_argument("--run", type=str, default=None, metavar="NAME", help="Name of the ablation and its folders.")
-    parser.add_argument(
-        "--seeds", type=int, nargs="+", default=None, metavar="N", help="Instead of the config's, as 1 2 3."
-    )
-    parser.add_argument(
-        "--overwrite",
-        action="store_true",
-        help="Replace the numbers of another ablation, and fits that learnt from another teacher or other prompts.",
-    )
-    options = parser.parse_args(list(argv))
-
-    from litetext.commands.lightning import deep_merge, read_config  # slow to import, and --help needs none of it
-
-    config: dict[str, Any] = {}
-    for name in options.config:
-        config = deep_merge(config, read_config(name))
-    config.setdefault("run", Path(options.config[-1]).stem)
-    given = {"run": options.run, "seeds": options.seeds}
-    config |= {key: value for key, value in given.items() if value is not None}
-    print(f"numbers     {ablate(read_plan(config), config, options.overwrite)}")
-    return 0
+    content: dict[str, Any] = {}
+    for name in config:
+        content = deep_merge(content, read_config(name))
+    content.setdefault("run", Path(config[-1]).stem)
+    content |= {key: value for key, value in {"run": run, "seeds": seeds}.items() if value is not None}
+    print(f"numbers     {run_plan(read_plan(content), content, overwrite)}")

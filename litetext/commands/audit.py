@@ -5,8 +5,9 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from litetext.commands.parsing import ConfigFiles, Positive, renamed
 from litetext.files import refuse_existing, write_text
 
 if TYPE_CHECKING:
@@ -15,144 +16,75 @@ if TYPE_CHECKING:
 _WRITTEN = ("audit.json", "report.html", "prescription.yaml", "tensorboard")
 
 
-def run(argv: Sequence[str]) -> int:
-    """Audits corpora, and an encoder if one is given; writes audit.json, report.html, prescription.yaml, TensorBoard.
+@renamed(encoder="text_encoder")
+def audit(
+    *,
+    config: ConfigFiles = [],  # noqa: B006 - the parser's words are a list too
+    prompts: dict[str, str],
+    output: str,
+    overwrite: bool = False,
+    text_encoder: str | None = None,
+    sam3: str | None = None,
+    student: tuple[str, ...] = (),
+    images: str | None = None,
+    context_lengths: tuple[Positive, ...] = (8, 16, 32),
+    noise: tuple[float, ...] = (0.01, 0.03, 0.1, 0.3, 0.97),
+    sample: Positive = 5000,
+    budget: float = 0.025,
+    seed: int = 0,
+) -> None:
+    """Says what prompts ask of a text encoder, what an encoder does with them, and which student follows from that.
+
+    That is context and vocabulary of a corpus; spectra, dimension, order and robustness of an encoder. Without
+    --text_encoder the parts run that need no weights. Parts that fail are named and the others delivered. Writes
+    audit.json, report.html, prescription.yaml and TensorBoard's files.
 
     Args:
-        argv: Arguments after `audit`.
+        config: YAML of these options, by path or shipped name.
+        prompts: Corpora by name, one or several, in any layout that the data sources of fit take; shapes:N needs no
+            file. In YAML a mapping.
+        output: Folder of the results.
+        overwrite: Replace the results of an earlier audit there.
+        text_encoder: SAM3 in any layout, a student, or a CLIP, SigLIP, BERT-like or Grounding DINO folder or hub id.
+        sam3: SAM3 for the robustness part, by default the text encoder's where that is a whole SAM3.
+        student: Students whose errors are followed through the SAM3, beside noise.
+        images: Folder of images for that part; drawn shapes by default.
+        context_lengths: Contexts to compare, in tokens.
+        noise: Levels of noise for the robustness part, in units of the features' root mean square.
+        sample: Prompts that are encoded.
+        budget: Share of tokens that a context may lose.
+        seed: Seed of samples, bootstraps and noise.
 
-    Returns:
-        The exit code 0, also when parts failed, which are named; errors are raised.
+    Raises:
+        FileNotFoundError: If a corpus, model or folder does not exist.
+        ValueError: If an option is out of its range, or --output holds results already.
     """
-    options = _parser().parse_args(_arranged(argv)).as_dict()
-    del options["config"]
-    output = Path(options.pop("output"))
-    if output.exists() and not output.is_dir():
+    folder = Path(output)
+    if folder.exists() and not folder.is_dir():
         raise ValueError(f"--output {output} is a file; give a folder, which is made where there is none")
-    refuse_existing((output / name for name in _WRITTEN), f"--output {output}", options.pop("overwrite"))
+    refuse_existing((folder / name for name in _WRITTEN), f"--output {output}", overwrite)
 
-    from litetext.audit.audit import AuditOptions, audit  # slow to import, and --help needs none of it
+    from litetext.audit.audit import AuditOptions  # slow to import, and --help needs none of it
+    from litetext.audit.audit import audit as run_audit
     from litetext.audit.report.report import write_report
     from litetext.audit.report.tables import all_tables
 
-    asked = AuditOptions(**options)
-    if asked.encoder or asked.sam3:
+    options = AuditOptions(prompts, text_encoder, student, sam3, images, noise, context_lengths, sample, budget, seed)
+    if text_encoder or sam3:
         from transformers.utils.logging import disable_progress_bar
 
         disable_progress_bar()  # of loading weights, inside of ours
     with _bar() as tell:
-        found = audit(asked, tell)
-    output.mkdir(parents=True, exist_ok=True)
-    shutil.rmtree(output / "tensorboard", ignore_errors=True)  # two audits would be drawn into each other
-    write_text(output / "audit.json", json.dumps(found, indent=1, allow_nan=False) + "\n")
-    written = write_report(found, output)
-    _print(all_tables(found))
-    for part, why in found["failed"].items():
+        results = run_audit(options, tell)
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(folder / "tensorboard", ignore_errors=True)  # two audits would be drawn into each other
+    write_text(folder / "audit.json", json.dumps(results, indent=1, allow_nan=False) + "\n")
+    written = write_report(results, folder)
+    _print(all_tables(results))
+    for part, why in results["failed"].items():
         print(f"failed: {part}: {why}")
     for line in written:
         print(line)
-    return 0
-
-
-def _parser() -> Any:
-    from jsonargparse import ArgumentParser
-    from jsonargparse.typing import PositiveInt
-
-    parser = ArgumentParser(
-        prog="litetext audit",
-        description="Says what a prompt corpus asks of a text encoder (context, vocabulary), what an encoder does with "
-        "it (spectra, dimension, order, robustness), and which student follows from that. Without --encoder the parts "
-        "run that need no weights. Parts that fail are named and the others delivered.",
-        exit_on_error=False,
-    )
-    parser.add_argument("--config", action="config", help="YAML of these options, by path or shipped name.")
-    parser.add_argument(
-        "--prompts",
-        type=dict[str, str],
-        required=True,
-        metavar="NAME=PATH",
-        help="Corpora by name, one or several, in any layout that the data sources of fit take; shapes:N needs no "
-        "file. In YAML a mapping.",
-    )
-    parser.add_argument(
-        "--encoder",
-        type=str,
-        default=None,
-        metavar="PATH_OR_ID",
-        help="SAM3 in any layout, a student, or a CLIP, SigLIP, BERT-like or Grounding DINO folder or hub id.",
-    )
-    parser.add_argument("--output", type=str, required=True, metavar="DIR", help="Folder of the results.")
-    parser.add_argument("--overwrite", action="store_true", help="Replace the results of an earlier audit there.")
-    parser.add_argument(
-        "--context_lengths", nargs="+", type=PositiveInt, default=[8, 16, 32], metavar="L", help="Contexts to compare."
-    )
-    parser.add_argument(
-        "--student",
-        nargs="+",
-        type=str,
-        default=[],
-        metavar="PATH",
-        help="Students whose errors are followed through the SAM3, beside noise.",
-    )
-    parser.add_argument(
-        "--sam3",
-        type=str,
-        default=None,
-        metavar="PATH",
-        help="SAM3 for the robustness part, by default the encoder where it is a whole SAM3.",
-    )
-    parser.add_argument(
-        "--images", type=str, default=None, metavar="FOLDER", help="Images for it; drawn shapes by default."
-    )
-    parser.add_argument(
-        "--noise",
-        nargs="+",
-        type=float,
-        default=[0.01, 0.03, 0.1, 0.3, 0.97],
-        metavar="LEVEL",
-        help="Levels of noise for it, in units of the features' root mean square.",
-    )
-    parser.add_argument("--sample", type=PositiveInt, default=5000, metavar="N", help="Prompts that are encoded.")
-    parser.add_argument("--budget", type=float, default=0.025, help="Share of tokens that a context may lose.")
-    parser.add_argument("--seed", type=int, default=0, help="Seed of samples, bootstraps and noise.")
-    return parser
-
-
-def _arranged(argv: Sequence[str]) -> list[str]:
-    """Configs first, so that options win over them; all `--prompts NAME=PATH` as one mapping."""
-    from litetext.shipped import config_path
-
-    configs: list[str] = []
-    rest: list[str] = []
-    prompts: dict[str, str] = {}
-    words = list(argv)
-    while words:
-        word = words.pop(0)
-        option, mark, value = word.partition("=")
-        if option == "--config":
-            if not mark and not words:
-                raise ValueError("--config needs the name or path of a YAML file")
-            configs += ["--config", str(config_path(value if mark else words.pop(0)))]
-        elif option == "--prompts":
-            given = [value] if mark else []
-            while words and not words[0].startswith("--"):
-                given.append(words.pop(0))
-            if not given:
-                raise ValueError("--prompts needs at least one NAME=PATH")
-            for pair in given:
-                _add(prompts, pair)
-        else:
-            rest.append(word)
-    return [*configs, *rest, *(["--prompts", json.dumps(prompts)] if prompts else [])]
-
-
-def _add(prompts: dict[str, str], pair: str) -> None:
-    name, mark, path = pair.partition("=")
-    if not (mark and name and path):
-        raise ValueError(f"--prompts {pair} is no NAME=PATH; write {Path(pair).stem or 'mine'}={path or pair}")
-    if name in prompts:
-        raise ValueError(f"--prompts names {name!r} twice; give each corpus a name of its own")
-    prompts[name] = path
 
 
 @contextmanager

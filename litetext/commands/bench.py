@@ -5,16 +5,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 from litetext.bench.record import read_record, with_spread, write_record
+from litetext.commands.parsing import Positive, call, parse, renamed
 from litetext.files import refuse_existing
 
 
 def train(
     prompts: str,
     preset: Literal["s0", "s1", "l"] = "s0",
-    batches: int = 4,
-    rounds: int = 3,
-    batch_size: int = 64,
-    threads: int | None = None,
+    batches: Positive = 4,
+    rounds: Positive = 3,
+    batch_size: Positive = 64,
+    threads: Positive | None = None,
 ) -> dict[str, Any]:
     """Training throughput of a student against a loop that does what the reference trainer does.
 
@@ -31,7 +32,9 @@ def train(
     return bench_train(prompts, preset, batches, rounds, batch_size, threads)
 
 
-def teacher(prompts: str, count: int = 2000, rounds: int = 1, threads: int | None = None) -> dict[str, Any]:
+def teacher(
+    prompts: str, count: Positive = 2000, rounds: Positive = 1, threads: Positive | None = None
+) -> dict[str, Any]:
     """Encoding real prompts with a teacher of SAM3's size without padding, against padded to 32.
 
     Args:
@@ -45,7 +48,7 @@ def teacher(prompts: str, count: int = 2000, rounds: int = 1, threads: int | Non
     return bench_teacher(prompts, count, rounds, threads)
 
 
-def tokenize(prompts: str, rounds: int = 3) -> dict[str, Any]:
+def tokenize(prompts: str, rounds: Positive = 3) -> dict[str, Any]:
     """Tokenizing a corpus against a cached byte-pair encoding in plain Python.
 
     Args:
@@ -58,7 +61,9 @@ def tokenize(prompts: str, rounds: int = 3) -> dict[str, Any]:
     return bench_tokenize(read_prompts("prompts", prompts).prompts, rounds)
 
 
-def segment(images: int = 4, phrases: int = 4, rounds: int = 3, threads: int | None = None) -> dict[str, Any]:
+def segment(
+    images: Positive = 4, phrases: Positive = 4, rounds: Positive = 3, threads: Positive | None = None
+) -> dict[str, Any]:
     """A teacher and three students in one pass over the images, against separate runs.
 
     Args:
@@ -72,7 +77,9 @@ def segment(images: int = 4, phrases: int = 4, rounds: int = 3, threads: int | N
     return bench_segment(images, phrases, rounds, threads=threads)
 
 
-def metrics(datapoints: int = 2000, size: int = 256, annotators: int = 3, rounds: int = 3) -> dict[str, Any]:
+def metrics(
+    datapoints: Positive = 2000, size: Positive = 256, annotators: Positive = 3, rounds: Positive = 3
+) -> dict[str, Any]:
     """The SA-Co image metrics against a plain loop over annotators and thresholds.
 
     Args:
@@ -86,7 +93,7 @@ def metrics(datapoints: int = 2000, size: int = 256, annotators: int = 3, rounds
     return bench_metrics(datapoints, size, annotators, rounds=rounds)
 
 
-def audit(prompts: str, count: int = 400_000) -> dict[str, Any]:
+def audit(prompts: str, count: Positive = 400_000) -> dict[str, Any]:
     """The audit of a large corpus against a byte-pair pass in plain Python.
 
     Args:
@@ -99,7 +106,9 @@ def audit(prompts: str, count: int = 400_000) -> dict[str, Any]:
 
 
 def estimators(
-    points: int = 5000, ambient: int = 256, manifold: Literal["gaussian", "uniform", "sphere", "curved"] = "gaussian"
+    points: Positive = 5000,
+    ambient: Positive = 256,
+    manifold: Literal["gaussian", "uniform", "sphere", "curved"] = "gaussian",
 ) -> dict[str, Any]:
     """Errors of the dimension estimators on manifolds of known dimension.
 
@@ -117,10 +126,10 @@ def student(
     prompts: str | None = None,
     student: str = "s0",
     teacher: str = "teacher",
-    batch_size: int = 64,
-    kept: int = 10_000,
+    batch_size: Positive = 64,
+    kept: Positive = 10_000,
     seconds: float = 120.0,
-    threads: int = 1,
+    threads: Positive = 1,
 ) -> dict[str, Any]:
     """A student at full speed and in little memory, against teachers and transformers.
 
@@ -140,9 +149,9 @@ def student(
 
 def video(
     sam3: str = "checkpoints/sam3-tiny",
-    frames: tuple[int, ...] = (50, 100, 200),
-    phrases: tuple[int, ...] = (1, 8, 32),
-    chunk: int = 8,
+    frames: tuple[Positive, ...] = (50, 100, 200),
+    phrases: tuple[Positive, ...] = (1, 8, 32),
+    chunk: Positive = 8,
 ) -> dict[str, Any]:
     """Memory of tracking over numbers of frames and phrases.
 
@@ -157,42 +166,134 @@ def video(
     return bench_video(sam3, frames, phrases, chunk)
 
 
-_BENCHMARKS: dict[str, Callable[..., dict[str, Any]]] = {
+BENCHMARKS: dict[str, Callable[..., dict[str, Any]]] = {
     f.__name__: f for f in (train, teacher, tokenize, metrics, segment, audit, estimators, student, video)
 }
 
 
-def run(argv: Sequence[str]) -> int:
+@renamed(encoders="text_encoders")
+def bench(
+    *,
+    text_encoders: tuple[str, ...] = ("teacher", "s0", "s1", "l"),
+    context_lengths: tuple[Positive, ...] = (16, 32),
+    padding: tuple[Literal["masked", "reference"], ...] = ("masked", "reference"),
+    backends: tuple[Literal["eager", "compiled", "onnx", "int8"], ...] = ("eager",),
+    batch_sizes: tuple[Positive, ...] = (1, 64),
+    dtypes: tuple[Literal["float32", "bfloat16", "float16"], ...] = ("float32",),
+    prompts: str | None = None,
+    device: str = "cpu",
+    threads: Positive = 1,
+    seconds: float = 80.0,
+    sam3: str | None = None,
+) -> dict[str, Any]:
+    """Parameters, memory, operations and speed of text encoders side by side, and what a whole SAM3 saves with each.
+
+    With a benchmark's name: ours against a plain reference, measured in turn in one run.
+
+    Args:
+        text_encoders: NAME=PATH for any text encoder's checkpoint, folder or hub id; or teacher, s0, s1, l, nano: real
+            sizes with random weights.
+        context_lengths: Context lengths in tokens.
+        padding: masked computes no padding, reference fills every prompt to the context.
+        backends: What runs the encoders; those that are not installed are skipped with a line.
+        batch_sizes: Prompts at once.
+        dtypes: What eager and compiled compute in.
+        prompts: Corpus to draw prompts from; by default phrases about drawn shapes.
+        device: cpu, cuda, cuda:1, mps.
+        threads: CPU threads; where cores are shared, several wait for each other.
+        seconds: For all measurements; starting the encoders comes on top.
+        sam3: A SAM3 whose text encoder is the teacher, whose sizes are the whole, and which is timed; by default the
+            sizes of facebook/sam3.
+    """
+    from litetext.bench.efficiency.run import bench_efficiency
+    from litetext.bench.efficiency.table import show
+
+    report = bench_efficiency(
+        text_encoders, context_lengths, padding, backends, batch_sizes, dtypes, prompts, device, threads, seconds, sam3
+    )
+    show(report)
+    return report
+
+
+def figures(*, output: str | None = None, overwrite: bool = False) -> str | None:
+    """Checks the file that the figures of every benchmark go to, before minutes of measuring.
+
+    Args:
+        output: Also write the figures to this JSON file.
+        overwrite: Replace that file if it is there.
+
+    Returns:
+        The file.
+
+    Raises:
+        FileNotFoundError: If its folder does not exist.
+        ValueError: If it is there already.
+    """
+    if output is not None:
+        folder = Path(output).absolute().parent
+        if not folder.is_dir():
+            what = "is a file, no folder" if folder.exists() else "is not there; make it first"
+            raise FileNotFoundError(f"--output {output}: the folder {Path(output).parent} {what}")
+        refuse_existing([output], f"--output {output}", overwrite)
+    return output
+
+
+def compare(before: str, after: str | None = None, /) -> None:
+    """What differs between two files of --output beyond their spread.
+
+    Args:
+        before: The file to compare with.
+        after: The other; without it the first is compared with the release.
+
+    Raises:
+        FileNotFoundError: If a file does not exist, or none of the release is of such a machine.
+        ValueError: If one holds no figures.
+    """
+    from litetext.bench.compare import compare_records, released, show
+
+    if after is None:
+        record = read_record(before)
+        path = released(record["benchmark"], record["machine"]["kind"])
+        print(f"before: {path.name} of the last release; after: {before}")
+        show(compare_records(read_record(path), record))
+    else:
+        show(compare_records(read_record(before), read_record(after)))
+
+
+def run(argv: Sequence[str]) -> None:
     """Runs one benchmark, the comparison of text encoders, or that of two files, and prints what it found.
 
     Args:
-        argv: Arguments after `bench`; `--output FILE` also writes the figures as JSON, with their spread and the
-            machine; `compare` takes two such files.
+        argv: Arguments after `bench`: the name of a benchmark, `compare` or neither, and its options.
 
-    Returns:
-        The exit code 0; errors are raised.
+    Raises:
+        ValueError: If there is no such benchmark, or the options do not fit.
     """
-    parser = _parser()
-    config = parser.parse_args(list(argv)).as_dict()
-    name = config.pop("benchmark")
-    if name is None:
-        return _efficiency({key: value for key, value in config.items() if key not in (*_BENCHMARKS, "compare")})
+    name = argv[0] if argv and not argv[0].startswith("-") else None
     if name == "compare":
-        return _compare(**config[name])
-    options = config[name]
-    output = options.pop("output")
-    _check_output(output, options.pop("overwrite"))
-    for key, value in options.items():
-        if isinstance(value, int) and value < 1:
-            raise ValueError(f"--{key} is {value}; it must be at least 1")
+        call(compare, argv[1:], "litetext bench compare")
+        return
+    if name is not None and name not in BENCHMARKS:
+        raise ValueError(f"there is no benchmark {name!r}; choose from {', '.join([*BENCHMARKS, 'compare'])}")
+    if name is None:
+        options = parse(bench, argv, "litetext bench", figures, epilog=_listed())
+    else:
+        options = parse(BENCHMARKS[name], argv[1:], f"litetext bench {name}", figures)
+    output = figures(output=options.pop("output"), overwrite=options.pop("overwrite"))
     facts = _facts(options.get("threads"))
-    measured = _BENCHMARKS[name](**options)
+    if name is None:
+        from litetext.bench.efficiency.run import figures as of_encoders
+
+        report = bench(**options)
+        if output is not None:
+            write_record(output, "encoders", options, facts, of_encoders(report), report)
+        return
+    measured = BENCHMARKS[name](**options)
     width = max(map(len, measured))
     for key, value in measured.items():
         print(f"{key:<{width}}  {_figure(value)}")
     if output is not None:
         write_record(output, name, options, facts, measured)
-    return 0
 
 
 def _figure(value: Any) -> str:
@@ -208,112 +309,7 @@ def _facts(threads: int | None) -> dict[str, Any]:
     return facts
 
 
-def _efficiency(options: dict[str, Any]) -> int:
-    output = options.pop("output")
-    _check_output(output, options.pop("overwrite"))
-    from litetext.bench.efficiency.run import bench_efficiency, figures
-    from litetext.bench.efficiency.table import show
-
-    facts = _facts(options["threads"])
-    report = bench_efficiency(**options)
-    show(report)
-    if output is not None:
-        write_record(output, "encoders", options, facts, figures(report), report)
-    return 0
-
-
-def _compare(before: str, after: str | None) -> int:
-    from litetext.bench.compare import compare_records, released, show
-
-    if after is None:  # one file: against the last release
-        record = read_record(before)
-        path = released(record["benchmark"], record["machine"]["kind"])
-        print(f"before: {path.name} of the last release; after: {before}")
-        show(compare_records(read_record(path), record))
-    else:
-        show(compare_records(read_record(before), read_record(after)))
-    return 0
-
-
-def _check_output(output: str | None, overwrite: bool) -> None:
-    """Refuses a file that could not be written, or is there already, before minutes of measuring."""
-    if output is None:
-        return
-    folder = Path(output).absolute().parent
-    if not folder.is_dir():
-        what = "is a file, no folder" if folder.exists() else "is not there; make it first"
-        raise FileNotFoundError(f"--output {output}: the folder {Path(output).parent} {what}")
-    refuse_existing([output], f"--output {output}", overwrite)
-
-
-def _parser() -> Any:
-    from jsonargparse import ArgumentParser
-
-    parser = ArgumentParser(
-        prog="litetext bench",
-        description=(
-            "Without a benchmark's name: parameters, memory, operations and speed of text encoders side by side, and "
-            "what a whole SAM3 saves with each. With one: ours against a plain reference, measured in turn in one run."
-        ),
-        exit_on_error=False,
-    )
-    _add_options(parser)
-    commands = parser.add_subcommands(dest="benchmark", required=False)
-    for name, function in _BENCHMARKS.items():
-        about = (function.__doc__ or "").splitlines()[0]
-        sub = ArgumentParser(exit_on_error=False, description=about)
-        sub.add_function_arguments(function)
-        sub.add_argument("--output", type=str, default=None, help="Also write the figures to this JSON file.")
-        sub.add_argument("--overwrite", action="store_true", help="Replace that file if it is there.")
-        commands.add_subcommand(name, sub, help=about)
-    about = "What differs between two files of --output beyond their spread."
-    sub = ArgumentParser(exit_on_error=False, description=about)
-    sub.add_argument("before", type=str, help="The file to compare with.")
-    sub.add_argument(
-        "after", type=str, nargs="?", default=None, help="The other; without it the first is compared with the release."
-    )
-    commands.add_subcommand("compare", sub, help=about)
-    return parser
-
-
-def _add_options(parser: Any) -> None:
-    def several(name: str, default: list[Any], text: str, **options: Any) -> None:
-        parser.add_argument(f"--{name}", nargs="+", default=default, help=text, **options)
-
-    several(
-        "encoders",
-        ["teacher", "s0", "s1", "l"],
-        "NAME=PATH for any text encoder's checkpoint, folder or hub id; or teacher, s0, s1, l, nano: real sizes with "
-        "random weights.",
-        type=str,
-    )
-    several("context_lengths", [16, 32], "Context lengths in tokens.", type=int)
-    both = ["masked", "reference"]
-    several("padding", both, "masked computes no padding, reference fills every prompt to the context.", choices=both)
-    several(
-        "backends",
-        ["eager"],
-        "What runs the encoders; those that are not installed are skipped with a line.",
-        choices=["eager", "compiled", "onnx", "int8"],
-    )
-    several("batch_sizes", [1, 64], "Prompts at once.", type=int)
-    several("dtypes", ["float32"], "What eager and compiled compute in.", choices=["float32", "bfloat16", "float16"])
-    parser.add_argument(
-        "--prompts", type=str, default=None, help="Corpus to draw prompts from; by default phrases about drawn shapes."
-    )
-    parser.add_argument("--device", type=str, default="cpu", help="cpu, cuda, cuda:1, mps.")
-    parser.add_argument(
-        "--threads", type=int, default=1, help="CPU threads; where cores are shared, several wait for each other."
-    )
-    parser.add_argument(
-        "--seconds", type=float, default=80.0, help="For all measurements; starting the encoders comes on top."
-    )
-    parser.add_argument(
-        "--sam3",
-        type=str,
-        default=None,
-        help="A SAM3 whose text encoder is the teacher, whose sizes are the whole, and which is timed; by default the "
-        "sizes of facebook/sam3.",
-    )
-    parser.add_argument("--output", type=str, default=None, help="Also write the figures to this JSON file.")
-    parser.add_argument("--overwrite", action="store_true", help="Replace that file if it is there.")
+def _listed() -> str:
+    functions = {**BENCHMARKS, "compare": compare}
+    rows = (f"  {name:<12}{(function.__doc__ or '').splitlines()[0]}" for name, function in functions.items())
+    return "benchmarks, each with options of its own (litetext bench NAME --help):\n" + "\n".join(rows)

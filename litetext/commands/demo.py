@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from litetext.commands.parsing import renamed
+
 if TYPE_CHECKING:
     from litetext.comparison import Answer, Side
 
@@ -215,51 +217,39 @@ def _check_port(port: int) -> None:
             raise ValueError(f"--port {port} cannot be had ({error.strerror}); choose another one") from error
 
 
-def run(argv: Sequence[str]) -> int:
-    """Serves the page until Ctrl-C.
+@renamed(model="sam3")
+def demo(
+    *,
+    sam3: str = "checkpoints/sam3-tiny",
+    text_encoder: str = "checkpoints/student-tiny/student.ckpt",
+    port: int = 7860,
+    device: str | None = None,
+) -> None:
+    """Serves a page to this machine alone, http://127.0.0.1:7860, until Ctrl-C.
+
+    It segments an image with SAM3's own text encoder and with a student's, side by side. Needs gradio: pip install
+    'litetext[demo]'.
 
     Args:
-        argv: Arguments after `demo`.
+        sam3: A SAM3 in transformers' layout: a folder or a hub id (facebook/sam3).
+        text_encoder: The student's: a .ckpt of litetext fit, or published SAM3-LiteText weights.
+        port: Where the page is served.
+        device: Such as cpu or cuda:1; by default a GPU where there is one.
 
-    Returns:
-        The exit code 0; errors are raised.
+    Raises:
+        FileNotFoundError: If a model does not exist.
+        ValueError: If gradio is missing, the port cannot be had, or a model cannot be read.
     """
-    from jsonargparse import ArgumentParser
-
-    parser = ArgumentParser(
-        prog="litetext demo",
-        description="Serves a page to this machine alone, http://127.0.0.1:7860, that segments an image with SAM3's "
-        "own text encoder and with a student's, side by side. Needs gradio: pip install 'litetext[demo]'.",
-        exit_on_error=False,
-    )
-    add = parser.add_argument
-    add(
-        "--model",
-        type=str,
-        default="checkpoints/sam3-tiny",
-        help="A SAM3 in transformers' layout: a folder or a hub id (facebook/sam3).",
-    )
-    add(
-        "--text_encoder",
-        type=str,
-        default="checkpoints/student-tiny/student.ckpt",
-        metavar="CKPT",
-        help="The student's: a .ckpt of litetext fit, or published SAM3-LiteText weights.",
-    )
-    add("--port", type=int, default=7860, help="Where the page is served.")
-    add("--device", type=str, default=None, help="Such as cpu or cuda:1; by default a GPU where there is one.")
-    options = parser.parse_args(list(argv))
-    _check_port(options.port)
+    _check_port(port)
     _gradio()
     from transformers.utils.logging import disable_progress_bar
 
     from litetext.comparison import Comparison  # slow to import
 
     disable_progress_bar()
-    comparison = Comparison(options.model, options.text_encoder, options.device)
+    comparison = Comparison(sam3, text_encoder, device)
     with tempfile.TemporaryDirectory(prefix="litetext-demo-") as folder:
         os.environ["GRADIO_TEMP_DIR"] = folder  # uploads go when the page goes
         page = build(comparison.answer, examples(Path(folder)))
-        print(f"teacher and student side by side: {serve(page, options.port)} (Ctrl-C ends it)", flush=True)
+        print(f"teacher and student side by side: {serve(page, port)} (Ctrl-C ends it)", flush=True)
         page.block_thread()
-    return 0

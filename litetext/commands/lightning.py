@@ -4,18 +4,20 @@ import json
 import logging
 import os
 import warnings
+from argparse import ArgumentError
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from jsonargparse.typing import PositiveInt
 from lightning.pytorch import LightningDataModule, LightningModule
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from litetext.aliases import public_paths
+from litetext.commands.config_files import deep_merge, read_config
+from litetext.commands.error_lines import one_line
 from litetext.models.text.students import read_checkpoint
 from litetext.modules.callbacks import LastCheckpoint, StepSeed
 from litetext.modules.checkpointing import BestCheckpoint
@@ -23,45 +25,9 @@ from litetext.modules.fit_run import SaveConfig, check_trainer, fit_run
 from litetext.modules.resume import check_resumable, find_checkpoint, flatten
 from litetext.modules.run_folder import check_run_name, sole_writer
 from litetext.modules.terminal import fit_to_terminal
-from litetext.shipped import config_path
 
 CHECKPOINTS = "checkpoints"
 LOGS = "lightning_logs"
-
-
-def deep_merge(base: Any, over: Any) -> Any:
-    """Merges two configs; `over` wins, mappings are merged key by key.
-
-    A `class_path` that differs replaces the whole entry: the init_args of one class mean nothing to another.
-    """
-    if not (isinstance(base, dict) and isinstance(over, dict)):
-        return over
-    if "class_path" in over and base.get("class_path") not in (None, over["class_path"]):
-        return over
-    return {**base, **{key: deep_merge(base[key], value) if key in base else value for key, value in over.items()}}
-
-
-def read_config(name: str) -> dict[str, Any]:
-    """Reads one YAML file, the user's or a shipped one.
-
-    Args:
-        name: Its path, or the name of a shipped config.
-
-    Returns:
-        Its options.
-
-    Raises:
-        FileNotFoundError: If it is neither a file nor a shipped config.
-        ValueError: If it is not a YAML mapping.
-    """
-    path = config_path(name)
-    try:
-        content = yaml.safe_load(public_paths(path.read_text(encoding="utf-8")))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"--config {name}: not a YAML file: {error}") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"--config {name}: expected a mapping of options, found {type(content).__name__}")
-    return content
 
 
 def merge_configs(argv: Sequence[str]) -> list[str]:
@@ -88,7 +54,7 @@ def merge_configs(argv: Sequence[str]) -> list[str]:
     for word in words:
         option, _, value = word.partition("=")
         if option not in ("--config", "-c"):
-            rest.append(public_paths(word))
+            rest.append(public_paths(_with_underscores(word)))
             continue
         name = value or next(words, None)
         if name is None:
@@ -105,6 +71,23 @@ def merge_configs(argv: Sequence[str]) -> list[str]:
     if stem is not None:
         merged.setdefault("run", stem)
     return ["--config", json.dumps(merged), *rest]
+
+
+_NAMED_BY_USER = {"sources", "text_encoders", "detectors", "detector_thresholds", "media"}
+"""Options whose keys the user chooses."""
+
+
+def _with_underscores(word: str) -> str:
+    """An option with hyphens under its own name; keys that the user chooses (`--data.sources.my-list`) keep theirs."""
+    if not word.startswith("--"):
+        return word
+    option, mark, value = word[2:].partition("=")
+    parts, own = option.split("."), True
+    for n, part in enumerate(parts):
+        if own:
+            parts[n] = part.replace("-", "_")
+            own = parts[n] not in _NAMED_BY_USER
+    return f"--{'.'.join(parts)}{mark}{value}"
 
 
 class Command(LightningCLI):
@@ -322,6 +305,10 @@ def _build(kind: type[Command], command: str, argv: Sequence[str]) -> Command:
     )
     try:
         return kind(**options)
+    except (ArgumentError, ValueError) as error:
+        if isinstance(error, ValueError) and "Union subtypes" not in str(error):
+            raise
+        raise ValueError(one_line(str(error))) from error
     except RuntimeError as error:
         if "loading state_dict" not in str(error):
             raise

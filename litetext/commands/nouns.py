@@ -1,42 +1,36 @@
 """`litetext nouns`: writes what is drawn from the world of nouns: its benchmarks, its probes, pictures of it."""
 
-from collections.abc import Sequence
+from typing import Literal
 
 _USUAL = {"images": 40, "videos": 24, "probes": 40, "pictures": 24}
 
 
-def run(argv: Sequence[str]) -> int:
-    """Writes it, unless it is there, and says what it holds.
+def nouns(
+    out: str,
+    /,
+    *,
+    what: Literal["images", "videos", "probes", "pictures"] = "images",
+    number: int | None = None,
+    seed: int = 0,
+) -> None:
+    """Writes held-out scenes of the world of nouns, and says what they hold.
+
+    Images with phrases and the marks of three annotators are in the layout of SA-Co Gold, videos in that of SA-Co
+    VEval, language probes in that of SA-Co Silver; pictures show the drawings and some scenes. A benchmark that is
+    there already is left alone.
 
     Args:
-        argv: Arguments after `nouns`.
+        out: Folder to write; its parent must be there.
+        what: What to write.
+        number: Images of each subset (40 by default), videos (24), pairs of each probe (40) or scenes (24).
+        seed: Seed of scenes, phrases and marks.
 
-    Returns:
-        The exit code 0; errors are raised.
+    Raises:
+        FileNotFoundError: If the folder's parent does not exist.
+        ValueError: If an option is out of its range, or the folder holds something else.
     """
-    from jsonargparse import ArgumentParser
-
-    parser = ArgumentParser(
-        prog="litetext nouns",
-        description="Writes held-out scenes of the world of nouns: images with phrases and the marks of three "
-        "annotators in the layout of SA-Co Gold, videos in that of SA-Co VEval, language probes in that of SA-Co "
-        "Silver, or pictures of the drawings and of some scenes. A benchmark that is there already is left alone.",
-        exit_on_error=False,
-    )
-    parser.add_argument("out", type=str, metavar="OUT", help="Folder to write; its parent must be there.")
-    parser.add_argument("--what", type=str, choices=list(_USUAL), default="images", help="What to write.")
-    parser.add_argument(
-        "--number",
-        type=int,
-        default=None,
-        metavar="N",
-        help="Images of each subset (40 by default), videos (24), pairs of each probe (40) or scenes (24).",
-    )
-    parser.add_argument("--seed", type=int, default=0, help="Seed of scenes, phrases and marks.")
-    options = parser.parse_args(list(argv))
-    number = _USUAL[options.what] if options.number is None else options.number
-    _WRITERS[options.what](options.out, number, options.seed)  # they import what is slow, and --help needs none of it
-    return 0
+    # The writers import what is slow, and --help needs none of it.
+    _WRITERS[what](out, _USUAL[what] if number is None else number, seed)
 
 
 def _images(out: str, number: int, seed: int) -> None:

@@ -154,75 +154,48 @@ def _cell(value: float | None) -> str:
     return "" if value is None else f"{value:.4f}"
 
 
-def run(argv: Sequence[str]) -> int:
-    """Scores, prints a table, and writes JSON where asked.
+def score(
+    *,
+    gt: list[str],
+    predictions: str,
+    output: str | None = None,
+    overwrite: bool = False,
+    official: str | None = None,
+    entry: str | None = None,
+    allow_unknown: bool = False,
+) -> None:
+    """Scores a predictions file in the official SA-Co layout, and prints a table.
+
+    Ground truth of Gold, Silver and the like gives the 26 official numbers (CG_F1, IL_MCC, pmF1, ...) of masks and
+    boxes, that of VEval the official video numbers (CG_F1, VL_MCC, pHOTA, TETA, ...), of the data set and of each pair.
 
     Args:
-        argv: Arguments after `score`.
+        gt: Ground truth of one subset: the files of one to three annotators, or one VEval file; plain or .gz.
+        predictions: Predictions, plain or .gz: COCO results (boxes normalised to 0..1), or a list of tracks (in
+            pixels).
+        output: Also write the numbers to this JSON file.
+        overwrite: Replace an --output file that is not from this command.
+        official: Also print the largest difference from the official evaluator's numbers in this JSON file.
+        entry: Where in the --official file the numbers lie.
+        allow_unknown: Score also where a quarter or more of the predictions name ids or categories that the ground
+            truth does not hold, say where it is a part of the data set.
 
-    Returns:
-        The exit code 0; errors are raised.
+    Raises:
+        FileNotFoundError: If a file does not exist.
+        ValueError: If a file cannot be used, or --output would replace what is not from this command.
     """
-    from jsonargparse import ArgumentParser
-
     from litetext.files import write_json
     from litetext.saco.videos import is_video_file
 
-    parser = ArgumentParser(
-        prog="litetext score",
-        description="Scores a predictions file in the official SA-Co layout. Ground truth of Gold, Silver and the like "
-        "gives the 26 official numbers (CG_F1, IL_MCC, pmF1, ...) of masks and boxes, that of VEval the official video "
-        "numbers (CG_F1, VL_MCC, pHOTA, TETA, ...), of the data set and of each pair.",
-        exit_on_error=False,
-    )
-    parser.add_argument(
-        "--gt",
-        type=str,
-        nargs="+",
-        required=True,
-        metavar="FILE",
-        help="Ground truth of one subset: the files of one to three annotators, or one VEval file; plain or .gz.",
-    )
-    parser.add_argument(
-        "--predictions",
-        type=str,
-        required=True,
-        metavar="FILE",
-        help="Predictions, plain or .gz: COCO results (boxes normalised to 0..1), or a list of tracks (in pixels).",
-    )
-    parser.add_argument(
-        "--output", type=str, default=None, metavar="FILE", help="Also write the numbers to this JSON file."
-    )
-    parser.add_argument(
-        "--overwrite", action="store_true", help="Replace an --output file that is not from this command."
-    )
-    parser.add_argument(
-        "--official",
-        type=str,
-        default=None,
-        metavar="FILE",
-        help="Also print the largest difference from the official evaluator's numbers in this JSON file.",
-    )
-    parser.add_argument(
-        "--entry", type=str, default=None, metavar="KEY", help="Where in the --official file the numbers lie."
-    )
-    parser.add_argument(
-        "--allow_unknown",
-        action="store_true",
-        help="Score also where a quarter or more of the predictions name ids or categories that the ground truth does "
-        "not hold, say where it is a part of the data set.",
-    )
-    options = parser.parse_args(list(argv))
-    if options.entry is not None and options.official is None:
+    if entry is not None and official is None:
         raise ValueError("--entry names a part of the --official file; give both")
-    inputs = [*options.gt, options.predictions, *([options.official] if options.official is not None else [])]
-    if options.output is not None:
-        _check_output(Path(options.output), inputs, options.overwrite)
-    score = _score_videos if any(is_video_file(path) for path in options.gt) else _score_images
-    scores = score(options)
-    if options.output is not None:
-        write_json(options.output, scores)
-    return 0
+    inputs = [*gt, predictions, *([official] if official is not None else [])]
+    if output is not None:
+        _check_output(Path(output), inputs, overwrite)
+    of_kind = _score_videos if any(is_video_file(path) for path in gt) else _score_images
+    scores = of_kind(gt, predictions, official, entry, allow_unknown)
+    if output is not None:
+        write_json(output, scores)
 
 
 def _check_output(output: Path, inputs: Sequence[str], overwrite: bool) -> None:
@@ -249,15 +222,17 @@ def _ours(path: Path) -> bool:
     return isinstance(content, dict) and content.get("written_by") == WRITTEN_BY
 
 
-def _score_images(options: Any) -> dict[str, Any]:
+def _score_images(
+    gt: Sequence[str], predictions: str, official: str | None, entry: str | None, allow_unknown: bool
+) -> dict[str, Any]:
     """Prints the numbers of images; gives what --output holds."""
-    counted, official = count(options.gt, options.predictions, options.allow_unknown), options.official
+    counted = count(gt, predictions, allow_unknown)
     numbers = counted.numbers()
     print(table(numbers))
     for note in counted.notes:
         print(note)
     if official is not None:
-        for kind, values in differences(counted, official, options.entry).items():
+        for kind, values in differences(counted, official, entry).items():
             curves = [name for name in values if name in CURVES]
             told = ", ".join(
                 f"{max(values[name] for name in part):.2g} over {len(part)} {what}"
@@ -278,15 +253,16 @@ def _about(notes: Sequence[str], left_out: int, what: str) -> dict[str, Any]:
     return {"notes": list(notes), "partial": bool(left_out), "left_out": left_out, "written_by": WRITTEN_BY}
 
 
-def _score_videos(options: Any) -> dict[str, Any]:
+def _score_videos(
+    gt: Sequence[str], predictions: str, official: str | None, entry: str | None, allow_unknown: bool
+) -> dict[str, Any]:
     """Prints the numbers of videos; gives what --output holds."""
     from litetext.metrics.veval_files import KINDS, score_video_files
     from litetext.saco.images import read_json
 
-    gt, official, entry = options.gt, options.official, options.entry
     if len(gt) != 1:
         raise ValueError(f"--gt names {len(gt)} files; videos have one annotator: give one VEval file")
-    scores = score_video_files(gt[0], options.predictions, options.allow_unknown)
+    scores = score_video_files(gt[0], predictions, allow_unknown)
     numbers: dict[str, float | None] = scores["dataset_results"]
     kinds = list(KINDS.values())
     print(

@@ -4,126 +4,116 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Literal
+
+from litetext.commands.parsing import renamed
+
+if TYPE_CHECKING:
+    from litetext.commands.segment_inputs import Input
+    from litetext.commands.segment_results import Results
 
 
-def run(argv: Sequence[str]) -> int:
-    """Segments images and clips, writes pictures and JSON, and prints scores.
+@renamed(model="sam3")
+def segment(
+    images: tuple[str, ...] = (),
+    /,
+    *,
+    phrases: list[str],
+    output: str,
+    overwrite: bool = False,
+    sam3: str = "checkpoints/sam3-tiny",
+    text_encoder: str | None = None,
+    bank: str | None = None,
+    threshold: float = 0.5,
+    nms: float | None = None,
+    across_phrases: bool = False,
+    max_per_phrase: int | None = None,
+    tiles: int | bool | None = None,
+    overlap: float = 0.25,
+    polygons: bool = False,
+    yolo: bool = False,
+    video: tuple[str, ...] = (),
+    tracker: Literal["auto", "sam3", "links"] = "auto",
+    fps: float | None = None,
+    device: str | None = None,
+    chunk: int = 16,
+) -> int:
+    """Segments what phrases name in images and videos.
+
+    Writes to the output folder NAME.png for each image and predictions.json (COCO, with run-length masks and scores)
+    for all; NAME.mp4 (NAME.gif without PyAV) and NAME.json with the masklets for each video. What cannot be read is
+    left out with a line, and the exit code is then 1.
 
     Args:
-        argv: Arguments after `segment`.
+        images: Images, videos, folders of images, or patterns (*.jpg).
+        phrases: What to look for: 'white dog' cup
+        output: Folder of the results; made if need be.
+        overwrite: Replace results that the folder holds of before.
+        sam3: A SAM3 in transformers' layout: a folder or a hub id (facebook/sam3).
+        text_encoder: A student's; by default the model's own.
+        bank: A phrase bank of litetext predict --config prompt_bank.yaml, in place of a text encoder.
+        threshold: Lowest score of an instance.
+        nms: Of two masks of a phrase whose IoU is larger, only the one with the higher score stays; by default, as in
+            the official protocol, both do (in videos 0.5).
+        across_phrases: With --nms: no two phrases keep one object of an image either.
+        max_per_phrase: Keep the N instances of each phrase with the highest scores.
+        tiles: Take images that are larger apart to overlapping tiles of this side in pixels (without a number the
+            model's own), and join what their seams cut. Not for videos.
+        overlap: Part of a tile's side that its neighbour shares.
+        polygons: Write predictions_polygons.json too: COCO with polygons.
+        yolo: Write labels/NAME.txt (YOLO polygons) and data.yaml too.
+        video: Folders whose images are a video's frames.
+        tracker: What follows objects through videos: SAM3's own tracker, or links between the detections of each
+            frame; auto takes SAM3's own where the model has one.
+        fps: Frames a second; by default the video's own times, 10 for a folder.
+        device: Such as cpu or cuda:1; by default a GPU where there is one.
+        chunk: Phrases at once; lower it if memory is short.
 
     Returns:
-        The exit code: 0, or 1 if something that was asked for could not be read; errors are raised.
+        The exit code: 0, or 1 if something that was asked for could not be read.
+
+    Raises:
+        FileNotFoundError: If a model does not exist.
+        ValueError: If nothing can be read, an option is out of its range, or a result would replace another file.
     """
-    from jsonargparse import ArgumentParser
-
-    parser = ArgumentParser(
-        prog="litetext segment",
-        description="Segments what phrases name in images and videos. Writes to the output folder NAME.png for each "
-        "image and predictions.json (COCO, with run-length masks and scores) for all; NAME.mp4 (NAME.gif without "
-        "PyAV) and NAME.json with the masklets for each video. What cannot be read is left out with a line, and the "
-        "exit code is then 1.",
-        exit_on_error=False,
-    )
-    add = parser.add_argument
-    add("images", type=str, nargs="*", metavar="IMAGE", help="Images, videos, folders of images, or patterns (*.jpg).")
-    add("--phrases", type=str, nargs="+", required=True, metavar="PHRASE", help="What to look for: 'white dog' cup")
-    add("--output", type=str, required=True, metavar="DIR", help="Folder of the results; made if need be.")
-    add("--overwrite", action="store_true", help="Replace results that the folder holds of before.")
-    add(
-        "--model",
-        type=str,
-        default="checkpoints/sam3-tiny",
-        help="A SAM3 in transformers' layout: a folder or a hub id (facebook/sam3).",
-    )
-    add("--text_encoder", type=str, default=None, metavar="CKPT", help="A student's; by default the model's own.")
-    add(
-        "--bank",
-        type=str,
-        default=None,
-        metavar="FILE",
-        help="A phrase bank of litetext predict --config prompt_bank.yaml, in place of a text encoder.",
-    )
-    add("--threshold", type=float, default=0.5, help="Least score of what is found.")
-    add(
-        "--nms",
-        type=float,
-        default=None,
-        metavar="IOU",
-        help="Of two masks of a phrase that overlap more, only the surer stays; by default, as in the official "
-        "protocol, all do (in videos 0.5).",
-    )
-    add("--across_phrases", action="store_true", help="With --nms: no two phrases keep one object of an image either.")
-    add("--max_per_phrase", type=int, default=None, metavar="N", help="Keep the N surest instances of each phrase.")
-    add(
-        "--tiles",
-        type=int,
-        nargs="?",
-        const=-1,
-        default=None,
-        metavar="PIXELS",
-        help="Take images that are larger apart to overlapping tiles of this side (by default the model's own), and "
-        "join what their seams cut. Not for videos.",
-    )
-    add("--overlap", type=float, default=0.25, help="Part of a tile's side that its neighbour shares.")
-    add("--polygons", action="store_true", help="Write predictions_polygons.json too: COCO with polygons.")
-    add("--yolo", action="store_true", help="Write labels/NAME.txt (YOLO polygons) and data.yaml too.")
-    add("--video", type=str, nargs="+", default=[], metavar="FOLDER", help="Folders whose images are a video's frames.")
-    add(
-        "--tracker",
-        choices=["auto", "sam3", "links"],
-        default="auto",
-        help="What follows objects through videos: SAM3's own tracker, or links between the detections of each frame; "
-        "auto takes SAM3's own where the model has one.",
-    )
-    add("--fps", type=float, default=None, help="Frames a second; by default the video's own times, 10 for a folder.")
-    add("--device", type=str, default=None, help="Such as cpu or cuda:1; by default a GPU where there is one.")
-    add("--chunk", type=int, default=16, metavar="N", help="Phrases at once; lower it if memory is short.")
-    options = parser.parse_args(list(argv))
-    if not options.images and not options.video:
+    if not images and not video:
         raise ValueError("there is nothing to segment; name images, videos, folders or patterns, before --phrases")
-    if options.fps is not None and not 0 < options.fps <= 1000:
-        raise ValueError(f"--fps is {options.fps}; choose a number of frames a second, up to 1000")
-    return _segment(options)
+    if fps is not None and not 0 < fps <= 1000:
+        raise ValueError(f"--fps is {fps}; choose a number of frames a second, up to 1000")
 
-
-def _segment(options: Any) -> int:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-    from transformers.utils.logging import disable_progress_bar
+    from transformers.utils.logging import disable_progress_bar  # slow to import, and --help needs none of it
 
     from litetext.commands.segment_inputs import find_inputs
-    from litetext.commands.segment_results import POLYGONS, PREDICTIONS, Results, check_output
+    from litetext.commands.segment_results import POLYGONS, PREDICTIONS, Formats, Results, check_output
     from litetext.models.sam3.tracking import describe
     from litetext.segmenter import Segmenter
 
-    inputs, lost, passed = find_inputs(options.images, options.video, (PREDICTIONS, POLYGONS, "data"))
-    folder = Path(options.output)
-    others = check_output(folder, inputs, options)
+    inputs, lost, passed = find_inputs(images, video, (PREDICTIONS, POLYGONS, "data"))
+    folder, formats = Path(output), Formats(polygons, yolo, fps)
+    others = check_output(folder, inputs, formats, overwrite)
     for line in passed:
         _note(line)
     for line in lost:
         _tell(line)
     if others:
         _note(others)
-    phrases = list(dict.fromkeys(options.phrases))
+    phrases = list(dict.fromkeys(phrases))
     if not inputs:
         raise ValueError(f"none of {len(lost)} inputs can be read; the first: {lost[0]}")
     disable_progress_bar()
     segmenter = Segmenter(
-        options.model,
-        options.text_encoder,
-        options.bank,
-        options.threshold,
-        chunk=options.chunk,
-        device=options.device,
-        nms=options.nms,
-        across_phrases=options.across_phrases,
-        max_per_phrase=options.max_per_phrase,
-        tiles=True if options.tiles == -1 else options.tiles,
-        overlap=options.overlap,
-        tracker=options.tracker,
+        sam3,
+        text_encoder,
+        bank,
+        threshold,
+        chunk=chunk,
+        device=device,
+        nms=nms,
+        across_phrases=across_phrases,
+        max_per_phrase=max_per_phrase,
+        tiles=tiles,
+        overlap=overlap,
+        tracker=tracker,
     )
     segmenter.hear(phrases)  # before the first image: an error about phrases is not one about images
     if cut := segmenter.cut(phrases):
@@ -133,9 +123,22 @@ def _segment(options: Any) -> int:
         )
     if any(item.clip for item in inputs):
         segmenter.load_tracker()  # before the first clip, as with phrases
-        _note(f"tracker: {describe(segmenter.tracking, options.model, options.tracker)}")
+        _note(f"tracker: {describe(segmenter.tracking, sam3, tracker)}")
     folder.mkdir(parents=True, exist_ok=True)
-    results = Results(segmenter, phrases, folder, options)
+    about = {"model": sam3, "text_encoder": text_encoder, "bank": bank, "threshold": threshold, "nms": nms}
+    about |= {"across_phrases": across_phrases, "max_per_phrase": max_per_phrase, "overlap": overlap}
+    results = Results(segmenter, phrases, folder, formats, about)
+    done = _write_all(results, inputs, lost)
+    left = f"; {len(lost):,} left out" if lost else ""
+    print(f"{done:,} of {done + len(lost):,} segmented{left}: {folder}")
+    return 1 if lost else 0
+
+
+def _write_all(results: "Results", inputs: Sequence["Input"], lost: list[str]) -> int:
+    """Segments all inputs behind a progress bar; gives how many were, and adds the others to `lost`."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
     done = 0
     # Lines go above the bar; what goes into a file or a pipe goes there as ever.
     shown = sys.stdout.isatty()
@@ -166,9 +169,7 @@ def _segment(options: Any) -> int:
         results.write()  # what was done stays, also after Ctrl-C
     if not done:
         raise ValueError(f"none of {len(lost)} inputs can be read; the first: {lost[0]}")
-    left = f"; {len(lost):,} left out" if lost else ""
-    print(f"{done:,} of {done + len(lost):,} segmented{left}: {folder}")
-    return 1 if lost else 0
+    return done
 
 
 def _tell(reason: str, say: Callable[[str], None] | None = None) -> None:

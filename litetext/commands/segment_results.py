@@ -4,7 +4,7 @@ import io
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -21,16 +21,30 @@ from litetext.segmenter import Segmenter
 
 PREDICTIONS, POLYGONS = "predictions", "predictions_polygons"
 _LABELS, _CLASSES = "labels", "data.yaml"
-_ABOUT = ("model", "text_encoder", "bank", "threshold", "nms", "across_phrases", "max_per_phrase", "tiles", "overlap")
 
 
-def check_output(folder: Path, inputs: Sequence[Input], options: Any) -> str | None:
+class Formats(NamedTuple):
+    """What is written beside pictures and predictions.json.
+
+    Attributes:
+        polygons: COCO with polygons.
+        yolo: YOLO polygons.
+        fps: Frames a second of a video; None for its own times.
+    """
+
+    polygons: bool = False
+    yolo: bool = False
+    fps: float | None = None
+
+
+def check_output(folder: Path, inputs: Sequence[Input], formats: Formats, overwrite: bool) -> str | None:
     """Refuses an output folder in which a result would replace an input, or unasked anything else.
 
     Args:
         folder: The output folder.
         inputs: What is going to be segmented.
-        options: Of the command.
+        formats: What is written.
+        overwrite: Whether results of before may be replaced.
 
     Returns:
         A line about files there that this run leaves as they are; None where there are none.
@@ -46,17 +60,17 @@ def check_output(folder: Path, inputs: Sequence[Input], options: Any) -> str | N
     wanted: list[str] = []
     for item in inputs:
         wanted += [item.name + kind for kind in ((".mp4", ".gif", ".json") if item.clip else (".png",))]
-        if options.yolo and not item.clip:
+        if formats.yolo and not item.clip:
             wanted.append(f"{_LABELS}/{item.name}.txt")
     if any(not item.clip for item in inputs):
         wanted.append(f"{PREDICTIONS}.json")
-        wanted += [f"{POLYGONS}.json"] if options.polygons else []
-        wanted += [_CLASSES] if options.yolo else []
+        wanted += [f"{POLYGONS}.json"] if formats.polygons else []
+        wanted += [_CLASSES] if formats.yolo else []
     for name in wanted:
         if (folder / name).resolve() in given:
             raise ValueError(f"--output {folder}: {name} is an input there; name another folder")
     there = [name for name in wanted if (folder / name).exists()]
-    if there and not options.overwrite:
+    if there and not overwrite:
         more = f" and {len(there) - 1:,} more" if len(there) > 1 else ""
         raise ValueError(
             f"--output {folder} holds {there[0]}{more} of before; name another folder, or replace them: --overwrite"
@@ -76,16 +90,19 @@ class Results:
         segmenter: Finds it.
         phrases: What is looked for.
         folder: Where to.
-        options: Of the command.
+        formats: What is written.
+        about: The options that decide the results, by name.
 
     Attributes:
         say: Takes the lines about each image and clip.
         note: Takes other remarks.
     """
 
-    def __init__(self, segmenter: Segmenter, phrases: list[str], folder: Path, options: Any) -> None:
-        self.segmenter, self.phrases, self.folder, self.options = segmenter, phrases, folder, options
-        self.about = {key: options[key] for key in _ABOUT} | {"tiles": segmenter.tiles}
+    def __init__(
+        self, segmenter: Segmenter, phrases: list[str], folder: Path, formats: Formats, about: dict[str, Any]
+    ) -> None:
+        self.segmenter, self.phrases, self.folder, self.formats = segmenter, phrases, folder, formats
+        self.about = about | {"tiles": segmenter.tiles}
         self.categories = [{"id": n + 1, "name": phrase} for n, phrase in enumerate(phrases)]
         self.say: Callable[[str], None] = print
         self.note: Callable[[str], None] = lambda line: print(line, file=sys.stderr)
@@ -122,18 +139,18 @@ class Results:
                 entry = {"id": len(self.annotations) + 1, "image_id": number, "category_id": category["id"]}
                 entry |= {"segmentation": rle_text(mask), "area": int(rle.area(mask)), "bbox": box, "iscrowd": 0}
                 self.annotations.append({**entry, "score": score})
-                if self.options.polygons or self.options.yolo:
+                if self.formats.polygons or self.formats.yolo:
                     self.outlines.append(polygons(rle.decode(mask).astype(bool)))
-                    if self.options.yolo and self.outlines[-1]:
+                    if self.formats.yolo and self.outlines[-1]:
                         corners = one_polygon(self.outlines[-1]) / (width, height)
                         lines.append(" ".join([str(category["id"] - 1), *(f"{v:.6g}" for v in corners.ravel())]))
-        if self.options.yolo:
+        if self.formats.yolo:
             write_text(self.folder / _LABELS / f"{item.name}.txt", "".join(f"{line}\n" for line in lines))
 
     def clip(self, item: Input) -> str | None:
         """Segments a clip; gives the reason if it cannot be read."""
         try:
-            clip = Clip(item.path, self.options.fps)
+            clip = Clip(item.path, self.formats.fps)
             found = self.segmenter.track(clip, self.phrases)
         except ValueError as error:
             return str(error)
@@ -173,13 +190,13 @@ class Results:
         content = {"info": self._info(), "images": self.images, "annotations": self.annotations}
         content["categories"] = self.categories
         write_json(self.folder / f"{PREDICTIONS}.json", content)
-        if self.options.polygons:
+        if self.formats.polygons:
             drawn = [
                 {**entry, "segmentation": [ring.ravel().tolist() for ring in rings]}
                 for entry, rings in zip(self.annotations, self.outlines, strict=True)
             ]
             write_json(self.folder / f"{POLYGONS}.json", {**content, "annotations": drawn})
-        if self.options.yolo:
+        if self.formats.yolo:
             import yaml
 
             names = {"names": dict(enumerate(self.phrases))}

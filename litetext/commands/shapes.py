@@ -1,48 +1,41 @@
 """`litetext shapes`: writes an embedded benchmark, held-out shapes in the layout of SA-Co Gold or VEval."""
 
-from collections.abc import Sequence
 
+def shapes(
+    out: str, /, *, video: bool = False, images: int | None = None, videos: int | None = None, seed: int = 0
+) -> None:
+    """Writes the embedded benchmark, and says what it holds.
 
-def run(argv: Sequence[str]) -> int:
-    """Writes the benchmark, unless it is there, and says what it holds.
+    It is images of shapes that no training saw, phrases about them, and the marks of three annotators, in the layout of
+    SA-Co Gold; with --video, shapes that move, in that of SA-Co VEval. A folder that already holds it is left alone.
 
     Args:
-        argv: Arguments after `shapes`.
+        out: Folder to write; its parent must be there.
+        video: Write the video benchmark instead.
+        images: Images of each subset; 80 by default.
+        videos: With --video, videos; 24 by default.
+        seed: Seed of scenes, phrases and marks.
 
-    Returns:
-        The exit code 0; errors are raised.
+    Raises:
+        FileNotFoundError: If the folder's parent does not exist.
+        ValueError: If an option is out of its range, or the folder holds something else.
     """
-    from jsonargparse import ArgumentParser
-
-    parser = ArgumentParser(
-        prog="litetext shapes",
-        description="Writes the embedded benchmark: images of shapes that no training saw, phrases about them, and the "
-        "marks of three annotators, in the layout of SA-Co Gold; with --video, shapes that move, in that of SA-Co "
-        "VEval. A folder that already holds it is left alone.",
-        exit_on_error=False,
-    )
-    parser.add_argument("out", type=str, metavar="OUT", help="Folder to write; its parent must be there.")
-    parser.add_argument("--video", action="store_true", help="Write the video benchmark instead.")
-    parser.add_argument("--images", type=int, default=None, metavar="N", help="Images of each subset; 80 by default.")
-    parser.add_argument("--videos", type=int, default=None, metavar="N", help="With --video, videos; 24 by default.")
-    parser.add_argument("--seed", type=int, default=0, help="Seed of scenes, phrases and marks.")
-    options = parser.parse_args(list(argv))
-    odd = "images" if options.video else "videos"
-    if options[odd] is not None:
-        raise ValueError(f"--{odd} {options[odd]} {'does not go with' if options.video else 'needs'} --video")
-    if options.video:
+    if video and images is not None:
+        raise ValueError(f"--images {images} does not go with --video")
+    if videos is not None and not video:
+        raise ValueError(f"--videos {videos} needs --video")
+    if video:
         from litetext.data.shapes.veval import NAME, PAIRS, write_video_shapes
 
-        clips = write_video_shapes(options.out, 24 if options.videos is None else options.videos, options.seed)
+        clips = write_video_shapes(out, 24 if videos is None else videos, seed)
         told = "wrote" if clips.written else "already there:"
         print(f"{told} {clips.folder} (videos {clips.videos}, seed {clips.seed})")
         print(f"  {clips.videos:,} videos, {clips.pairs:,} pairs ({PAIRS} phrases a video): annotation/{NAME}")
-        return 0
+        return
 
     from litetext.data.shapes.gold import SUBSETS, write_shapes  # slow to import, and --help needs none of it
 
-    made = write_shapes(options.out, 80 if options.images is None else options.images, options.seed)
+    made = write_shapes(out, 80 if images is None else images, seed)
     print(f"{'wrote' if made.written else 'already there:'} {made.folder} (images {made.images}, seed {made.seed})")
     for name, about in SUBSETS.items():
         print(f"  {name:<12}{made.images:>6,} images {made.pairs[name]:>8,} pairs   {about}")
-    return 0

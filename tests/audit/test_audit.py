@@ -83,7 +83,7 @@ def test_a_missing_source_ends_it_before_any_is_read(corpus: str, monkeypatch: p
     monkeypatch.setattr("litetext.audit.audit.read_prompts", lambda *_: pytest.fail("a source was read"))
     with pytest.raises(FileNotFoundError, match=r"'gone'.*nowhere.txt"):
         audit(AuditOptions({"some": corpus, "gone": "nowhere.txt"}))
-    with pytest.raises(FileNotFoundError, match=r"--encoder 'nowhere.pt'"):
+    with pytest.raises(FileNotFoundError, match=r"--text_encoder 'nowhere.pt'"):
         audit(AuditOptions({"some": corpus}, encoder="nowhere.pt"))
     with pytest.raises(FileNotFoundError, match="--images"):
         audit(AuditOptions({"some": corpus}, images="nowhere"))

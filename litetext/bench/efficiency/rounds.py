@@ -88,7 +88,7 @@ class Worker:
         except BrokenProcessPool as error:
             raise ValueError(
                 f"the process that measures {self.name} died, most likely for lack of memory; "
-                "measure fewer encoders at once (--encoders) or a smaller --batch_sizes"
+                "measure fewer encoders at once (--text_encoders) or a smaller --batch_sizes"
             ) from error
 
 

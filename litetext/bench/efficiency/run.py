@@ -113,11 +113,13 @@ def _sources(encoders: Sequence[str], sam3: str | None) -> dict[str, str]:
     for entry in encoders:
         name, mark, path = entry.partition("=")
         if not mark and name not in (*PRESETS, "teacher"):
-            raise ValueError(f"--encoders {entry} is none of {', '.join(PRESETS)}, teacher; give a file as NAME=PATH")
+            raise ValueError(
+                f"--text_encoders {entry} is none of {', '.join(PRESETS)}, teacher; give a file as NAME=PATH"
+            )
         if not name or (mark and not path):
-            raise ValueError(f"--encoders {entry} is not understood; write NAME=PATH")
+            raise ValueError(f"--text_encoders {entry} is not understood; write NAME=PATH")
         if name in found:
-            raise ValueError(f"--encoders names {name!r} twice; give each its own name")
+            raise ValueError(f"--text_encoders names {name!r} twice; give each its own name")
         found[name] = path or (sam3 if sam3 and name == "teacher" else name)
         if found[name] != name:  # before any process is started
             found[name] = str(find_model(shipped(found[name]), f"text encoder {name}", instead="a local path"))
