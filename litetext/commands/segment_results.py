@@ -8,10 +8,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
+from torch import Tensor
 
 from litetext.commands.segment_inputs import Input, passed_over
 from litetext.data.pixels import to_rgb
 from litetext.data.videos.clips import Clip, write_clip
+from litetext.data.videos.frames import UnreadableFrame, readable
 from litetext.files import write_bytes, write_json, write_text
 from litetext.metrics.matching import rle, rle_text
 from litetext.modules.selecting import Objects
@@ -83,6 +85,13 @@ def check_output(folder: Path, inputs: Sequence[Input], formats: Formats, overwr
     return f"{folder} holds {count}, such as {others[0]}, which this run leaves as they are"
 
 
+class _ReadableClip(Clip):
+    """A clip whose faults are told from those of the tracker."""
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return readable(super().__iter__())
+
+
 class Results:
     """Writes what is found, and keeps what goes into predictions.json.
 
@@ -148,12 +157,25 @@ class Results:
             write_text(self.folder / _LABELS / f"{item.name}.txt", "".join(f"{line}\n" for line in lines))
 
     def clip(self, item: Input) -> str | None:
-        """Segments a clip; gives the reason if it cannot be read."""
+        """Segments a clip; gives the reason if it cannot be read.
+
+        Raises:
+            ValueError: From the tracker: no other clip would fare better.
+        """
         try:
-            clip = Clip(item.path, self.formats.fps)
-            found = self.segmenter.track(clip, self.phrases)
+            clip = _ReadableClip(item.path, self.formats.fps)
         except ValueError as error:
             return str(error)
+        try:
+            self._track(item, clip)
+        except UnreadableFrame as error:
+            return str(error)
+        except ValueError as error:
+            raise ValueError(f"{item.path}: {error}") from error
+        return None
+
+    def _track(self, item: Input, clip: Clip) -> None:
+        found = self.segmenter.track(clip, self.phrases)
         for line in passed_over(item.path, clip.passed_over):
             self.note(f"litetext: {line}")
         masklets = [
@@ -173,7 +195,6 @@ class Results:
             for phrase, entries in zip(self.phrases, found, strict=True)
         ]
         self._tell(f"{item.path}  {len(clip):,} frames", told)
-        return None
 
     def _painted(self, clip: Clip, masklets: list[dict[str, Any]]) -> Iterator[Any]:
         """The frames with what is seen in each; a masklet keeps its colour."""

@@ -46,9 +46,10 @@ class BestCheckpoint(ModelCheckpoint):
         """Whether the score earns a checkpoint; never one that is not finite, nor one of weights that are not."""
         if current is None:
             return False
-        sound = bool(torch.isfinite(current)) and not_finite(trainer.lightning_module) is None
-        if not trainer.strategy.reduce_boolean_decision(sound):
-            rank_zero_warn(f"{self.monitor} is {float(current)} at step {trainer.global_step}: no best checkpoint")
+        bad = not_finite(trainer.lightning_module)
+        if not trainer.strategy.reduce_boolean_decision(bool(torch.isfinite(current)) and bad is None):
+            why = f"{self.monitor} is {float(current)}" if bad is None else f"the weight {bad} is not finite"
+            rank_zero_warn(f"{why} at step {trainer.global_step}: no best checkpoint")
             return False
         return super().check_monitor_top_k(trainer, current)
 

@@ -316,6 +316,30 @@ def test_a_clip(folder: Path, litetext: Callable[..., Answer], kind: str) -> Non
         assert red > blue + 30
 
 
+def test_faults_of_a_clip_are_left_out_and_faults_of_a_tracker_end_the_command(
+    folder: Path, litetext: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("clip").mkdir()
+    for n in range(3):
+        Image.new("RGB", (40, 40), "gray").save(f"clip/{n}.png")
+    argv = ("segment", "--video", "clip", "--phrases", "white ring", "--output", "out", "--overwrite")
+    assert litetext(*argv).code == 0
+
+    def fails(self: Any, frames: Any, asked: Any) -> Any:
+        assert len(list(frames)) == 3
+        raise ValueError("features of the wrong width")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(segmenter.DetectAndLink, "track", fails)
+        patch.setattr(segmenter.OwnTracker, "track", fails)
+        answer = litetext(*argv)
+    assert (answer.code, answer.err.splitlines()[-1]) == (2, "litetext: error: clip: features of the wrong width")
+    Path("clip/2.png").write_bytes(Path("clip/2.png").read_bytes()[:60])
+    assert "none of 1 inputs can be read; the first: clip/2.png: it does not decode" in litetext(*argv).err
+    Image.new("RGB", (40, 44), "gray").save("clip/2.png")
+    assert "clip: frame 3 has 44 x 40 pixels" in litetext(*argv).err
+
+
 def test_python_in_three_lines(tiny: Segmenter, images: Path) -> None:
     found = tiny("in/rings.png", ["white ring", "black circle", "White Ring"])
     assert [part.phrase for part in found] == ["white ring", "black circle", "White Ring"]

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from litetext.models.sam3.image import Sam3Image
 from litetext.models.sam3.postprocess import Found
 from litetext.modules.seg_eval import SegEvalModule
 from tests.fixtures.detectors_world import save_dino
@@ -233,3 +234,34 @@ def test_duplicates_are_suppressed_if_asked() -> None:
         assert part.scores == pytest.approx(scores)
         assert part.masks is not None
         assert len(part.boxes) == len(part.masks) == len(scores)
+
+
+def test_duplicates_of_a_model_are_suppressed_from_images_to_scores(
+    tmp_path: Path, litetext: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def scored(run: str, *options: str) -> tuple[bytes, dict[str, Any]]:
+        argv = ("--data.root", "shapes:1", "--data.subsets", "[common]", "--model.text_encoders", "null", *options)
+        answer = litetext(
+            "test", "--config", "shapes.yaml", "--trainer.enable_progress_bar", "false", "--run", run, *argv
+        )
+        assert answer.code == 0, answer.err
+        folder = Path("lightning_logs", run)
+        found = b"".join(path.read_bytes() for path in sorted(folder.glob("predictions/teacher/*.json")))
+        return found, json.loads((folder / "results.json").read_text())["encoders"]["teacher"]
+
+    monkeypatch.chdir(tmp_path)
+    found, right = scored("once", "--model.nms", "0.5")
+    segment = Sam3Image.segment
+
+    def twice(self: Sam3Image, *arguments: Any) -> Any:
+        for one in segment(self, *arguments):
+            again = torch.cat([one.scores, 0.99 * one.scores])
+            yield Found(again, one.boxes.repeat(2, 1), one.masks.repeat(2, 1, 1))
+
+    monkeypatch.setattr(Sam3Image, "segment", twice)
+    doubled, wrong = scored("twice")
+    assert doubled.count(b'"score"') >= 2 * found.count(b'"score"') > 0
+    # The same run: what was stored without --nms is not taken for what is asked with it.
+    kept, suppressed = scored("twice", "--model.nms", "0.5")
+    assert kept == found
+    assert suppressed["subsets"] == right["subsets"] != wrong["subsets"]

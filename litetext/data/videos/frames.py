@@ -2,7 +2,7 @@
 
 import importlib.util
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -103,15 +103,24 @@ class ReadableFrames:
         Raises:
             UnreadableFrame: One does not decode, or is not there.
         """
-        frames = iter(self.frames)
-        while True:
-            try:
-                frame = next(frames)
-            except StopIteration:
-                return
-            except ValueError as error:
-                raise UnreadableFrame(str(error)) from error
-            yield frame
+        return readable(self.frames)
+
+
+def readable(frames: Iterable[Tensor]) -> Iterator[Tensor]:
+    """Yields frames, so that faults of theirs can be told from those of who takes them.
+
+    Raises:
+        UnreadableFrame: One does not decode, or is not there.
+    """
+    parts = iter(frames)
+    while True:
+        try:
+            frame = next(parts)
+        except StopIteration:
+            return
+        except ValueError as error:
+            raise UnreadableFrame(str(error)) from error
+        yield frame
 
 
 class Frame(NamedTuple):
