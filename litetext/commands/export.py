@@ -17,10 +17,11 @@ def export(
     positions: Literal["keep", "slice", "interpolate"] = "keep",
     prompts: str = "shapes:200",
     tolerance: Annotated[float, AtLeast(0)] | None = None,
-    dtype: Literal["fp32", "fp16", "int8"] = "fp32",
+    dtype: Literal["fp32", "fp16", "int8", "all"] = "fp32",
     batch: Positive | None = None,
     keep: str | None = None,
     pairs: Annotated[int, AtLeast(0)] | None = None,
+    length: Positive | None = None,
 ) -> None:
     """Writes a student in the layout of another program.
 
@@ -31,8 +32,8 @@ def export(
         checkpoint: The student: a .ckpt of fit, or any layout.
         to: transformers: a folder of Sam3LiteTextModel with its processor; efficientsam3: a .pt in efficientsam3's
             names; text: litetext's own small folder; compact: the same in 8 bits, and with --keep few token rows in
-            memory; onnx: a file for ONNX Runtime and others, see --dtype and --batch; torch: an ExportedProgram of
-            PyTorch, see --batch.
+            memory; onnx: a file and a tokenizer for ONNX Runtime and others, see --dtype, --batch and --length; torch: an
+            ExportedProgram of PyTorch, see --batch and --length.
         output: A new folder.
         overwrite: Replace an earlier export of that name.
         sam3: The SAM3 that gives all but the text encoder: for transformers a folder in its layout or Meta's sam3.pt
@@ -42,10 +43,11 @@ def export(
         prompts: Real prompts to compare on: any corpus that the data sources of fit take; shapes:N needs no file.
         tolerance: Largest absolute error of a feature; 1e-4 by default, and in fp16, int8 and compact a pooled cosine
             of 0.9999, 0.99 and 0.999 instead.
-        dtype: What an ONNX file stores weights in; int8: the matrices of linear layers only.
+        dtype: What an ONNX file stores weights in; int8: the matrices of linear layers only; all: a file of each.
         batch: Prompts at once of onnx and torch; any number by default.
         keep: With compact, a corpus whose tokens stay in memory; others are read from the folder when they are met.
         pairs: Pairs of image and phrase in which what is found is compared; 160 by default, 8 in a SAM3 of full size.
+        length: Tokens of every prompt of onnx and torch, padding included; any number by default.
 
     Raises:
         FileNotFoundError: If a file does not exist.
@@ -70,6 +72,7 @@ def export(
         None if keep is None else read_prompts("keep", keep).prompts,
         pairs,
         overwrite,
+        length,
     )
     for what, parity in made.parities.items():
         print(parity.line(what))

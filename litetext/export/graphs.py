@@ -1,10 +1,11 @@
-"""Students as ONNX files: token ids and lengths in, token features and their mask out."""
+"""Students as ONNX files: token ids and their mask in, token features and their mask out."""
 
 import logging
 import os
 import sys
 import warnings
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,7 +14,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from litetext.export.graph import Graph, Run
+from litetext.export.graph import INPUTS, OUTPUTS, Graph, Run, mask_of
 from litetext.models.text.mobileclip import MobileClipText
 
 OnnxType = Literal["fp32", "fp16", "int8"]
@@ -24,12 +25,16 @@ def export_onnx(
     folder: str | os.PathLike[str],
     dtype: OnnxType = "fp32",
     batch: int | None = None,
+    length: int | None = None,
+    name: str = "model.onnx",
+    about: Mapping[str, str] | None = None,
 ) -> Path:
-    """Writes a student as `model.onnx`, for any runtime.
+    """Writes a student as an ONNX file, for any runtime.
 
-    Inputs `ids` (B, L) and `lengths` (B,), int64; outputs `features` (B, L, width), float32, and `mask` (B, L). L may
-    be anything from 2 to the student's context length, so that a prompt alone needs no padding; for a student with
-    `padding: reference` it is the context length.
+    Inputs `input_ids` and `attention_mask` (1 at tokens, 0 at padding, which stands behind them), int64 (B, L); outputs
+    `text_features` (B, L, width), float32, zeros at padding, and `text_mask` (B, L), bool. L may be anything from 2 to
+    the student's context length, so that a prompt alone needs no padding; for a student with `padding: reference` it is
+    the context length.
 
     Args:
         student: Any student; it stays as it is.
@@ -37,12 +42,15 @@ def export_onnx(
         dtype: What weights are stored in. `int8`: the matrices of linear layers only, by output channel in 7 bits, so
             that no sum overflows on processors without 8-bit dot products (ONNX Runtime's dynamic quantisation).
         batch: Prompts at once, B; None for any number.
+        length: Tokens of every prompt, L; None for any number.
+        name: Of the file.
+        about: What the file says of itself, its `metadata_props`.
 
     Returns:
         The file.
 
     Raises:
-        ValueError: If the type is unknown, `batch` is below 1, or packages of the extra `onnx` are missing.
+        ValueError: If the type is unknown, `batch` or `length` do not fit, or packages of the extra `onnx` are missing.
     """
     if dtype not in ("fp32", "fp16", "int8"):
         raise ValueError(f"dtype={dtype!r} is unknown; choose fp32, fp16 or int8")
@@ -52,8 +60,8 @@ def export_onnx(
         from onnxruntime.quantization import QuantType, quantize_dynamic
     except ImportError as error:
         raise ValueError(f"{error.name} is not installed: pip install onnx onnxscript onnxruntime") from error
-    graph = Graph(student, dtype == "fp16", batch)
-    target = Path(folder) / "model.onnx"
+    graph = Graph(student, dtype == "fp16", batch, length)
+    target = Path(folder) / name
     target.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory() as scratch, _quiet():
         file = Path(scratch) / "model.onnx" if dtype == "int8" else target
@@ -61,8 +69,8 @@ def export_onnx(
             graph,
             graph.inputs,
             file,
-            input_names=["ids", "lengths"],
-            output_names=["features", "mask"],
+            input_names=list(INPUTS),
+            output_names=list(OUTPUTS),
             dynamic_shapes=graph.shapes,
             dynamo=True,
             external_data=False,  # a student is far below the 2 GB of one file
@@ -79,7 +87,34 @@ def export_onnx(
                 reduce_range=True,
                 weight_type=QuantType.QInt8,
             )
+        if about:
+            model = onnx.load(target)
+            onnx.helper.set_model_props(model, dict(about))
+            onnx.save(model, target)
     return target
+
+
+def float_operators(file: str | os.PathLike[str]) -> list[str]:
+    """What an int8 file computes in 32 bits all the same, and why, one sentence each.
+
+    Args:
+        file: Of `export_onnx`.
+    """
+    import onnx
+
+    kinds = Counter(node.op_type for node in onnx.load(file, load_external_data=False).graph.node)
+    return [f"{kinds[kind]} {kind}: {why}" for kind, why in _FLOAT.items() if kinds[kind]]
+
+
+_FLOAT = {
+    "Conv": "depthwise convolutions, which ONNX Runtime computes in 8 bits (ConvInteger) slower than in 32",
+    "MatMul": "products of two activations inside attention, neither of which is a weight",
+    "Gemm": "products with a bias added in the same step, which dynamic quantisation leaves",
+    "Gather": "rows of the token table, which are read and not computed with",
+    "LayerNormalization": "normalisation, whose statistics need the range of floats",
+    "Softmax": "attention weights, which 8 bits would cut off",
+    "Erf": "the exact GELU between two layers",
+}
 
 
 @contextmanager
@@ -112,7 +147,8 @@ def open_onnx(file: str | os.PathLike[str], threads: int = 1) -> Run:
     session = onnxruntime.InferenceSession(os.fspath(file), options, providers=["CPUExecutionProvider"])
 
     def run(ids: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        features, mask = session.run(None, {"ids": ids.numpy(), "lengths": lengths.numpy()})
+        given = dict(zip(INPUTS, (ids.numpy(), mask_of(ids, lengths).numpy()), strict=True))
+        features, mask = session.run(list(OUTPUTS), given)
         return torch.from_numpy(features), torch.from_numpy(mask)
 
     return run

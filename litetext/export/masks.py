@@ -60,6 +60,7 @@ class Agreement(NamedTuple):
             in the two above.
         score: Largest difference of an instance's score.
         iou: Smallest IoU of an instance's two masks; None without instances.
+        dtype: What the export computes in.
     """
 
     where: str
@@ -70,6 +71,7 @@ class Agreement(NamedTuple):
     edge: int
     score: float
     iou: float | None
+    dtype: str = "fp32"
 
     def line(self) -> str:
         """One line for people."""

@@ -1,15 +1,18 @@
 """An export as it is asked for, and as it was made: what targets take and give."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from torch import Tensor
 
-from litetext.export.graphs import OnnxType
 from litetext.export.masks import Agreement, Find, Hear
 from litetext.export.parity import Parity
 from litetext.export.subject import Subject
 from litetext.models.text.encoder import TextEncoder
+
+Dtype = Literal["fp32", "fp16", "int8", "all"]
+"""What ONNX files store weights in; `all` writes one of each."""
 
 
 @dataclass(frozen=True)
@@ -21,18 +24,20 @@ class Order:
         prompts: Real prompts for the gate, distinct.
         tolerance: Largest error that the gate lets through.
         sam3: The whole SAM3 to put the student into, if one was named.
-        dtype: What an ONNX file stores weights in.
+        dtype: What ONNX files store weights in.
         batch: Prompts at once of ONNX and ExportedProgram; None for any number.
         keep: Prompts whose tokens stay in memory in a compact student; None for all tokens.
+        length: Tokens of every prompt of ONNX and ExportedProgram, padding included; None for any number.
     """
 
     subject: Subject
     prompts: Sequence[str]
     tolerance: float
     sam3: str | None
-    dtype: OnnxType = "fp32"
+    dtype: Dtype = "fp32"
     batch: int | None = None
     keep: Sequence[str] | None = None
+    length: int | None = None
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,7 @@ class Outcome:
         opens: How the export is opened, Markdown for the card.
         notes: What its user has to know.
         hear: Features of prompts as the export gives them.
+        also: The same of each of its files, by name, where it has several.
         find: What the export finds in an image, where it holds a whole SAM3 that does it alone.
         whole: Path of the whole SAM3 that it holds, relative to its folder; None if it holds none.
         agreements: What was found in images, beside the student; empty where `unmeasured` says why.
@@ -54,6 +60,7 @@ class Outcome:
     opens: str
     notes: tuple[str, ...] = ()
     hear: Hear | None = None
+    also: Mapping[str, Hear] = field(default_factory=dict)
     find: Find | None = None
     whole: str | None = None
     agreements: tuple[Agreement, ...] = ()

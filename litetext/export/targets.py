@@ -9,13 +9,13 @@ import numpy as np
 from litetext.checkpoints.reading import open_state
 from litetext.checkpoints.writing import MODEL_PREFIX, replace_text, to_layout, write_state
 from litetext.export.card import write_card
-from litetext.export.graph_targets import write_onnx, write_torch
-from litetext.export.graphs import OnnxType
 from litetext.export.measure import measure
-from litetext.export.order import Order, Outcome, our_features
+from litetext.export.onnx_folder import write_onnx
+from litetext.export.order import Dtype, Order, Outcome, our_features
 from litetext.export.parity import LEAST, parity_of, require_parity
 from litetext.export.place import check_place
 from litetext.export.subject import Positions, read_subject
+from litetext.export.torch_program import write_torch
 from litetext.export.transformers_target import write_stock
 from litetext.files import whole_folder
 from litetext.models.text.compact import save_compact
@@ -113,11 +113,12 @@ def export(
     context_length: int | None = None,
     positions: Positions = "keep",
     tolerance: float | None = None,
-    dtype: OnnxType = "fp32",
+    dtype: Dtype = "fp32",
     batch: int | None = None,
     keep: Sequence[str] | None = None,
     pairs: int | None = None,
     overwrite: bool = False,
+    length: int | None = None,
 ) -> Outcome:
     """Writes a student in another program's layout, compares it with ours, and adds a model card.
 
@@ -131,12 +132,13 @@ def export(
         positions: See `read_subject`.
         tolerance: Largest absolute error of a feature; None for 1e-4, and for no such bound in `fp16`, `int8` and
             `compact`, whose pooled cosines have to reach 0.9999, 0.99 and 0.999.
-        dtype: What an ONNX file stores weights in.
+        dtype: What ONNX files store weights in.
         batch: Prompts at once of ONNX and ExportedProgram; None for any number.
         keep: Prompts whose tokens stay in memory in a compact student; None for all tokens.
         pairs: Pairs of image and phrase in which what is found is compared too; None takes 160, and 8 in a SAM3 of
             full size; 0 compares none. Where features must be equal to 1e-4, so must scores, and instances be the same.
         overwrite: Replace an earlier export of that name, once the new one is whole.
+        length: Tokens of every prompt of ONNX and ExportedProgram, padding included; None for any number.
 
     Returns:
         What was made.
@@ -149,17 +151,20 @@ def export(
     """
     if target not in TARGETS:
         raise ValueError(f"--to {target} is unknown; choose from {', '.join(TARGETS)}")
-    if (dtype != "fp32" and target != "onnx") or (batch is not None and target not in ("onnx", "torch")):
-        raise ValueError(f"--to {target} is in fp32 and of any batch; --dtype is for onnx, --batch for onnx and torch")
+    fixed = batch is not None or length is not None
+    if (dtype != "fp32" and target != "onnx") or (fixed and target not in ("onnx", "torch")):
+        raise ValueError(
+            f"--to {target} is in fp32 and of any shape; --dtype is for onnx, --batch and --length for onnx and torch"
+        )
     if keep is not None and target != "compact":
         raise ValueError(f"--to {target} keeps every token; --keep is for compact")
     if pairs is not None and pairs < 0:
         raise ValueError(f"--pairs {pairs} is below 0; 0 compares nothing in images")
-    exact = tolerance is None and dtype == "fp32" and target != "compact"
+    exact = tolerance is None and dtype in ("fp32", "all") and target != "compact"
     if tolerance is None:
         tolerance = 1e-4 if exact else float("inf")
     subject = read_subject(checkpoint, context_length, positions)
-    order = Order(subject, list(dict.fromkeys(prompts)), tolerance, sam3, dtype, batch, keep)
+    order = Order(subject, list(dict.fromkeys(prompts)), tolerance, sam3, dtype, batch, keep, length)
     # The student's teacher gives the rest of the model where no SAM3 is named.
     inputs = [checkpoint, sam3 or str(subject.about.get("teacher") or checkpoint)]
     check_place(output, overwrite, inputs)

@@ -6,11 +6,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from litetext.export.graph import Graph, Run
+from litetext.export.graph import Graph, Run, mask_of
 from litetext.models.text.mobileclip import MobileClipText
 
 
-def export_torch(student: MobileClipText, folder: str | os.PathLike[str], batch: int | None = None) -> Path:
+def export_torch(
+    student: MobileClipText, folder: str | os.PathLike[str], batch: int | None = None, length: int | None = None
+) -> Path:
     """Writes a student as `model.pt2`, which `torch.export.load` opens.
 
     Inputs and outputs are those of `litetext.export.graphs.export_onnx`; weights are in 32 bits.
@@ -19,14 +21,15 @@ def export_torch(student: MobileClipText, folder: str | os.PathLike[str], batch:
         student: Any student; it stays as it is.
         folder: Made if need be.
         batch: Prompts at once; None for any number.
+        length: Tokens of every prompt; None for any number.
 
     Returns:
         The file.
 
     Raises:
-        ValueError: If `batch` is below 1.
+        ValueError: If `batch` or `length` do not fit.
     """
-    graph = Graph(student, batch=batch)
+    graph = Graph(student, batch=batch, length=length)
     target = Path(folder) / "model.pt2"
     target.parent.mkdir(parents=True, exist_ok=True)
     with torch.no_grad():
@@ -40,6 +43,6 @@ def open_torch(file: str | os.PathLike[str]) -> Run:
 
     def run(ids: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         with torch.no_grad():
-            return graph(ids, lengths)
+            return graph(ids, mask_of(ids, lengths))
 
     return run

@@ -20,15 +20,14 @@ from torch import Tensor
 from litetext.checkpoints.reading import open_state
 from litetext.checkpoints.sam3 import read_without_text
 from litetext.checkpoints.writing import replace_text, to_layout, write_state
-from litetext.export.cleaning import normalizer
 from litetext.export.subject import Subject
+from litetext.export.tokenizer_file import backend, sam3_vocabulary
 from litetext.models.hub import PROCESSOR_FILES, TEXT_FILES, find_model, load_image_processor
 from litetext.models.sam3.loading import PARTS, config_beside
 from litetext.models.text.mobileclip import STOCK_LENGTH, MobileClipText
 from litetext.shipped import shipped
-from litetext.tokenizer import VOCAB_SIZE, byte_pairs
+from litetext.tokenizer import VOCAB_SIZE
 
-_START, _END, _PAD = "<|startoftext|>", "<|endoftext|>", "<|padding|>"
 _BATCH = 64
 
 
@@ -163,22 +162,15 @@ def require_model(config: Any, state: Mapping[str, Tensor], source: str) -> None
 
 
 def _write_processor(student: MobileClipText, sam3: Path, config: Any, folder: Path) -> None:
-    from transformers import CLIPTokenizer, PreTrainedTokenizerFast, Sam3ImageProcessor, Sam3Processor
+    from transformers import PreTrainedTokenizerFast, Sam3ImageProcessor, Sam3Processor
 
     size = config.vision_config.backbone_config.image_size
     images = load_image_processor(sam3, "SAM3") if sam3.is_dir() else None
     if images is None:
         images = Sam3ImageProcessor(size={"height": size, "width": size})
-    vocabulary, merges = byte_pairs()
-    names = {_START: vocabulary.pop("<start_of_text>"), _END: vocabulary.pop("<end_of_text>")}
-    reference = student.padding == "reference"
-    pad = {_PAD: VOCAB_SIZE} if reference else {}
-    special: dict[str, Any] = {"bos_token": _START, "eos_token": _END, "unk_token": _END}
-    special |= {"pad_token": _PAD if reference else _END, "model_max_length": student.context_length}
-    clip: Any = CLIPTokenizer(vocab={**vocabulary, **names, **pad}, merges=merges, **special)  # type: ignore[arg-type]
-    clip.backend_tokenizer.normalizer = normalizer()
+    found, special = backend(*sam3_vocabulary(), padding_token=student.padding == "reference")
     # Not saved as a CLIPTokenizer: that class brings its own normalizer whatever tokenizer.json says.
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=clip.backend_tokenizer, **special)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=found, model_max_length=student.context_length, **special)
     Sam3Processor(image_processor=images, tokenizer=tokenizer).save_pretrained(folder)
 
 

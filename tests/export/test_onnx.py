@@ -12,8 +12,8 @@ from torch import Tensor
 
 from litetext.data.shapes.world import phrases
 from litetext.export.graph import Run, features_of
-from litetext.export.graph_targets import write_onnx
 from litetext.export.graphs import export_onnx, open_onnx
+from litetext.export.onnx_folder import write_onnx
 from litetext.export.order import Order
 from litetext.export.parity import LEAST, Parity, parity_of
 from litetext.export.subject import Subject

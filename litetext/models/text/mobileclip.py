@@ -101,7 +101,8 @@ class RepMixer(nn.Module):
 
     def forward(self, rows: Float[Tensor, "n d"], packing: Packing) -> Float[Tensor, "n d"]:
         """Rows (N, d) -> rows (N, d)."""
-        mixed = self.skip(rows) + self.conv_norm(self.conv(rows, packing)) - self.norm(rows)
+        seen = packing.counted
+        mixed = self.skip(rows, seen) + self.conv_norm(self.conv(rows, packing), seen) - self.norm(rows, seen)
         return rows + self.scale[0] * mixed
 
     @torch.no_grad()
@@ -137,7 +138,9 @@ class ConvMlp(nn.Module):
 
     def forward(self, rows: Float[Tensor, "n d"], packing: Packing) -> Float[Tensor, "n d"]:
         """Rows (N, d) -> rows (N, d)."""
-        return self.fc2(F.gelu(self.fc1(self.norm(self.conv(rows, packing)))))
+        seen = self.conv(rows, packing)
+        folded = packing.counted is None or not isinstance(self.norm, RowNorm)  # then there is nothing to count
+        return self.fc2(F.gelu(self.fc1(self.norm(seen) if folded else self.norm(seen, packing.counted))))
 
 
 class RepMixerBlock(nn.Module):

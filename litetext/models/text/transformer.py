@@ -34,6 +34,8 @@ class Packing:
         self.batch, self.length = batch, length
         self.index: Tensor | None = None
         self.mask: Tensor | None = None
+        self.counted: Tensor | None = None
+        """Rows of valid tokens where others are computed too; statistics of a batch are taken of them."""
         tracing = torch.compiler.is_compiling()
         if lengths is None:
             return
@@ -81,7 +83,7 @@ class FilledPacking(Packing):
 
     def __init__(self, lengths: Tensor, batch: int, length: int) -> None:
         super().__init__(lengths, batch, length)
-        self.seen, self.mask, self.index = self.mask, None, None
+        self.seen, self.counted, self.mask, self.index = self.mask, self.index, None, None
 
     @property
     def attention_mask(self) -> Bool[Tensor, "b 1 1 l"] | None:

@@ -155,6 +155,20 @@ def test_transformers_mode_equals_the_stock_class_behind_its_stock_processor(whi
     assert torch.allclose(other[mask[:, :16]], theirs[mask], atol=2e-5) == (which == "S1")
 
 
+def test_statistics_of_a_batch_count_no_end_tokens_behind_prompts() -> None:
+    """The first norm sees the embedding alone: what it keeps is that of valid tokens, as with `masked`."""
+    ids, lengths = pad([[5, 6, 7], [3] * 16, [1, 2, 3, 4, 5, 6, 7, 9]])
+    filled, masked = (tiny(padding=padding).train() for padding in ("transformers", "masked"))
+    masked.load_state_dict(filled.state_dict())
+    before = filled.state_dict()["blocks.0.mixer.norm.running_mean"].clone()
+    for model in (filled, masked):
+        model(ids, lengths)
+    for name in ("running_mean", "running_var", "num_batches_tracked"):
+        kept, expected = (m.state_dict()[f"blocks.0.mixer.norm.{name}"] for m in (filled, masked))
+        torch.testing.assert_close(kept, expected, rtol=1e-5, atol=1e-6)
+    assert not torch.equal(filled.state_dict()["blocks.0.mixer.norm.running_mean"], before)
+
+
 def test_transformers_mode_fills_no_further_than_the_processor() -> None:
     with pytest.raises(ValueError, match="fills prompts to 32 tokens"):
         MobileClipText("nano", 33, padding="transformers")

@@ -1,0 +1,139 @@
+"""The target `onnx`: a file and its tokenizer for ONNX Runtime alone, proven as its card opens them."""
+
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from litetext.export.cleaning import ODD_PROMPTS
+from litetext.export.graph import INPUTS, OUTPUTS
+from litetext.export.graphs import OnnxType, export_onnx, float_operators
+from litetext.export.masks import THRESHOLD, Hear
+from litetext.export.order import Order, Outcome, our_features
+from litetext.export.parity import LEAST, Parity, parity_of, require_parity
+from litetext.export.tokenizer_file import standalone
+from litetext.models.text.mobileclip import MobileClipText
+from litetext.tokenizer import Tokenizer
+
+_OPENS = """
+```python
+import numpy as np
+import onnxruntime
+from tokenizers import Tokenizer
+
+session = onnxruntime.InferenceSession("{folder}/FILE", providers=["CPUExecutionProvider"])
+tokenizer = Tokenizer.from_file("{folder}/tokenizer.json")  # cleans, cuts to CONTEXT tokens and pads
+rows = tokenizer.encode_batch(PHRASES)
+input_ids = np.array([row.ids for row in rows], np.int64)
+attention_mask = np.array([row.attention_mask for row in rows], np.int64)
+inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
+text_features, text_mask = session.run(["text_features", "text_mask"], inputs)
+```
+
+Inputs `input_ids` and `attention_mask` SHAPE, int64, padding behind the tokens; outputs `text_features` SHAPE_OUT,
+float32, and `text_mask` SHAPE, bool. `session.get_modelmeta().custom_metadata_map` holds padding, context length,
+threshold and version.
+"""
+
+
+def write_onnx(order: Order, folder: Path) -> Outcome:
+    """`model.onnx` and `tokenizer.json`; with dtype `all` a file a type."""
+    student = order.subject.student
+    length = student.context_length if student.padding == "reference" else order.length
+    standalone(student.context_length, length).save(str(folder / "tokenizer.json"))
+    types: Sequence[OnnxType] = ("fp32", "fp16", "int8") if order.dtype == "all" else (order.dtype,)
+    parities: dict[str, Parity] = {}
+    heard: dict[str, Hear] = {}
+    notes: list[str] = []
+    for dtype in types:
+        name = "model.onnx" if len(types) == 1 or dtype == "fp32" else f"model_{dtype}.onnx"
+        about = properties(student, dtype, length)
+        file = export_onnx(student, folder, dtype, order.batch, order.length, name, about)
+        hear = as_the_card_says(folder, file.name, student, order.batch)
+        what = f"ONNX Runtime, {dtype}"
+        parities[what] = parity_of(our_features(student, order.prompts), hear(order.prompts))
+        odd = parity_of(our_features(student, ODD_PROMPTS), hear(ODD_PROMPTS))
+        require_parity(what, parities[what], order.tolerance if dtype == "fp32" else float("inf"), least=LEAST[dtype])
+        require_parity(f"{what}, odd prompts", odd, float("inf"), least=LEAST[dtype])
+        heard[dtype] = hear
+        notes.append(f"`{name}`: {dtype}, {file.stat().st_size / 1e6:,.1f} MB.")
+        if dtype == "int8":
+            notes.append(f"In int8 these stay in 32 bits: {'; '.join(float_operators(file))}.")
+    first = "model.onnx"
+    return Outcome(parities, _card(order, first, length), tuple(notes), hear=heard[types[0]], also=heard)
+
+
+def properties(student: MobileClipText, dtype: str, length: int | None) -> dict[str, str]:
+    """What an ONNX file says of itself."""
+    return {
+        "litetext_version": metadata.version("litetext"),
+        "padding": student.padding,
+        "context_length": str(student.context_length),
+        "length": "dynamic" if length is None else str(length),
+        "width": str(student.width),
+        "dtype": dtype,
+        "threshold": str(THRESHOLD),
+        "tokenizer": "tokenizer.json",
+    }
+
+
+def as_the_card_says(folder: Path, name: str, student: MobileClipText, batch: int | None) -> Hear:
+    """Features of prompts by the file and its own tokenizer, nothing of ours between.
+
+    Args:
+        folder: The export.
+        name: The file.
+        student: What it was made from; its tokenizer must give the same tokens.
+        batch: Prompts at once as the file wants them, the last batch filled up; None for 8.
+    """
+    import onnxruntime
+    from tokenizers import Tokenizer as Stock
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    session: Any = onnxruntime.InferenceSession(str(folder / name), options, providers=["CPUExecutionProvider"])
+    tokenizer: Any = Stock.from_file(str(folder / "tokenizer.json"))
+    size = batch or 8
+
+    def hear(prompts: Sequence[str]) -> list[Tensor]:
+        features: list[Tensor] = []
+        for start in range(0, len(prompts), size):
+            chosen = list(prompts[start : start + size])
+            rows = tokenizer.encode_batch(chosen + chosen[:1] * (size - len(chosen) if batch else 0))
+            ids = np.array([row.ids for row in rows], np.int64)
+            mask = np.array([row.attention_mask for row in rows], np.int64)
+            found, valid = session.run(list(OUTPUTS), dict(zip(INPUTS, (ids, mask), strict=True)))
+            if not np.array_equal(valid, mask > 0):
+                raise ValueError("the exported mask does not mark the valid tokens")
+            features += [torch.from_numpy(found[n, : int(mask[n].sum())].copy()) for n in range(len(chosen))]
+            for prompt, own, row in zip(
+                chosen, Tokenizer(student.context_length).encode(chosen), rows[: len(chosen)], strict=True
+            ):
+                if row.ids[: sum(row.attention_mask)] != own:
+                    raise ValueError(
+                        f"tokenizer.json gives other tokens for the prompt {prompt!r}; nothing was written: clean it "
+                        "as SAM3 does (litetext.tokenizer.clean), or leave it out of --prompts"
+                    )
+        return features
+
+    return hear
+
+
+def _card(order: Order, file: str, length: int | None) -> str:
+    student = order.subject.student
+    tokens = str(length) if length else f"2 to {student.context_length}"
+    prompts = str(order.batch or "B")
+    phrases = '["red circle", "white dog"]'
+    if order.batch is not None:
+        phrases = f'["white dog"] * {order.batch}'
+    return (
+        _OPENS.replace("FILE", file)
+        .replace("CONTEXT", str(student.context_length))
+        .replace("PHRASES", phrases)
+        .replace("SHAPE_OUT", f"({prompts}, {tokens}, {student.width})")
+        .replace("SHAPE", f"({prompts}, {tokens})")
+    )
