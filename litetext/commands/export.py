@@ -32,8 +32,8 @@ def export(
         checkpoint: The student: a .ckpt of fit, or any layout.
         to: transformers: a folder of Sam3LiteTextModel with its processor; efficientsam3: a .pt in efficientsam3's
             names; text: litetext's own small folder; compact: the same in 8 bits, and with --keep few token rows in
-            memory; onnx: a file and a tokenizer for ONNX Runtime and others, see --dtype, --batch and --length; torch: an
-            ExportedProgram of PyTorch, see --batch and --length.
+            memory; onnx: a file and a tokenizer for ONNX Runtime and others, see --dtype, --batch and --length; torch:
+            an ExportedProgram of PyTorch, see --batch and --length.
         output: A new folder.
         overwrite: Replace an earlier export of that name.
         sam3: The SAM3 that gives all but the text encoder: for transformers a folder in its layout or Meta's sam3.pt
