@@ -1,8 +1,8 @@
 """Segment your own pictures and clips, from Python in three lines.
 
 from litetext import Segmenter
-segmenter = Segmenter("checkpoints/sam3-tiny", text_encoder="student.ckpt")
-found = segmenter("image.png", ["white dog", "cup"])
+segmenter = Segmenter("nouns", text_encoder="student.ckpt")
+found = segmenter("image.png", ["red apple", "dog"])
 """
 
 import os
@@ -57,7 +57,8 @@ class Segmenter:
     """A SAM3 with a text encoder of your choice, for images and clips.
 
     Args:
-        model: The segmenter in transformers' layout: a folder, `checkpoints/sam3-tiny`, or a hub id (`facebook/sam3`).
+        model: The segmenter in transformers' layout: a folder, a hub id (`facebook/sam3`), or `nouns` or `shapes`
+            for one that ships.
         text_encoder: A `.ckpt` of `litetext fit`, or published SAM3-LiteText weights; None takes the model's own.
         bank: A file of `litetext predict --config prompt_bank.yaml`: then no text encoder is kept in memory. With a
             text encoder too, that one is only compared with the one that made the bank.

@@ -1,8 +1,11 @@
-"""Where the files that travel with the package lie: the configs and the tiny SAM3."""
+"""Where the files that travel with the package lie: the configs and the tiny SAM3s."""
 
 from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parent
+
+SHORT = {"nouns": "checkpoints/sam3-nouns", "shapes": "checkpoints/sam3-tiny"}
+"""The shipped SAM3s by the worlds that they know."""
 
 
 def _roots() -> list[Path]:
@@ -14,14 +17,26 @@ def shipped(path: str) -> str:
     """Finds a file by the user's path first, and otherwise among the shipped files.
 
     Args:
-        path: A path, or a shipped name such as `checkpoints/sam3-tiny`.
+        path: A path, or a shipped name such as `checkpoints/sam3-nouns`, for which `nouns` is short (see `SHORT`).
 
     Returns:
-        `path` itself when it exists or is not shipped, otherwise the shipped file's absolute path.
+        `path` itself when it exists or is not shipped, otherwise the shipped file's absolute path. A short name means
+        the shipped SAM3 unless a folder with a config.json has it: the world's drawings may lie in `nouns`, too.
     """
+    if path in SHORT and not Path(path, "config.json").is_file():
+        path = SHORT[path]
     if Path(path).is_absolute() or Path(path).exists():
         return path
     return next((str(root / path) for root in _roots() if (root / path).exists()), path)
+
+
+def world_of(model: str) -> str:
+    """The world whose scenes suit a SAM3: `shapes` for the shipped one that knows nothing else, otherwise `nouns`.
+
+    Args:
+        model: As `shipped` takes it.
+    """
+    return "shapes" if Path(shipped(model)).name == Path(SHORT["shapes"]).name else "nouns"
 
 
 def config_names() -> list[str]:

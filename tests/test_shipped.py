@@ -16,7 +16,7 @@ from litetext.metrics.counts import per_threshold
 from litetext.models.sam3.tiny import forward_phrases
 from litetext.models.text.teacher import Sam3TextEncoder
 from litetext.modules.shapes_fit import detections
-from litetext.shipped import config_names, config_path, shipped
+from litetext.shipped import config_names, config_path, shipped, world_of
 
 
 @pytest.mark.parametrize("name", config_names())
@@ -28,6 +28,17 @@ def test_configs_are_found_from_any_folder(name: str, tmp_path: Path, monkeypatc
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_text("mine: 1")  # a file of the user's comes first
     assert config_path(name).read_text() == "mine: 1"
+
+
+def test_short_names_mean_the_shipped_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert Path(shipped("nouns")) == Path(shipped("checkpoints/sam3-nouns"))
+    assert (world_of("nouns"), world_of("facebook/sam3")) == ("nouns", "nouns")
+    assert (world_of("shapes"), world_of("checkpoints/sam3-tiny")) == ("shapes", "shapes")
+    Path("nouns").mkdir()  # drawings of the world, say
+    assert Path(shipped("nouns")).name == "sam3-nouns"
+    Path("nouns/config.json").touch()  # a model of the user's comes first
+    assert shipped("nouns") == "nouns"
 
 
 def test_a_wheel_finds_its_files_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,7 +35,7 @@ class AuditOptions:
         encoder: Text encoder, as `litetext.models.text.towers.load_tower` takes it; None audits the corpora alone.
         student: Students of the robustness part.
         sam3: SAM3 of the robustness part; None takes the encoder where it is a whole SAM3.
-        images: Folder of images for that part; None draws shapes.
+        images: Folder of images for that part; None draws scenes of nouns, or of shapes for the SAM3 of shapes.
         noise: Levels of noise for it, in units of the features' root mean square.
         context_lengths: Contexts to compare.
         sample: Prompts that are encoded.

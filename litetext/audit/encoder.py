@@ -15,7 +15,7 @@ from litetext.audit.spectra import embedding_spectrum, position_spectrum
 from litetext.data.pixels import IMAGE_FILES, to_rgb
 from litetext.models.hub import find_model
 from litetext.models.text.towers import TextTower
-from litetext.shipped import shipped
+from litetext.shipped import shipped, world_of
 
 if TYPE_CHECKING:
     from litetext.audit.audit import AuditOptions, Parts
@@ -155,12 +155,12 @@ def whole_sam3(tower: TextTower) -> str | None:
 
 
 def _robustness(sam3: str, prompts: Sequence[str], options: "AuditOptions") -> dict[str, Any]:
-    from litetext.audit.robustness import shapes_images, softmax_robustness
+    from litetext.audit.robustness import drawn_images, softmax_robustness
     from litetext.models.sam3.image import Sam3Image
     from litetext.models.text.loading import load_text_encoder
 
     segmenter = Sam3Image.from_pretrained(sam3)
-    images = _read_images(options.images) if options.images else shapes_images(_IMAGES, options.seed)
+    images = _read_images(options.images) if options.images else drawn_images(_IMAGES, options.seed, world_of(sam3))
     students = {path: load_text_encoder(path) for path in options.student}
     return softmax_robustness(
         segmenter, images, prompts[:_PHRASES], load_text_encoder(sam3), students, options.noise, options.seed

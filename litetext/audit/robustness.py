@@ -20,7 +20,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
-from litetext.data.shapes.world import FIRST_HELD_OUT, draw_scene, render
+from litetext.data import nouns
+from litetext.data.shapes import world as shapes
 from litetext.models.sam3.image import Sam3Image, Vision
 from litetext.models.text.encoder import PhraseFeatures, TextBatch, TextEncoder
 from litetext.tokenizer import UNLIMITED, Tokenizer
@@ -151,19 +152,24 @@ def softmax_robustness(
     }
 
 
-def shapes_images(count: int, seed: int = 0) -> list[UInt8[Tensor, "3 s s"]]:
-    """Held-out images of the world of shapes, for a SAM3 without images of its own.
+def drawn_images(count: int, seed: int = 0, world: str = "shapes") -> list[UInt8[Tensor, "3 s s"]]:
+    """Held-out images of a drawn world, for a SAM3 without images of its own.
 
     Args:
         count: How many.
         seed: Which.
+        world: shapes or nouns.
 
     Returns:
         RGB images, uint8 (3, SIZE, SIZE); `Sam3Image.preprocess` brings them to a SAM3's size.
     """
-    first = FIRST_HELD_OUT + seed * count
-    scenes = [draw_scene(first + i, held_out=True) for i in range(count)]
-    return [torch.from_numpy(render(scene)).permute(2, 0, 1).contiguous() for scene in scenes]
+    if world == "nouns":
+        first = nouns.FIRST_HELD_OUT + seed * count
+        pixels = [nouns.render(nouns.draw_scene(first + i))[0] for i in range(count)]
+    else:
+        first = shapes.FIRST_HELD_OUT + seed * count
+        pixels = [shapes.render(shapes.draw_scene(first + i, held_out=True)) for i in range(count)]
+    return [torch.from_numpy(image).permute(2, 0, 1).contiguous() for image in pixels]
 
 
 def _noisy(features: PhraseFeatures, std: float, seed: int) -> PhraseFeatures:

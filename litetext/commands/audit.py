@@ -41,14 +41,14 @@ def audit(
 
     Args:
         config: YAML of these options, by path or shipped name.
-        prompts: Corpora by name, one or several, in any layout that the data sources of fit take; shapes:N needs no
+        prompts: Corpora by name, one or several, in any layout that the data sources of fit take; nouns:N needs no
             file. In YAML a mapping.
         output: Folder of the results.
         overwrite: Replace the results of an earlier audit there.
         text_encoder: SAM3 in any layout, a student, or a CLIP, SigLIP, BERT-like or Grounding DINO folder or hub id.
         sam3: SAM3 for the robustness part, by default the text encoder's where that is a whole SAM3.
         student: Students whose errors are followed through the SAM3, beside noise.
-        images: Folder of images for that part; drawn shapes by default.
+        images: Folder of images for that part; drawn scenes by default.
         context_lengths: Contexts to compare, in tokens.
         noise: Levels of noise for the robustness part, in units of the features' root mean square.
         sample: Prompts that are encoded.

@@ -6,10 +6,12 @@ import os
 import socket
 import tempfile
 from collections.abc import Callable, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from litetext.commands.parsing import renamed
+from litetext.shipped import world_of
 
 if TYPE_CHECKING:
     from litetext.comparison import Answer, Side
@@ -61,24 +63,38 @@ def table(answer: "Answer") -> str:
     return f"<table class='found'>{head}{''.join(lines)}</table>"
 
 
-def examples(folder: Path) -> list[list[str]]:
-    """Held-out scenes of shapes to begin with: paths of PNG files, each with phrases that are true or false of it.
+def examples(folder: Path, world: str = "shapes") -> list[list[str]]:
+    """Held-out scenes to begin with: paths of PNG files, each with phrases that are true or false of it.
 
     Args:
         folder: Where the files go.
+        world: The world they show: `shapes` or `nouns`.
     """
     import random
 
     from PIL import Image
 
-    from litetext.data.shapes.world import FIRST_HELD_OUT, draw_phrases, draw_scene, render
+    if world == "nouns":
+        from litetext.data.nouns.examples import find_scenes
+        from litetext.data.nouns.phrases import draw_phrases as draw_nouns
+        from litetext.data.nouns.render import render as render_nouns
 
+        drawn = [
+            (render_nouns(scene)[0], draw_nouns(scene, 4, random.Random(scene.number), negatives=0.3))
+            for scene in islice(find_scenes(), _SCENES)
+        ]
+    else:
+        from litetext.data.shapes.world import FIRST_HELD_OUT, draw_phrases, draw_scene, render
+
+        numbers = range(FIRST_HELD_OUT, FIRST_HELD_OUT + _SCENES)
+        scenes = [(number, draw_scene(number)) for number in numbers]
+        drawn = [
+            (render(scene), draw_phrases(scene, 4, random.Random(number), negatives=0.3)) for number, scene in scenes
+        ]
     rows = []
-    for seed in range(FIRST_HELD_OUT, FIRST_HELD_OUT + _SCENES):
-        scene = draw_scene(seed)
-        file = folder / f"shapes-{seed - FIRST_HELD_OUT}.png"
-        Image.fromarray(render(scene)).save(file)
-        phrases = draw_phrases(scene, 4, random.Random(seed), negatives=0.3)
+    for number, (pixels, phrases) in enumerate(drawn):
+        file = folder / f"{world}-{number}.png"
+        Image.fromarray(pixels).save(file)
         rows.append([str(file), "\n".join(dict.fromkeys(phrase.text for phrase in phrases))])
     return rows
 
@@ -231,7 +247,8 @@ def demo(
     'litetext[demo]'.
 
     Args:
-        sam3: A SAM3 in transformers' layout: a folder or a hub id (facebook/sam3).
+        sam3: A SAM3 in transformers' layout: a folder or a hub id (facebook/sam3); nouns and shapes are short for the
+            shipped ones.
         text_encoder: The student's: a .ckpt of litetext fit, or published SAM3-LiteText weights.
         port: Where the page is served.
         device: Such as cpu or cuda:1; by default a GPU where there is one.
@@ -250,6 +267,6 @@ def demo(
     comparison = Comparison(sam3, text_encoder, device)
     with tempfile.TemporaryDirectory(prefix="litetext-demo-") as folder:
         os.environ["GRADIO_TEMP_DIR"] = folder  # uploads go when the page goes
-        page = build(comparison.answer, examples(Path(folder)))
+        page = build(comparison.answer, examples(Path(folder), world_of(sam3)))
         print(f"teacher and student side by side: {serve(page, port)} (Ctrl-C ends it)", flush=True)
         page.block_thread()

@@ -49,7 +49,8 @@ def segment(
         phrases: What to look for: 'white dog' cup
         output: Folder of the results; made if need be.
         overwrite: Replace results that the folder holds of before.
-        sam3: A SAM3 in transformers' layout: a folder or a hub id (facebook/sam3).
+        sam3: A SAM3 in transformers' layout: a folder or a hub id (facebook/sam3); nouns and shapes are short for the
+            shipped ones.
         text_encoder: A student's; by default the model's own.
         bank: A phrase bank of litetext predict --config prompt_bank.yaml, in place of a text encoder.
         threshold: Lowest score of an instance.

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from litetext.audit import robustness
-from litetext.audit.robustness import shapes_images, softmax_robustness
+from litetext.audit.robustness import drawn_images, softmax_robustness
+from litetext.data import nouns
 from litetext.data.shapes.world import FIRST_HELD_OUT, draw_scene, phrases, render
 from litetext.models.sam3.image import Sam3Image
 from litetext.models.sam3.tiny import tiny_config, tiny_sam3
@@ -46,7 +47,7 @@ def student() -> MobileClipText:
 
 @pytest.fixture(scope="module")
 def images() -> list[Tensor]:
-    return [image[:, 20:80] for image in shapes_images(2)]
+    return [image[:, 20:80] for image in drawn_images(2)]
 
 
 def every_error(found: dict[str, Any]) -> list[float | None]:
@@ -185,17 +186,23 @@ def test_what_cannot_be_measured_is_refused(sam3: Sam3Image, teacher: Sam3TextEn
 
 
 def test_images_of_shapes_are_held_out_ones() -> None:
-    images = shapes_images(3, seed=2)
+    images = drawn_images(3, seed=2)
     scene = draw_scene(FIRST_HELD_OUT + 2 * 3 + 1, held_out=True)
     assert torch.equal(images[1], torch.from_numpy(render(scene)).permute(2, 0, 1))
-    assert not torch.equal(images[0], shapes_images(3)[0])
+    assert not torch.equal(images[0], drawn_images(3)[0])
+
+
+def test_images_of_nouns_are_held_out_ones() -> None:
+    images = drawn_images(2, seed=1, world="nouns")
+    scene = nouns.draw_scene(nouns.FIRST_HELD_OUT + 1 * 2 + 1)
+    assert torch.equal(images[1], torch.from_numpy(nouns.render(scene)[0]).permute(2, 0, 1))
 
 
 def test_the_shipped_student_stays_near_the_shipped_sam3() -> None:
     sam3 = Sam3Image.from_pretrained("checkpoints/sam3-tiny")
     teacher = load_text_encoder("checkpoints/sam3-tiny")
     student = load_text_encoder("checkpoints/student-tiny/student.ckpt")
-    found = softmax_robustness(sam3, shapes_images(1), phrases(6), teacher, {"tiny": student}, (0.1,))
+    found = softmax_robustness(sam3, drawn_images(1), phrases(6), teacher, {"tiny": student}, (0.1,))
     tiny, noise = found["students"]["tiny"], found["noise"]["0.1"]
     assert tiny["cosine"] > 0.98
     assert tiny["input"] < 0.2

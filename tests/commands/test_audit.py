@@ -138,5 +138,5 @@ def test_a_whole_sam3_is_followed_through_its_detector(corpora: Path, litetext: 
 def test_the_shipped_config_is_understood(corpora: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["audit", "--config", "audit.yaml", "--output", "out", "--print_config"]) == 0
     shown = yaml.safe_load(capsys.readouterr().out)
-    assert shown["text_encoder"] == "checkpoints/sam3-tiny"
+    assert shown["text_encoder"] == "checkpoints/sam3-nouns"
     assert shown["output"] == "out"

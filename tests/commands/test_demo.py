@@ -44,8 +44,9 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def test_examples_are_scenes_with_phrases(tmp_path: Path) -> None:
-    rows = examples(tmp_path)
+@pytest.mark.parametrize("world", ["shapes", "nouns"])
+def test_examples_are_scenes_with_phrases(tmp_path: Path, world: str) -> None:
+    rows = examples(tmp_path, world)
     assert len(rows) == 4
     for file, text in rows:
         assert Image.open(file).size == (112, 112)

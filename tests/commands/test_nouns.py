@@ -1,14 +1,20 @@
 """`litetext nouns`."""
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
+from litetext.data.nouns import sheet
+from litetext.data.nouns.examples import find_scenes
 from litetext.data.nouns.gold import PAIRS, SUBSETS
+from litetext.data.nouns.render import render
 from litetext.data.nouns.sheet import CELL, nouns
 from tests.fixtures.runs import Answer
 
@@ -48,6 +54,66 @@ def test_pictures_show_all_drawings_and_write_over_nothing(
     )
 
 
+def test_scenes_to_try_show_what_is_asked_for(
+    tmp_path: Path, litetext: Callable[..., Answer], refused: Callable[..., str]
+) -> None:
+    out = tmp_path / "scenes"
+    asked = ("nouns", str(out), "--what", "scenes", "--number", "2", "--style", "noto", "--show", "dog", "pizza")
+    answer = litetext(*asked)
+    assert answer.code == 0, answer.err
+    told = json.loads((out / "phrases.json").read_text())
+    assert sorted(path.name for path in out.iterdir()) == ["phrases.json", *told]
+    scenes = list(islice(find_scenes(0, "noto", ("dog", "pizza")), 2))
+    for (name, phrases), scene in zip(told.items(), scenes, strict=True):
+        assert {"dog", "pizza"} & set(phrases)
+        assert len(phrases) == 4
+        assert {sprite.style for sprite in scene.sprites} == {1}
+        with Image.open(out / name) as image:
+            np.testing.assert_array_equal(np.asarray(image), render(scene)[0])
+    assert f"litetext segment {out} --phrases" in answer.out
+    assert "is there and is no empty folder" in refused(*asked)
+    strange = next(noun.name for noun in nouns() if noun.open)
+    assert f"noun '{strange}' is held out from training" in refused(
+        "nouns", str(tmp_path / "x"), "--what", "scenes", "--show", strange
+    )
+
+
+@pytest.mark.parametrize("damage", ["cut", "gone"])
+def test_a_damaged_sheet_ends_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Callable[..., str], damage: str
+) -> None:
+    home = tmp_path / "installed"
+    home.mkdir()
+    (home / "nouns.json").write_bytes((sheet.HOME / "nouns.json").read_bytes())
+    if damage == "cut":
+        (home / "sheet.webp").write_bytes((sheet.HOME / "sheet.webp").read_bytes()[:100_000])
+    monkeypatch.setattr(sheet, "HOME", home)
+    for cached in (sheet._table, sheet.drawings, sheet.checksum):
+        cached.cache_clear()
+    try:
+        line = refused("nouns", str(tmp_path / "x"), "--number", "1")
+        assert f"{home / 'sheet.webp'} is damaged" in line
+        assert "install litetext again" in line
+        assert not (tmp_path / "x").exists()
+    finally:
+        monkeypatch.undo()
+        for cached in (sheet._table, sheet.drawings, sheet.checksum):
+            cached.cache_clear()
+
+
+def test_a_benchmark_that_was_changed_or_is_of_another_seed_is_refused(
+    tmp_path: Path, litetext: Callable[..., Answer], refused: Callable[..., str]
+) -> None:
+    out = tmp_path / "p"
+    assert litetext("nouns", str(out), "--what", "probes", "--number", "1").code == 0
+    line = refused("nouns", str(out), "--what", "probes", "--number", "1", "--seed", "3")
+    assert "(images 1, seed 0), asked for are images 1, seed 3; name another folder or remove it" in line
+    picture = next(iter(sorted(out.rglob("*.png"))))
+    picture.write_bytes(picture.read_bytes() + b"x")
+    line = refused("nouns", str(out), "--what", "probes", "--number", "1")
+    assert "files in it were changed since; name another folder or remove it" in line
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [
@@ -55,7 +121,14 @@ def test_pictures_show_all_drawings_and_write_over_nothing(
         (["--what", "videos", "--number", "10001"], "videos is 10001; it must be from 1 to 10000"),
         (["--what", "songs"], "songs"),
         (["--seed", "-1"], "seed is -1; it must be 0 or more"),
+        (["--number", "-3"], "images is -3; it must be from 1 to 100000"),
+        (["--what", "probes", "--number", "0"], "images is 0; it must be from 1 to 100000"),
         (["--what", "pictures", "--seed", "-1"], "seed is -1; it must be 0 or more"),
+        (["--what", "scenes", "--seed", "-1"], "seed is -1; it must be 0 or more"),
+        (["--what", "scenes", "--number", "1001"], "number is 1001; give from 1 to 1000 scenes"),
+        (["--what", "scenes", "--style", "emoji"], "style is 'emoji'; the sheet of nouns has fluent, noto, twemoji"),
+        (["--what", "scenes", "--show", "dgo"], "noun 'dgo' is not in the sheet of nouns; did you mean dragon or dog?"),
+        (["--style", "noto"], "--style goes with --what scenes, and this writes images"),
     ],
 )
 def test_bad_options_end_in_one_line(

@@ -143,7 +143,8 @@ class SegDataModule(LightningDataModule):
         self.root, self.subsets, self.folders, self.coco = root, subsets, images or {}, coco
         self.skip_missing_images, self.batch_size, self.limit = skip_missing_images, batch_size, limit
         self.evaluated_only, self.num_workers, self.missing_list = evaluated_only, num_workers, missing_list
-        self.drawn = drawn_benchmark(root, "images a subset, as {world}:40") if root is not None else None
+        counted = "pairs a probe" if (root or "").startswith("probes:") else "images a subset"
+        self.drawn = drawn_benchmark(root, f"{counted}, as {{world}}:40") if root is not None else None
         if self.drawn is not None:
             self.root = f"checkpoints/{self.drawn.world}/{self.drawn.number}"
         self.names: list[str] = []

@@ -142,7 +142,7 @@ def test_it_is_written_once_and_over_nothing_else(root: Path, tmp_path: Path) ->
         write_nouns(tmp_path / "mine", 1)
 
 
-@pytest.mark.parametrize("wanted", ["nouns:", "nouns:0", "nouns:x"])
+@pytest.mark.parametrize("wanted", ["nouns:", "nouns:0", "nouns:-4", "nouns:x"])
 def test_a_root_without_a_number_is_refused(wanted: str) -> None:
     with pytest.raises(ValueError, match=r"data.root is 'nouns:.*'; give a number of images a subset, as nouns:40"):
         SegDataModule(root=wanted)

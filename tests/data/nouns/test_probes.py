@@ -90,5 +90,5 @@ def test_they_are_read_as_silver(tmp_path: Path, drawn) -> None:
 
 
 def test_a_root_without_a_number_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"data.root is 'probes:'; give a number of images a subset, as probes:40"):
+    with pytest.raises(ValueError, match=r"data.root is 'probes:'; give a number of pairs a probe, as probes:40"):
         SegDataModule(root="probes:")

@@ -380,6 +380,7 @@ def test_the_grammar_is_a_source_of_prompts():
     assert not any(word in text.split() for text in source.prompts for word in ("tile", "tiny", "monochrome"))
     for path, told in {
         "nouns:0": "'nouns:0' is not understood; write nouns:N or nouns:N:held_out",
+        "nouns:-5": "'nouns:-5' is not understood; write nouns:N or nouns:N:held_out",
         "nouns:many": "is not understood; write nouns:N",
         "nouns:5:test": "is not understood; write nouns:N",
         "nouns:2000000": "source 'mine': nouns:2000000: 2000000 phrases are asked for; the grammar",
