@@ -166,8 +166,20 @@ def video(
     return bench_video(sam3, frames, phrases, chunk)
 
 
+def drawing(scenes: Positive = 200, rounds: Positive = 5) -> dict[str, Any]:
+    """Scenes a second of the drawn worlds: drawn, rendered with their masks, described.
+
+    Args:
+        scenes: Scenes a round.
+        rounds: Rounds, all in turn; medians count.
+    """
+    from litetext.bench.drawing import bench_drawing
+
+    return bench_drawing(scenes, rounds)
+
+
 BENCHMARKS: dict[str, Callable[..., dict[str, Any]]] = {
-    f.__name__: f for f in (train, teacher, tokenize, metrics, segment, audit, estimators, student, video)
+    f.__name__: f for f in (train, teacher, tokenize, metrics, segment, audit, estimators, student, video, drawing)
 }
 
 
