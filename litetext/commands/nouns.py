@@ -18,8 +18,8 @@ def nouns(
     """Writes held-out scenes of the world of nouns, and says what they hold.
 
     Images with phrases and the marks of three annotators are in the layout of SA-Co Gold, videos in that of SA-Co
-    VEval, language probes in that of SA-Co Silver; pictures show the drawings and some scenes; scenes are image files to try,
-    with phrases that are true of them. A benchmark that is there already is left alone.
+    VEval, language probes in that of SA-Co Silver; pictures show the drawings and some scenes; scenes are image files
+    to try, with phrases that are true of them. A benchmark that is there already is left alone.
 
     Args:
         out: Folder to write; its parent must be there.
