@@ -110,7 +110,8 @@ def _print(tables: Sequence["Table"]) -> None:
     for table in tables:
         printed = Printed(title=table.title, title_justify="left", caption=table.note or None, caption_justify="left")
         for n, column in enumerate(table.columns):
-            printed.add_column(column, justify="left" if n == 0 or n in table.text_columns else "right")
+            side = "left" if n == 0 or n in table.text_columns else "right"
+            printed.add_column(column, justify=side, overflow="fold")  # an option that is cut short cannot be typed
         for row in table.rows:
             printed.add_row(*row)
         console.print(printed)

@@ -4,6 +4,7 @@ import resource
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 import torch
@@ -111,9 +112,10 @@ def summary(module: "DistillModule") -> str:
         lines.append("best checkpoint     none: no validation of this run earned one")
     if folder is not None:
         lines.append(f"TensorBoard run     {_near(Path(folder))}")
-        lines.append(f"next                tensorboard --logdir {_near(Path(folder).parent)}")
+        lines.append(f"next                tensorboard --logdir {quote(_near(Path(folder).parent))}")
         if best is not None:
-            lines.append(" " * 20 + f"litetext validate --config {_near(Path(folder))}/config.yaml --ckpt_path best")
+            config = quote(f"{_near(Path(folder))}/config.yaml")
+            lines.append(" " * 20 + f"litetext validate --config {config} --ckpt_path best")
     return "\n".join(lines)
 
 

@@ -1,4 +1,5 @@
 import json
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -140,3 +141,21 @@ def test_the_shipped_config_is_understood(corpora: Path, capsys: pytest.CaptureF
     shown = yaml.safe_load(capsys.readouterr().out)
     assert shown["text_encoder"] == "checkpoints/sam3-nouns"
     assert shown["output"] == "out"
+
+
+def test_what_is_to_be_typed_is_whole_at_80_columns(
+    corpora: Path, litetext: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as in a terminal
+    monkeypatch.setenv("COLUMNS", "80")
+    output = "a rather/long folder of the results/of an audit of what people ask for"
+    answer = litetext("audit", "--prompts", "names=names.txt", "--output", output)
+    assert answer.code == 0, answer.err
+    assert "…" not in answer.out
+    commands = [
+        line.split(None, 1)[1] for line in answer.out.splitlines() if line.startswith(("next ", "TensorBoard "))
+    ]
+    assert [shlex.split(command) for command in commands] == [
+        ["tensorboard", "--logdir", f"{output}/tensorboard"],
+        ["litetext", "fit", "--config", f"{output}/prescription.yaml"],
+    ]

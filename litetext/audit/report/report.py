@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from litetext.audit.report.captions import caption
@@ -86,13 +87,13 @@ def write_report(audit: Audit, folder: Path) -> list[str]:
     lines = [
         f"report        {folder / 'report.html'}",
         f"numbers       {folder / 'audit.json'}",
-        f"TensorBoard   tensorboard --logdir {folder / 'tensorboard'}",
+        f"TensorBoard   tensorboard --logdir {quote(str(folder / 'tensorboard'))}",
     ]
     plan = folder / "prescription.yaml"
     plan.unlink(missing_ok=True)  # one of an earlier audit would mislead
     if (text := at(audit, "prescription", "yaml")) is not None:
         plan.write_text(text, encoding="utf-8")
-        lines.append(f"next          litetext fit --config {plan}")
+        lines.append(f"next          litetext fit --config {quote(str(plan))}")
     return lines
 
 
