@@ -1,13 +1,13 @@
 """Whole SAM3 models from Meta's layout to transformers' and back; text encoders: `litetext.checkpoints.text`."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor
 
 from litetext.checkpoints.reading import StateFile
-from litetext.checkpoints.sam3_names import HOMELESS, POSITIONS, WHOLE
+from litetext.checkpoints.sam3_names import HOMELESS, LEVELS, MULTIPLEX, POSITIONS, WHOLE
 from litetext.checkpoints.text import joined, split
 
 DETECTOR = "detector."
@@ -27,7 +27,8 @@ def read_without_text(file: StateFile) -> dict[str, Tensor]:
     """All of a SAM3's detector but its text encoder, by transformers' names, floats in float32.
 
     Args:
-        file: Meta's `sam3.pt`, an efficientsam3 checkpoint of the whole model, or a transformers folder or file.
+        file: Meta's `sam3.pt` or `sam3.1_multiplex.pt`, an efficientsam3 checkpoint of the whole model, or a
+            transformers folder or file.
 
     Raises:
         ValueError: A name has no home in the layout.
@@ -51,7 +52,8 @@ def _float(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def from_meta(state: Mapping[str, Tensor], source: str = "state dict") -> dict[str, Tensor]:
     """Meta's detector without its text encoder to transformers' names.
 
-    What transformers has no place for is left out: `HOMELESS`, and the first row of the vision tower's positions.
+    What transformers has no place for is left out: `HOMELESS`, and the first row of the vision tower's positions. What
+    SAM 3.1 leaves out of the neck, the level that transformers computes and drops, is filled with zeros.
 
     Args:
         state: Tensors by Meta's names, without `detector.`.
@@ -64,7 +66,24 @@ def from_meta(state: Mapping[str, Tensor], source: str = "state dict") -> dict[s
     found = split(known, WHOLE, f"{source}: transformers' layout of a SAM3")
     if POSITIONS[1] in found:
         found[POSITIONS[1]] = found[POSITIONS[1]][:, 1:]
+    if is_multiplex(state):
+        last = _levels(found, LEVELS[1]) - 1
+        own = {key: tensor for key, tensor in found.items() if key.startswith(f"{LEVELS[1]}{last}.")}
+        found |= {
+            key.replace(f"{LEVELS[1]}{last}.", f"{LEVELS[1]}{last + 1}."): torch.zeros_like(tensor)
+            for key, tensor in own.items()
+        }
     return found
+
+
+def is_multiplex(state: Iterable[str]) -> bool:
+    """Whether these are names of SAM 3.1's detector, without `detector.`."""
+    return any(key.startswith(MULTIPLEX) for key in state)
+
+
+def _levels(state: Iterable[str], prefix: str) -> int:
+    """Levels of a neck, counted from their names."""
+    return 1 + max((int(key.removeprefix(prefix).split(".")[0]) for key in state if key.startswith(prefix)), default=-1)
 
 
 def to_meta(state: Mapping[str, Tensor], base: Mapping[str, Tensor], source: str = "state dict") -> dict[str, Tensor]:
@@ -72,7 +91,8 @@ def to_meta(state: Mapping[str, Tensor], base: Mapping[str, Tensor], source: str
 
     Args:
         state: Tensors by transformers' names.
-        base: A `sam3.pt` of the same size, without `detector.`: gives what transformers has no place for.
+        base: A `sam3.pt` or `sam3.1_multiplex.pt` of the same size, without `detector.`: gives what transformers has no
+            place for.
         source: The file, for messages.
 
     Returns:
@@ -83,6 +103,9 @@ def to_meta(state: Mapping[str, Tensor], base: Mapping[str, Tensor], source: str
     """
     found = joined(state.items(), WHOLE, "transformers' layout of a SAM3", source)
     own = {key: tensor for key, tensor in base.items() if not key.startswith(TEXT)}
+    if is_multiplex(own):  # without the level that transformers drops
+        beyond = f"{LEVELS[0]}{_levels(own, LEVELS[0])}."
+        found = {key: tensor for key, tensor in found.items() if not key.startswith(beyond)}
     if POSITIONS[0] in found and POSITIONS[0] in own:
         found[POSITIONS[0]] = torch.cat([own[POSITIONS[0]][:, :1].to(found[POSITIONS[0]]), found[POSITIONS[0]]], 1)
     faults = {

@@ -12,9 +12,16 @@ _NECK, _FPN = "backbone.vision_backbone.convs.", "vision_encoder.neck.fpn_layers
 POSITIONS = (_TRUNK + "pos_embed", _BACKBONE + "embeddings.position_embeddings")
 """Positions of the vision tower: Meta's begin with that of a class token, which transformers leaves out."""
 
+MULTIPLEX = ("backbone.vision_backbone.interactive_convs.", "backbone.vision_backbone.propagation_convs.")
+"""Beginnings of names that SAM 3.1 alone has, whose neck has three heads of three levels: the others' are four."""
+
+LEVELS = (_NECK, _FPN)
+"""Beginnings of the names of the neck's levels, which their number follows."""
+
 HOMELESS = (
     _TRUNK + r"blocks\.\d+\.attn\.freqs_cis",  # computed by transformers
     r"backbone\.vision_backbone\.sam2_convs\..+",  # of the tracker
+    *(prefix.replace(".", r"\.") + ".+" for prefix in MULTIPLEX),  # of 3.1's tracker
     r"geometry_encoder\.points_(direct|pool|pos_enc)_project\..+",
 )
 """Patterns of Meta's names that transformers has no place for."""

@@ -1,6 +1,7 @@
 """Whole SAM3 models without their text encoder, in every layout that holds one.
 
 transformers' Sam3Model, Sam3VideoModel, Sam3LiteTextModel (its text encoder is a student), Meta's `sam3.pt`
+    and `sam3.1_multiplex.pt`
 """
 
 from pathlib import Path
