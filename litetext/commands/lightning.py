@@ -21,6 +21,7 @@ from litetext.commands.error_lines import one_line
 from litetext.models.text.students import read_checkpoint
 from litetext.modules.callbacks import LastCheckpoint, StepSeed
 from litetext.modules.checkpointing import BestCheckpoint
+from litetext.modules.ending import EndsAtOnce
 from litetext.modules.fit_run import SaveConfig, check_trainer, fit_run
 from litetext.modules.resume import check_resumable, find_checkpoint, flatten
 from litetext.modules.run_folder import check_run_name, sole_writer
@@ -186,6 +187,8 @@ class Command(LightningCLI):
         config = self.config[subcommand]
         if config["overwrite"] and hasattr(self.model, "overwrite"):
             self.model.overwrite = True
+        if subcommand != "fit":
+            self.trainer.callbacks.append(EndsAtOnce())  # type: ignore[attr-defined]
         if subcommand in ("validate", "predict"):
             self.trainer.loggers = []  # what they measure is no part of the training's curves
         if subcommand != "fit" or self.trainer.fast_dev_run:  # type: ignore[attr-defined]

@@ -1,8 +1,10 @@
 """`litetext test`: a frozen SAM3 before many text encoders, from images to results.json."""
 
 import json
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -137,6 +139,19 @@ def test_two_processes_give_the_same_results(done: Path, tmp_path: Path) -> None
     assert (tmp_path / RESULTS).read_bytes() == (done / RESULTS).read_bytes()
     for path in (done / RESULTS.parent / "predictions").rglob("*.json"):
         assert (tmp_path / path.relative_to(done)).read_bytes() == path.read_bytes()
+
+
+def test_sigterm_ends_both_processes(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "litetext", *TEST, "--model.text_encoders", "null"]
+    command += ["--trainer.accelerator", "cpu", "--trainer.devices", "2", "--trainer.strategy", "ddp"]
+    with (tmp_path / "log").open("w") as log:
+        child = subprocess.Popen(command, cwd=tmp_path, stdout=log, stderr=log)
+        while child.poll() is None and not list(tmp_path.glob("lightning_logs/shapes/records/*/*.jsonl")):
+            time.sleep(0.05)
+        assert child.poll() is None, (tmp_path / "log").read_text()
+        child.terminate()
+        assert child.wait(timeout=60) == -signal.SIGTERM
+    assert not (tmp_path / RESULTS).exists()
 
 
 def test_one_bad_image_costs_only_its_pairs(
