@@ -155,6 +155,8 @@ def _kinds(
     for kind, key in fields:
         lacking = [i for i, item in items if not item.get(key)]
         # A prediction without a mask matches nothing; one without a box would have to be guessed at.
+        if kind == "segm" and 0 < len(lacking) < len(items):
+            notes += _note(lacking, "predictions without a mask match nothing: {count}")
         if lacking and (kind == "bbox" or len(lacking) == len(items)):
             notes.append(f"{kind} is left out: the predictions do not hold it (first without one: id {lacking[0]})")
         elif not all(mark[key] is not None for mark in marks):

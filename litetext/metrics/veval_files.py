@@ -177,6 +177,9 @@ def score_video_files(gt: str | Path, predictions: str | Path, allow_unknown: bo
         why = f"; {'; '.join(annotations.notes)}" if annotations.notes else ""
         raise ValueError(f"{gt} holds no masklet to be found: negatives alone give no score{why}")
     found, notes, kinds = read_video_predictions(predictions, annotations, allow_unknown)
+    if not annotations.masked and "segm" in kinds:
+        kinds.remove("segm")
+        notes.append(f"mask is left out: {annotations.name} does not hold it")
     if not kinds:
         raise ValueError(f"--predictions {predictions}: nothing to score; {'; '.join(notes)}")
     questions = asked(annotations, found)

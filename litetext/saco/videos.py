@@ -43,7 +43,7 @@ class VideoAnnotations:
         pairs: Every question that can be asked, positive and negative, in the order of the file.
         truth: True masklets by video; videos without any are left out.
         evaluated: Categories with a box in any frame, in the order of `categories` (what TETA averages over).
-        left_out: Pairs with a damaged mask, with the reason; they are in none of the above.
+        left_out: Pairs with a damaged or a missing mask, with the reason; they are in none of the above.
         notes: What is amiss in the file, one line a kind.
     """
 
@@ -56,12 +56,18 @@ class VideoAnnotations:
     left_out: dict[Pair, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
+    @property
+    def masked(self) -> bool:
+        """Whether masks are marked, or nothing at all; a file of boxes alone cannot be scored by masks."""
+        return not self.truth or any(part.masked().any() for part in self.truth.values())
+
 
 def read_video_annotations(path: str | Path) -> VideoAnnotations:
     """Reads one ground-truth file of SA-Co VEval.
 
-    A pair with a damaged mask is left out; entries that name a video or a category which the file does not list are
-    left out as long as they are fewer than a quarter. Both are told in `notes`.
+    A pair with a damaged mask, or without one where there is a box, is left out, unless no annotation has masks.
+    Entries that name a video or a category which the file does not list are left out as long as they are fewer than a
+    quarter. All of that is told in `notes`.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -95,26 +101,41 @@ def read_video_annotations(path: str | Path) -> VideoAnnotations:
     left_out: dict[Pair, str] = {}
     pair_of = {place: (item["video_id"], item["category_id"]) for place, item in marked}
     numbers = [place for place, _ in marked]
+    any_mask = any(any(codes) for _, item in marked if isinstance(codes := item.get("segmentations"), list))
     for video, entries in by_video([item for _, item in marked], videos).items():
         places = [numbers[k] for k, _ in entries]
         items = [item for _, item in entries]
         found = masklets(items, videos[video], f"{path}: annotation", places, amiss, truth=True)
-        for place in places:
-            if place in amiss.damaged:
-                left_out.setdefault(pair_of[place], f"annotation {place}: {amiss.damaged[place]}")
+        for k, place in enumerate(places):
+            if fault := amiss.damaged.get(place) or _incomplete(found, k, any_mask):
+                left_out.setdefault(pair_of[place], f"annotation {place}: {fault}")
         kept = [k for k, place in enumerate(places) if pair_of[place] not in left_out]
         if kept:
             truth[video] = found if len(kept) == len(places) else found.take(np.asarray(kept))
+    spoilt = {pair_of[place] for place in amiss.damaged}
     notes += amiss.lines(
         f"{name}: annotation",
-        f"{len(left_out):,} pairs are left out for a damaged mask",
+        f"{len(spoilt):,} pairs are left out for a damaged mask",
         "frames without a box get that of their mask",
     )
+    if lacking := [why for pair, why in left_out.items() if pair not in spoilt]:
+        notes.append(
+            f"{name}: {len(lacking):,} pairs are left out for an annotation without masks (first: {lacking[0]})"
+        )
     asked = [(item["video_id"], item["category_id"]) for _, item in listed]
     pairs = [pair for pair in dict.fromkeys([*asked, *pair_of.values()]) if pair not in left_out]
     with_box = {c for part in truth.values() for c in part.categories[part.boxed.any(axis=1)].tolist()}
     evaluated = [c for c in categories if c in with_box]
     return VideoAnnotations(name, videos, categories, pairs, truth, evaluated, left_out, notes)
+
+
+def _incomplete(found: Masklets, k: int, any_mask: bool) -> str:
+    """Why a true masklet cannot be scored by masks, in a file that has them; empty if it can."""
+    shown, masked = found.shown()[k], found.masked()[k]
+    if not shown.any() and not any(mask is not None and mask_area(mask) for mask in found.masks[k]):
+        return "it marks nothing in any frame"
+    bare = np.flatnonzero(shown & ~masked)
+    return f"frame {bare[0]} has a box and no mask" if any_mask and len(bare) else ""
 
 
 def _once(

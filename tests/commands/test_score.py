@@ -62,6 +62,13 @@ def test_plain_and_gzipped_files_and_what_is_absent(tmp_path: Path, litetext: Ca
     assert litetext(*argv, str(plain)).out == litetext(*argv, pred("case1")).out
     plain.write_text(json.dumps([{k: v for k, v in item.items() if k != "bbox"} for item in items]))
     only_masks = litetext(*argv, str(plain))
+    assert "without a mask" not in only_masks.out
+    plain.write_text(json.dumps([{**items[0], "segmentation": None}, *items[1:]]))
+    assert (
+        f"predictions without a mask match nothing: 1 (first: id {items[0]['image_id']})"
+        in litetext(*argv, str(plain)).out
+    )
+    plain.write_text(json.dumps([{k: v for k, v in item.items() if k != "bbox"} for item in items]))
     assert "bbox is left out" in only_masks.out
     assert "segm is left out" not in only_masks.out
     plain.write_text("[]")

@@ -250,3 +250,33 @@ def test_the_command_tells_what_is_left_out(tmp_path: Path, litetext: Callable[.
     written = json.loads(output.read_text())
     assert written["notes"] == [line for line in answer.out.splitlines() if "damaged" in line]
     assert (written["partial"], written["left_out"]) == (False, 0)
+
+
+def test_true_masklets_without_masks_are_no_zeros(tmp_path: Path) -> None:
+    def changed(**fields: Any) -> Any:
+        gt = loaded("gt")
+        other = {**gt["annotations"][0], "id": 7, "category_id": 2}
+        return {**gt, "annotations": [gt["annotations"][0], {**other, **fields}]}
+
+    track = loaded("good")[0]
+    found = [track, {**track, "category_id": 2}]
+    right = scored(tmp_path, loaded("gt"), [track])["dataset_results"]
+    first = loaded("gt")["annotations"][0]["segmentations"]
+    for fields, why in (
+        ({"segmentations": [None] * 3}, "frame 0 has a box and no mask"),
+        ({"segmentations": [*first[:2], None]}, "frame 2 has a box and no mask"),
+        ({"segmentations": [None] * 3, "bboxes": [None] * 3}, "it marks nothing in any frame"),
+        ({"segmentations": [None] * 3, "bboxes": [[0, 0, 0, 0]] * 3}, "it marks nothing in any frame"),
+    ):
+        scores = scored(tmp_path, changed(**fields), found)
+        told = f"gt.json: 1 pairs are left out for an annotation without masks (first: annotation 1: {why})"
+        assert scores["notes"] == [told]
+        assert scores["left_out"] == 1
+        # The other pair is scored alone; TETA and IL_MCC of the whole file know no negative any more.
+        for name in ("video_mask_all_phrase_HOTA", "video_bbox_all_phrase_HOTA", "video_mask_teta"):
+            assert scores["dataset_results"][name] == right[name]
+    boxes = {**loaded("gt"), "annotations": [{**loaded("gt")["annotations"][0], "segmentations": [None] * 3}]}
+    scores = scored(tmp_path, boxes, [track])
+    assert scores["notes"] == ["mask is left out: gt.json does not hold it"]
+    assert scores["dataset_results"]["video_mask_all_phrase_HOTA"] is None
+    assert scores["dataset_results"]["video_bbox_all_phrase_HOTA"] == right["video_bbox_all_phrase_HOTA"]

@@ -121,6 +121,8 @@ class VideoDataModule(LightningDataModule):
         for name, path in found.items():
             annotations = read_video_annotations(path)
             items = [item for item in read_items(name, annotations, self._media(_domain(name))) if item.categories]
+            if not annotations.masked:
+                raise ValueError(f"split {name}: {annotations.name} holds boxes and no masks, and masks are scored")
             for note in annotations.notes:
                 rank_zero_info(note)
             for (video, category), reason in annotations.left_out.items():
