@@ -22,6 +22,7 @@ def export(
     keep: str | None = None,
     pairs: Annotated[int, AtLeast(0)] | None = None,
     length: Positive | None = None,
+    bits: Literal[8, 4] = 8,
 ) -> None:
     """Writes a student in the layout of another program.
 
@@ -31,9 +32,9 @@ def export(
     Args:
         checkpoint: The student: a .ckpt of fit, or any layout.
         to: transformers: a folder of Sam3LiteTextModel with its processor; efficientsam3: a .pt in efficientsam3's
-            names; text: litetext's own small folder; compact: the same in 8 bits, and with --keep few token rows in
-            memory; onnx: a file and a tokenizer for ONNX Runtime and others, see --dtype, --batch and --length; torch:
-            an ExportedProgram of PyTorch, see --batch and --length.
+            names; text: litetext's own small folder; compact: the same in 8 or 4 bits, and with --keep few token rows
+            in memory; onnx: a file and a tokenizer for ONNX Runtime and others, see --dtype, --batch and --length;
+            torch: an ExportedProgram of PyTorch, see --batch and --length.
         output: A new folder.
         overwrite: Replace an earlier export of that name.
         sam3: The SAM3 that gives all but the text encoder: for transformers a folder in its layout or Meta's sam3.pt
@@ -42,12 +43,13 @@ def export(
         positions: How N positions are made of the student's: the first N, or resampled, which is another student.
         prompts: Real prompts to compare on: any corpus that the data sources of fit take; shapes:N needs no file.
         tolerance: Largest absolute error of a feature; 1e-4 by default, and in fp16, int8 and compact a pooled cosine
-            of 0.9999, 0.99 and 0.999 instead.
+            of 0.9999, 0.99 and 0.999 instead, and 0.97 with --bits 4.
         dtype: What an ONNX file stores weights in; int8: the matrices of linear layers only; all: a file of each.
         batch: Prompts at once of onnx and torch; any number by default.
         keep: With compact, a corpus whose tokens stay in memory; others are read from the folder when they are met.
         pairs: Pairs of image and phrase in which what is found is compared; 160 by default, 8 in a SAM3 of full size.
         length: Tokens of every prompt of onnx and torch, padding included; any number by default.
+        bits: What compact stores weights in; 4 is half the size, and further from the student.
 
     Raises:
         FileNotFoundError: If a file does not exist.
@@ -73,6 +75,7 @@ def export(
         pairs,
         overwrite,
         length,
+        bits,
     )
     for what, parity in made.parities.items():
         print(parity.line(what))

@@ -80,9 +80,10 @@ class Option(NamedTuple):
 
     def _one(self, word: str) -> Any:
         if isinstance(self.kind, tuple):
-            if word not in self.kind:
+            named = {str(choice): choice for choice in self.kind}
+            if word not in named:
                 raise ValueError(f"{self.name}: expected one of {', '.join(map(repr, self.kind))}, got {word}")
-            return word
+            return named[word]
         try:
             value = self.kind(word)
         except ValueError as error:
@@ -231,7 +232,9 @@ def _add(parser: argparse.ArgumentParser, option: Option, must: bool, also: Sequ
         return
     upper = option.name.upper()
     choices = isinstance(option.kind, tuple)
-    given["metavar"] = "{" + ",".join(option.kind) + "}" if choices else "NAME=PATH" if option.pairs else upper
+    given["metavar"] = (
+        "{" + ",".join(map(str, option.kind)) + "}" if choices else "NAME=PATH" if option.pairs else upper
+    )
     if option.many or option.pairs:
         # Without a default here: what is given more than once adds up, and replaces the default.
         none = option.pairs or option.configs or (option.positional and not option.required)

@@ -28,6 +28,7 @@ class Order:
         batch: Prompts at once of ONNX and ExportedProgram; None for any number.
         keep: Prompts whose tokens stay in memory in a compact student; None for all tokens.
         length: Tokens of every prompt of ONNX and ExportedProgram, padding included; None for any number.
+        bits: What a compact student stores weights in.
     """
 
     subject: Subject
@@ -38,6 +39,7 @@ class Order:
     batch: int | None = None
     keep: Sequence[str] | None = None
     length: int | None = None
+    bits: Literal[8, 4] = 8
 
 
 @dataclass(frozen=True)

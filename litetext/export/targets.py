@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -52,13 +53,14 @@ def _compact(order: Order, folder: Path) -> Outcome:
     if order.keep is not None:
         ids = [i for row in Tokenizer(UNLIMITED).encode(order.keep) for i in row]
         kept = kept_ids(np.bincount(ids, minlength=student.config["vocab_size"]), student.config["vocab_size"])
-    save_compact(student, folder, kept)
+    save_compact(student, folder, kept, order.bits, order.bits)
     again = load_text_encoder(folder)
-    what = "load_text_encoder, 8-bit weights"
+    what = f"load_text_encoder, {order.bits}-bit weights"
     found = parity_of(our_features(student, order.prompts), our_features(again, order.prompts))
-    require_parity(what, found, order.tolerance, least=LEAST["compact"])
+    least = LEAST["compact" if order.bits == 8 else "compact in 4 bits"]
+    require_parity(what, found, order.tolerance, least=least)
     rows = "all token rows" if kept is None else f"{len(kept):,} token rows, the others in {OTHERS}"
-    notes = (f"In memory: 8-bit weights, {rows}.",)
+    notes = (f"In memory: {order.bits}-bit weights, {rows}.",)
     return Outcome({what: found}, _OPENS_TEXT.format(width=student.width), notes, hear=partial(our_features, again))
 
 
@@ -119,6 +121,7 @@ def export(
     pairs: int | None = None,
     overwrite: bool = False,
     length: int | None = None,
+    bits: Literal[8, 4] = 8,
 ) -> Outcome:
     """Writes a student in another program's layout, compares it with ours, and adds a model card.
 
@@ -131,7 +134,7 @@ def export(
         context_length: See `read_subject`.
         positions: See `read_subject`.
         tolerance: Largest absolute error of a feature; None for 1e-4, and for no such bound in `fp16`, `int8` and
-            `compact`, whose pooled cosines have to reach 0.9999, 0.99 and 0.999.
+            `compact`, whose pooled cosines have to reach 0.9999, 0.99 and 0.999, and 0.97 in 4 bits.
         dtype: What ONNX files store weights in.
         batch: Prompts at once of ONNX and ExportedProgram; None for any number.
         keep: Prompts whose tokens stay in memory in a compact student; None for all tokens.
@@ -139,6 +142,7 @@ def export(
             full size; 0 compares none. Where features must be equal to 1e-4, so must scores, and instances be the same.
         overwrite: Replace an earlier export of that name, once the new one is whole.
         length: Tokens of every prompt of ONNX and ExportedProgram, padding included; None for any number.
+        bits: What a compact student stores weights in.
 
     Returns:
         What was made.
@@ -158,13 +162,15 @@ def export(
         )
     if keep is not None and target != "compact":
         raise ValueError(f"--to {target} keeps every token; --keep is for compact")
+    if bits != 8 and target != "compact":
+        raise ValueError(f"--to {target} stores no weights in {bits} bits; --bits is for compact")
     if pairs is not None and pairs < 0:
         raise ValueError(f"--pairs {pairs} is below 0; 0 compares nothing in images")
     exact = tolerance is None and dtype in ("fp32", "all") and target != "compact"
     if tolerance is None:
         tolerance = 1e-4 if exact else float("inf")
     subject = read_subject(checkpoint, context_length, positions)
-    order = Order(subject, list(dict.fromkeys(prompts)), tolerance, sam3, dtype, batch, keep, length)
+    order = Order(subject, list(dict.fromkeys(prompts)), tolerance, sam3, dtype, batch, keep, length, bits)
     # The student's teacher gives the rest of the model where no SAM3 is named.
     inputs = [checkpoint, sam3 or str(subject.about.get("teacher") or checkpoint)]
     check_place(output, overwrite, inputs)

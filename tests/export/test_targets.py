@@ -286,3 +286,13 @@ def test_a_compact_student_keeps_the_tokens_of_a_corpus_and_answers_all(
     few, all_rows = (load_text_encoder(path) for path in (folder, whole))
     for one, two in zip(our_features(few, PROMPTS), our_features(all_rows, PROMPTS), strict=True):
         torch.testing.assert_close(one, two, rtol=0, atol=0)
+
+
+def test_a_compact_student_in_four_bits(tmp_path: Path, litetext: Any, refused: Any) -> None:
+    command = ("export", STUDENT, "--prompts", "shapes:40", "--pairs", "4", "--bits", "4")
+    assert "--bits is for compact" in refused(*command, "--to", "text", "--output", str(tmp_path / "text"))
+    answer = litetext(*command, "--to", "compact", "--output", str(tmp_path / "small"))
+    assert answer.code == 0, answer.err
+    assert "load_text_encoder, 4-bit weights" in answer.out
+    assert "4-bit weights" in (tmp_path / "small" / "README.md").read_text()
+    assert json.loads((tmp_path / "small" / "config.json").read_text())["quantized"]["linears"] == 4
