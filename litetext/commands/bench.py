@@ -105,6 +105,17 @@ def audit(prompts: str, count: Positive = 400_000) -> dict[str, Any]:
     return bench_audit(prompts, count)
 
 
+def corpus(counts: tuple[int, ...] = (10_000, 100_000, 1_000_000)) -> dict[str, Any]:
+    """Setting up corpora of several sizes: time, and memory in each process.
+
+    Args:
+        counts: Prompts of each corpus, which are made up from words.
+    """
+    from litetext.bench.corpus import bench_corpus
+
+    return bench_corpus(counts)
+
+
 def estimators(
     points: Positive = 5000,
     ambient: Positive = 256,
@@ -179,7 +190,8 @@ def drawing(scenes: Positive = 200, rounds: Positive = 5) -> dict[str, Any]:
 
 
 BENCHMARKS: dict[str, Callable[..., dict[str, Any]]] = {
-    f.__name__: f for f in (train, teacher, tokenize, metrics, segment, audit, estimators, student, video, drawing)
+    f.__name__: f
+    for f in (train, teacher, tokenize, metrics, segment, audit, corpus, estimators, student, video, drawing)
 }
 
 

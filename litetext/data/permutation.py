@@ -17,6 +17,7 @@ from litetext.data.word_classes import word_class
 
 Mode = Literal["swap", "attribute-noun", "words"]
 """Ways to reorder a prompt."""
+_MODES = get_args(Mode)
 
 _MODIFIERS = frozenset("JCVGBjcvg")
 _BREAKS = frozenset("DXPI")
@@ -158,8 +159,8 @@ def permute(prompt: str, seed: int = 0, mode: Mode = "swap") -> str:
         >>> permute("dog")
         'dog'
     """
-    if mode not in get_args(Mode):
-        raise ValueError(f"mode={mode!r} is unknown; choose {', '.join(map(repr, get_args(Mode)))}")
+    if mode not in _MODES:
+        raise ValueError(f"mode={mode!r} is unknown; choose {', '.join(map(repr, _MODES))}")
     words = prompt.split()
     if len(words) < 2:
         return prompt

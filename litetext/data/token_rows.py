@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, pairwise
+from typing import overload
 
 import numpy as np
 
@@ -42,12 +43,18 @@ class TokenRows(Sequence[list[int]]):
         """Number of rows."""
         return len(self.bounds) - 1
 
-    def __getitem__(self, index: int) -> list[int]:  # type: ignore[override]
-        """One row.
+    @overload
+    def __getitem__(self, index: int) -> list[int]: ...
+    @overload
+    def __getitem__(self, index: slice) -> "TokenRows": ...
+    def __getitem__(self, index: int | slice) -> "list[int] | TokenRows":
+        """One row, or several.
 
         Raises:
             IndexError: No such row.
         """
+        if isinstance(index, slice):
+            return self.take(np.arange(len(self))[index])
         index = int(index)
         if not -len(self) <= index < len(self):
             raise IndexError(f"there are {len(self)} rows, no row {index}")

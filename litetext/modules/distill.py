@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F
 from lightning.pytorch import Callback, LightningModule
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
@@ -21,14 +23,8 @@ from litetext.models.text.mobileclip import MobileClipText
 from litetext.models.text.students import load_student
 from litetext.modules import distill_report
 from litetext.modules.callbacks import Throughput
-from litetext.modules.optim import (
-    by_step,
-    check_rates,
-    count_steps,
-    parameter_groups,
-    shorten_warmup,
-    warmup_cosine,
-)
+from litetext.modules.distill_optim import check_recipe, configure
+from litetext.modules.gradients import check_and_clip, kept
 from litetext.modules.run_data import run_data
 from litetext.modules.stored_features import store_features, told
 from litetext.modules.teacher import CACHE, Teacher, check_teacher
@@ -62,6 +58,13 @@ class DistillModule(LightningModule):
         warmup_epochs: Epochs of linear warm-up; a tenth of the run where they would be longer than it.
         warmup_lr: Learning rate at the first step.
         min_lr: Learning rate at the last step.
+        optimizer: Another optimizer than the recipe's fused AdamW, by its class and options. It has its own rate, which
+            is not scaled.
+        lr_scheduler: Another schedule than the recipe's warm-up and cosine, by its class and options.
+        lr_scheduler_interval: Whether that schedule steps once an `epoch` or once a `step`.
+        compile_student: Mode of torch.compile in which the student trains; null trains it as it is. Batches are then
+            filled to one shape, so that `reduce-overhead` can record CUDA graphs; on a CPU that costs more than it
+            brings.
 
     Raises:
         ValueError: If an option is out of its range.
@@ -85,6 +88,10 @@ class DistillModule(LightningModule):
         warmup_epochs: float = 10,
         warmup_lr: float = 1e-6,
         min_lr: float = 1e-5,
+        optimizer: OptimizerCallable | None = None,
+        lr_scheduler: LRSchedulerCallable | None = None,
+        lr_scheduler_interval: Literal["epoch", "step"] = "epoch",
+        compile_student: Literal["default", "reduce-overhead", "max-autotune"] | None = None,
     ) -> None:
         super().__init__()
         weights = {"mse": mse_weight, "cosine": cosine_weight, "consistency": consistency_weight}
@@ -93,10 +100,12 @@ class DistillModule(LightningModule):
                 raise ValueError(f"model.{name}_weight is {value}; a loss weight cannot be negative")
         if teacher_batch_tokens < 1:
             raise ValueError(f"model.teacher_batch_tokens is {teacher_batch_tokens}; it must be at least 1")
-        check_rates(lr, weight_decay=weight_decay, warmup_epochs=warmup_epochs, warmup_lr=warmup_lr, min_lr=min_lr)
+        recipe = {"lr": lr, "weight_decay": weight_decay, "decay_tokens": decay_tokens}
+        recipe |= {"warmup_epochs": warmup_epochs, "warmup_lr": warmup_lr, "min_lr": min_lr}
+        check_recipe(DistillModule, optimizer, lr_scheduler, recipe)
         if consistency_padding and student.padding != "reference":
             raise ValueError("model.consistency_padding averages padding; it needs a student with padding: reference")
-        self.save_hyperparameters(ignore=["student"])
+        self.save_hyperparameters(ignore=["student", "optimizer", "lr_scheduler"])
         self.student = student
         self.teacher: nn.Module | None = None
         self.teacher_path = teacher
@@ -107,6 +116,9 @@ class DistillModule(LightningModule):
         self.lr, self.scale_lr, self.weight_decay = lr, scale_lr, weight_decay
         self.decay_tokens = decay_tokens
         self.warmup_epochs, self.warmup_lr, self.min_lr = warmup_epochs, warmup_lr, min_lr
+        self.optimizer, self.lr_scheduler, self.lr_scheduler_interval = optimizer, lr_scheduler, lr_scheduler_interval
+        self._compiled = None if compile_student is None else torch.compile(student.forward, mode=compile_student)
+        self._recent: list[PromptBatch] = []
         self.agreement = Agreement()
         self.val_losses = MetricCollection({name: MeanMetric() for name in (*PARTS, "loss")}, compute_groups=False)
         self.scores: dict[str, float] = {}
@@ -157,7 +169,8 @@ class DistillModule(LightningModule):
             batch = batch.widened(self.student.context_length)
         return batch if self.store is None else batch.with_features(self.store)
 
-    def _targets(self, tokens: Any, stored: Tensor | None) -> Tensor:
+    def targets(self, tokens: Any, stored: Tensor | None) -> Tensor:
+        """The teacher's features of a batch's tokens, those that are stored or computed now, (B, L, D)."""
         if self.teacher is None:
             if stored is None:
                 raise ValueError("the batch has no teacher features; run setup first")
@@ -185,7 +198,7 @@ class DistillModule(LightningModule):
             `mse`, `cosine_distance` and `consistency`, each (B,); consistency is 0 where a prompt has no other order.
         """
         features, permuted = self._both(batch)
-        target, mask = self._targets(batch.tokens, batch.features), batch.tokens.mask
+        target, mask = self.targets(batch.tokens, batch.features), batch.tokens.mask
         moved = features.new_zeros(len(features))
         if len(permuted):
             over = (None, None) if self.consistency_padding else (mask[batch.changed], batch.permuted.mask)
@@ -200,9 +213,19 @@ class DistillModule(LightningModule):
     def _both(self, batch: PromptBatch) -> tuple[Tensor, Tensor]:
         # One forward for prompts and permutations: half the overhead, and one set of BatchNorm statistics.
         tokens, permuted = batch.tokens, batch.permuted
-        both = self.student(torch.cat([tokens.ids, permuted.ids]), torch.cat([tokens.lengths, permuted.lengths]))
+        ids, lengths = torch.cat([tokens.ids, permuted.ids]), torch.cat([tokens.lengths, permuted.lengths])
+        if self._compiled is not None and self.training:
+            both = self._compiled(*self._one_shape(ids, lengths, 2 * len(tokens.ids)))[: len(ids), : ids.shape[1]]
+        else:
+            known = () if batch.valid is None or not getattr(self.student, "packs", False) else (batch.valid,)
+            both = self.student(ids, lengths, *known)
         features, moved = both.float().split([len(tokens.ids), len(permuted.ids)])
         return features, moved
+
+    def _one_shape(self, ids: Tensor, lengths: Tensor, prompts: int) -> tuple[Tensor, Tensor]:
+        # Empty prompts count nowhere, but to a student that takes padding for words.
+        more = prompts - len(ids) if self.student.padding == "masked" else 0
+        return F.pad(ids, (0, self.student.context_length - ids.shape[1], 0, more)), F.pad(lengths, (0, more))
 
     def total(self, parts: dict[str, Tensor]) -> Tensor:
         """The weighted sum of the losses of each prompt (paper, equation 3), (B,)."""
@@ -213,56 +236,29 @@ class DistillModule(LightningModule):
         )
 
     def training_step(self, batch: PromptBatch, batch_idx: int) -> Tensor:
-        """Mean loss of a batch.
-
-        Raises:
-            ValueError: If the loss of a prompt is not finite; the message names the prompt.
-        """
+        """Mean loss of a batch. Whether it is finite shows in the gradient, once a step."""
+        self._recent.append(batch)
         parts = self.losses(batch)
         total = self.total(parts)
-        # All processes stop together: one that went on would wait for the others' gradients forever.
-        if self.trainer.strategy.reduce_boolean_decision(not bool(torch.isfinite(total).all()), all=False):
-            raise ValueError(f"{self._cause(batch, total)}; {self._kept()}")
         loss = total.mean()
         self.log("train/loss", loss, prog_bar=True, batch_size=len(total))
         self.log_dict({f"train/{name}": part.mean() for name, part in parts.items()}, batch_size=len(total))
         return loss
 
-    def _cause(self, batch: PromptBatch, total: Tensor) -> str:
-        targets = self._targets(batch.tokens, batch.features)
-        return distill_report.loss_fault(total, targets, batch.index, self.prompts.prompts, self.trainer.global_step)
-
-    def _kept(self) -> str:
-        return f"the last good checkpoints stay in {getattr(self.trainer.checkpoint_callback, 'dirpath', None)}"
-
-    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Logs the gradient's norm; stops before one that is not finite spoils the weights and the checkpoints.
+    def configure_gradient_clipping(
+        self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        """Clips, and stops at a gradient that is not finite.
 
         Raises:
-            ValueError: If a gradient is not finite. With `16-mixed` the gradient scaler handles them.
+            ValueError: As `check_and_clip`.
         """
-        if self.trainer.precision == "16-mixed":
-            return
-        norm = torch.nn.utils.get_total_norm([p.grad for p in self.student.parameters() if p.grad is not None])
-        self.log("train/grad_norm", norm)  # before clipping
-        if not torch.isfinite(norm):
-            raise ValueError(
-                f"a gradient is not finite at step {self.trainer.global_step}; the student diverged: lower model.lr; "
-                f"{self._kept()}"
-            )
+        recent, self._recent = self._recent, []
+        check_and_clip(self, optimizer, gradient_clip_val, gradient_clip_algorithm, recent)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """AdamW; by step a linear warm-up, then the cosine from step 0 that the reference falls onto."""
-        trainer, data = self.trainer, self.prompts
-        total, epoch = count_steps(trainer, data.batches_per_epoch)
-        warmup = shorten_warmup(round(self.warmup_epochs * epoch), total)
-        schedule = warmup_cosine(total, warmup, self.warmup_lr / self.lr, self.min_lr / self.lr)
-        scale = data.batch_size * trainer.world_size * trainer.accumulate_grad_batches / 512 if self.scale_lr else 1.0
-        spared = [] if self.decay_tokens else [self.student.embedding.token.weight]
-        groups = parameter_groups(self.student.parameters(), self.weight_decay, spared)
-        fused = trainer.precision != "16-mixed"  # its scaler and a fused step leave no room for clipping
-        optimizer = torch.optim.AdamW(groups, lr=self.lr * scale, fused=fused)
-        return by_step(optimizer, schedule)
+        """The recipe's AdamW with warm-up and cosine, or what `optimizer` and `lr_scheduler` name."""
+        return configure(self)
 
     # Held-out prompts
 
@@ -270,7 +266,7 @@ class DistillModule(LightningModule):
         """Adds held-out prompts to the agreement with the teacher."""
         features, permuted = self._both(batch)
         mask = batch.tokens.mask
-        target = self._targets(batch.tokens, batch.features)
+        target = self.targets(batch.tokens, batch.features)
         parts = {
             "mse": masked_mse(features, target, mask),
             "cosine_distance": masked_cosine(features, target, mask),
@@ -279,7 +275,7 @@ class DistillModule(LightningModule):
         student_moved, teacher_moved = student.clone(), teacher.clone()
         moved = torch.zeros(len(student), dtype=torch.bool, device=student.device)
         if len(permuted):
-            target_permuted = self._targets(batch.permuted, batch.permuted_features)
+            target_permuted = self.targets(batch.permuted, batch.permuted_features)
             student_moved[batch.changed] = pool(permuted, batch.permuted.mask)
             teacher_moved[batch.changed] = pool(target_permuted, batch.permuted.mask)
             moved[batch.changed] = True
@@ -297,7 +293,7 @@ class DistillModule(LightningModule):
         if wrong := [name for name in ("cosine", "pooled_cosine", "mse") if not math.isfinite(self.scores[name])]:
             raise ValueError(
                 f"val/{wrong[0]} is {self.scores[wrong[0]]} at step {self.trainer.global_step}: the student's features "
-                f"are not finite; {self._kept()}"
+                f"are not finite; {kept(self)}"
             )
         shown = ("cosine", "agreement")
         for name, value in self.scores.items():

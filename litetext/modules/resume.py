@@ -34,6 +34,10 @@ _FORK = (
 )
 
 
+# An optimizer or schedule of the user's: of these the class counts too.
+_REPLACED = ("model.optimizer.", "model.lr_scheduler.")
+
+
 def flatten(config: Mapping[str, Any]) -> dict[str, Any]:
     """The options that decide a training, by their dotted names without `init_args`.
 
@@ -52,7 +56,11 @@ def flatten(config: Mapping[str, Any]) -> dict[str, Any]:
     walk("", config)
     names = (*_DECIDE, *(f"trainer.{name}" for name in (*_TRAINER, *_LIMITS)), *_CHECKPOINT, *_LENGTH)
     # What a class is called may change with its version; state of another class does not load.
-    return {name: v for name, v in found.items() if name.startswith(names) and not name.endswith("class_path")}
+    return {
+        name: value
+        for name, value in found.items()
+        if name.startswith(names) and (not name.endswith("class_path") or name.startswith(_REPLACED))
+    }
 
 
 def find_checkpoint(asked: str, run: str, folder: Path, log: Path, runs: list[str]) -> Path:
@@ -109,9 +117,9 @@ def check_resumable(path: Path, options: Mapping[str, Any], folder: Path) -> Non
     free = (*_FREE, *_LENGTH, *(_FORK if fork else ()))
     before = stored_options(stored)
     differ = [
-        f"{name} ({_told(before[name])} there, {_told(options.get(name))} here)"
-        for name in before
-        if not name.startswith(free) and before[name] != options.get(name)
+        f"{name} ({_told(before.get(name))} there, {_told(options.get(name))} here)"
+        for name in (*before, *(n for n in options if n.startswith(_REPLACED) and n not in before))
+        if not name.startswith(free) and before.get(name) != options.get(name)
     ]
     if differ:
         raise ValueError(

@@ -183,6 +183,65 @@ def test_vectors_do_not_decay_and_unseen_token_rows_stay(
     assert len(decayed["params"]) + len(spared["params"]) == len(learned)
 
 
+# Optimizers and schedules of one's own
+
+
+SGD = ("--model.optimizer", "torch.optim.SGD", "--model.optimizer.lr", "0.1", "--model.optimizer.momentum", "0.9")
+STEPS = ("--model.lr_scheduler", "torch.optim.lr_scheduler.StepLR", "--model.lr_scheduler.step_size", "1")
+RECIPE = ("--model.lr", "5e-3", "--model.warmup_epochs", "10")  # the defaults, which tiny.yaml replaces
+
+
+def optimizer_state(run: str) -> tuple[dict[str, Any], list[Any]]:
+    stored = torch.load(f"checkpoints/{run}/last.ckpt", weights_only=True)
+    return stored["optimizer_states"][0], stored["lr_schedulers"]
+
+
+def test_another_optimizer_and_schedule(
+    folder: Path, litetext: Callable[..., Answer], refused: Callable[..., str], caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        answer = litetext(*FIT, *RECIPE, *SGD, *STEPS, "--run", "own")
+    assert answer.code == 0, answer.err
+    assert "model.optimizer: SGD of lr 0.1 in place of the recipe's; model.lr, model.weight_decay" in caplog.text
+    assert "model.lr_scheduler: StepLR in place of the recipe's; model.warmup_epochs" in caplog.text
+    state, schedules = optimizer_state("own")
+    (group,) = state["param_groups"]
+    assert "momentum_buffer" in state["state"][0]
+    assert (group["momentum"], group["lr"]) == (0.9, pytest.approx(0.1 * 0.1**2))  # a step an epoch
+    assert schedules[0]["step_size"] == 1
+    # It goes on as it was, and not as another.
+    more = ("--run", "own", "--ckpt_path", "last", "--trainer.max_epochs", "3")
+    assert "model.optimizer.class_path (torch.optim.SGD there, nothing here)" in refused(*FIT, *RECIPE, *STEPS, *more)
+    assert litetext(*FIT, *RECIPE, *SGD, *STEPS, *more).code == 0
+    assert optimizer_state("own")[0]["param_groups"][0]["lr"] == pytest.approx(0.1 * 0.1**3)
+    line = refused(*FIT, *RECIPE, *SGD, "--run", "new", "--ckpt_path", "checkpoints/own/last.ckpt")
+    assert "model.lr_scheduler" in line
+
+
+def test_another_optimizer_follows_the_recipes_schedule(folder: Path, litetext: Callable[..., Answer]) -> None:
+    warm = ("--model.lr", "5e-3", "--model.min_lr", "1e-3")
+    assert litetext(*FIT, *warm, *SGD).code == 0
+    assert optimizer_state("tiny")[0]["param_groups"][0]["lr"] == pytest.approx(1e-3)
+    interval = ("--model.lr_scheduler_interval", "step")
+    assert litetext(*FIT, "--model.warmup_epochs", "10", *STEPS, *interval, *ONE, "--run", "by_step").code == 0
+    assert optimizer_state("by_step")[0]["param_groups"][0]["lr"] == pytest.approx(0.01 * 0.1**5)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ((*SGD,), "model.lr is 0.01, but model.optimizer replaces what it belongs to"),
+        ((*SGD, "--model.lr", "5e-3", "--model.weight_decay", "0.1"), "model.weight_decay is 0.1, but model.optimizer"),
+        ((*STEPS,), "model.warmup_epochs is 1.0, but model.lr_scheduler replaces"),
+        ((*RECIPE, *STEPS, "--model.min_lr", "0"), "leave model.min_lr out (its default is 1e-05)"),
+    ],
+)
+def test_options_that_no_longer_apply_are_refused(
+    options: tuple[str, ...], told: str, folder: Path, refused: Callable[..., str]
+) -> None:
+    assert told in refused(*FIT, *options)
+
+
 # Teacher and store
 
 

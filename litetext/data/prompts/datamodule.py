@@ -1,62 +1,28 @@
 """PromptDataModule: corpora in, tokenized prompts with their permutations and teacher features out."""
 
+import shutil
+import tempfile
 from collections.abc import Sequence
-from hashlib import blake2b
-from typing import Any, Literal, NamedTuple
+from itertools import chain
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
-from torch.nn.functional import pad as pad_ids
 from torch.utils.data import DataLoader, Dataset
 
-from litetext.data.features.store import FeatureStore
 from litetext.data.permutation import Mode, permute
-from litetext.data.prompts.corpora import counts_text, read_sources, split_prompts
+from litetext.data.prompts.batch import PromptBatch
+from litetext.data.prompts.corpora import counts_text, read_sources
+from litetext.data.prompts.table import PromptTable, SomeRows, first_by_hash, is_permutation
 from litetext.data.sampling import EpochSampler, ResumableLoader
 from litetext.data.token_rows import TokenRows
 from litetext.tokenizer import TokenBatch, Tokenizer, pad
 
 _COMPARED = 4096
-
-
-class PromptBatch(NamedTuple):
-    """Prompts of about equal length; B prompts, C of which have a permutation that differs, L tokens, D features.
-
-    Attributes:
-        index: Each prompt's number in `PromptDataModule.prompts`, (B,).
-        tokens: The prompts, (B, L).
-        changed: Positions in this batch of the prompts whose permutation differs from them, (C,).
-        permuted: Those permutations, (C, L). One-word prompts have none, and would add nothing to the loss.
-        features: Teacher features, (B, L, D) half precision, zeros at padding; None until `with_features` adds them,
-            and when the teacher runs live.
-        permuted_features: Teacher features of the permutations, (C, L, D); for held-out prompts only.
-        permuted_index: Number of each permutation in `PromptDataModule.feature_rows`, (C,); for held-out prompts only.
-    """
-
-    index: Tensor  # pyright: ignore[reportIncompatibleMethodOverride]
-    tokens: TokenBatch
-    changed: Tensor
-    permuted: TokenBatch
-    features: Tensor | None = None
-    permuted_features: Tensor | None = None
-    permuted_index: Tensor | None = None
-
-    def widened(self, length: int) -> "PromptBatch":
-        """The batch with padding up to `length` tokens, for students that count padding as words."""
-        more = length - self.tokens.ids.shape[1]
-        tokens, permuted = (TokenBatch(pad_ids(t.ids, (0, more)), t.lengths) for t in (self.tokens, self.permuted))
-        return self._replace(tokens=tokens, permuted=permuted) if more > 0 else self
-
-    def with_features(self, store: FeatureStore) -> "PromptBatch":
-        """The batch with the teacher's features from a store of `PromptDataModule.feature_rows`."""
-        length, moved = self.tokens.ids.shape[1], self.permuted_index
-        return self._replace(
-            features=store.padded(self.index, length),
-            permuted_features=None if moved is None else store.padded(moved, length),
-        )
 
 
 class PromptDataset(Dataset):
@@ -68,7 +34,7 @@ class PromptDataset(Dataset):
         held_out: Whether the teacher's features of the permutations are wanted too.
     """
 
-    def __init__(self, data: "PromptDataModule", indices: Sequence[int], held_out: bool) -> None:
+    def __init__(self, data: "PromptDataModule", indices: Sequence[int] | np.ndarray, held_out: bool) -> None:
         self.data = data
         self.indices = np.asarray(indices, dtype=np.int64)
         self.held_out = held_out
@@ -82,17 +48,20 @@ class PromptDataset(Dataset):
         epoch, place = np.divmod(np.asarray(positions), len(self))  # a training batch says its epoch, see EpochSampler
         index = self.indices[place]
         rows = [data.rows[i] for i in index]
-        orders = [data.permuted.get(i) for i in index] if self.held_out else data.permutations(index, int(epoch[0]))
+        orders = data.fixed_permutations(index) if self.held_out else data.permutations(index, int(epoch[0]))
         changed = [b for b, row in enumerate(orders) if row is not None]
         permuted = [row for row in orders if row is not None]
         length = max(map(len, rows))
-        numbers = [data.permuted_number[index[b]] for b in changed] if self.held_out else None
+        numbers = data.permuted_numbers(index[np.asarray(changed, dtype=np.int64)]) if self.held_out else None
+        tokens = pad(rows, length)
+        moved = pad(permuted, length) if permuted else TokenBatch(*_no_rows(length))
         return PromptBatch(
             index=torch.from_numpy(index),
-            tokens=pad(rows, length),
+            tokens=tokens,
             changed=torch.tensor(changed, dtype=torch.int64),
-            permuted=pad(permuted, length) if permuted else TokenBatch(*_no_rows(length)),
-            permuted_index=None if numbers is None else torch.tensor(numbers, dtype=torch.int64),
+            permuted=moved,
+            valid=torch.cat([tokens.mask, moved.mask]).flatten().nonzero().squeeze(1),
+            permuted_index=None if numbers is None else torch.from_numpy(numbers),
         )
 
 
@@ -158,12 +127,14 @@ class PromptDataModule(LightningDataModule):
         self.seed, self.num_workers = torch.initial_seed() if seed is None else seed, num_workers
         self.tokenizer = Tokenizer(context_length, overflow)
         self._reordered = Tokenizer(context_length)  # of permutations: one that does not fit is none, and no error
-        self.prompts: list[str] = []
-        self.rows: list[list[int]] = []
-        self.permuted: dict[int, list[int]] = {}
-        self.permuted_number: dict[int, int] = {}
-        self.train: list[int] = []
-        self.val: list[int] = []
+        self.prompts: Sequence[str] = []
+        self.rows = TokenRows.of([])
+        self.permuted = SomeRows(np.zeros(0, np.int64), self.rows)
+        self.train = self.val = np.zeros(0, np.int64)
+        self._held_out_moved = self.val
+        self._digest = ""
+        self._made: Path | None = None
+        self._table: PromptTable | None = None
         self._resume = 0
         self._loader: ResumableLoader | None = None
 
@@ -182,60 +153,104 @@ class PromptDataModule(LightningDataModule):
         """Numbers of the held-out prompts that are compared with each other: at most 4,096, the first by hash."""
         kept = range(len(self.val))
         if len(self.val) > _COMPARED:
-            kept = _first_by_hash([self.prompts[i] for i in self.val], _COMPARED)
-        return [self.val[k] for k in kept]
+            kept = first_by_hash([self.prompts[int(i)] for i in self.val], _COMPARED)
+        return self.val[list(kept)].tolist()
 
-    def setup(self, stage: str) -> None:
-        """Reads, merges, splits, tokenizes and permutes all prompts; every rank does the same. Once."""
-        if self.rows:
+    def prepare_data(self) -> None:
+        """Reads, merges, tokenizes, permutes and splits all prompts into files, once a machine.
+
+        Raises:
+            FileNotFoundError: A source is not there.
+            ValueError: A source cannot be read, or a prompt is too long under `overflow: error`.
+            OSError: The folder for temporary files (TMPDIR) is full.
+        """
+        if self._made is not None or len(self.rows):
             return
-        if self.trainer is not None and self.trainer.world_size > 1:
-            self.seed = self.trainer.strategy.broadcast(self.seed)
         found = read_sources(self.sources)
         before = self.tokenizer.truncated
-        prompts = list(dict.fromkeys(prompt for source in found for prompt in source.prompts))
-        prompts, rows = _distinct(prompts, self.tokenizer.encode(prompts))
+        mode: Mode | None = "swap" if self.permutation == "attribute-noun" else _mode(self.permutation)
+        texts = chain.from_iterable(source.prompts for source in found)
+        table = PromptTable.build(texts, self.tokenizer, self._reordered, mode, self.val_fraction, self.max_prompts)
         truncated = self.tokenizer.truncated - before
-        if self.max_prompts is not None and self.max_prompts < len(prompts):
-            kept = _first_by_hash(prompts, self.max_prompts)
-            prompts, rows = [prompts[i] for i in kept], [rows[i] for i in kept]
-        self.prompts, self.rows = prompts, rows
-        self.train, self.val = split_prompts(prompts, self.val_fraction)
-        for side, name in ((self.train, "training"), (self.val, "validation")):
-            if not side:
-                raise ValueError(
-                    f"no {name} prompts: {len(prompts)} prompts with data.val_fraction={self.val_fraction}; "
-                    "add prompts or change the fraction"
-                )
-        if len(self.val) < self._rank()[1]:
-            raise ValueError(
-                f"{len(self.val)} held-out prompts cannot feed {self._rank()[1]} processes; raise data.val_fraction "
-                f"({self.val_fraction}) or add prompts"
-            )
-        self._permute()
-        few = f" ({_COMPARED:,} of them, by hash, are compared for agreement)" if len(self.val) > _COMPARED else ""
+        few = f" ({_COMPARED:,} of them, by hash, are compared for agreement)" if len(table.val) > _COMPARED else ""
         rank_zero_info(
             f"{counts_text(found)}\n"
-            f"{len(rows):,} different token rows: {len(self.train):,} to train on, {len(self.val):,} held out{few}; "
-            f"{len(self.permuted):,} have a permutation ({self.permutation}); "
+            f"{len(table.rows):,} different token rows: {len(table.train):,} to train on, {len(table.val):,} held out"
+            f"{few}; {len(table.permuted):,} have a permutation ({self.permutation}); "
             f"{truncated:,} cut at {self.context_length} tokens"
         )
+        made = Path(tempfile.mkdtemp(prefix="litetext-prompts-"))
+        try:
+            table.save(made)
+        except BaseException:
+            shutil.rmtree(made, ignore_errors=True)
+            raise
+        self._made = made
 
-    def _permute(self) -> None:
-        if self.permutation == "none":
+    def setup(self, stage: str) -> None:
+        """Maps what `prepare_data` made, and checks the split. Once."""
+        if len(self.rows):
             return
-        mode = "swap" if self.permutation == "attribute-noun" else self.permutation
-        texts = [permute(prompt, 0, mode) for prompt in self.prompts]
-        moved = [i for i, text in enumerate(texts) if text != self.prompts[i]]
-        for i, row in zip(moved, self._reordered.encode([texts[i] for i in moved]), strict=True):
-            if self._is_permutation(row, i):
-                self.permuted[i] = row
-        held_out = [i for i in self.val if i in self.permuted]
-        self.permuted_number = {i: len(self.rows) + k for k, i in enumerate(held_out)}
+        several = self.trainer is not None and self.trainer.world_size > 1
+        if not several:
+            if self._table is None:
+                self.prepare_data()
+        elif self.trainer is not None:
+            self.seed = self.trainer.strategy.broadcast(self.seed)
+        if self._table is None:
+            made = self._made_here()
+            self.attach(made)
+            if several and self.trainer is not None:
+                self.trainer.strategy.barrier()
+            if self._made is not None:  # what is mapped needs no name, and so is gone however the run ends
+                shutil.rmtree(self._made, ignore_errors=True)
+        table = self._table
+        assert table is not None
+        for side, name in ((table.train, "training"), (table.val, "validation")):
+            if not len(side):
+                raise ValueError(
+                    f"no {name} prompts: {len(table.rows)} prompts with data.val_fraction={self.val_fraction}; "
+                    "add prompts or change the fraction"
+                )
+        if len(table.val) < self._rank()[1]:
+            raise ValueError(
+                f"{len(table.val)} held-out prompts cannot feed {self._rank()[1]} processes; raise data.val_fraction "
+                f"({self.val_fraction}) or add prompts"
+            )
+        self.prompts, self.rows, self.permuted, self.train, self.val = table
+        self._held_out_moved = self.val[self.permuted.place(self.val) >= 0]
 
-    def _is_permutation(self, row: list[int], i: int) -> bool:
-        # A cut prompt may lose other words in another order: that would be no permutation.
-        return row != self.rows[i] and sorted(row) == sorted(self.rows[i])
+    def attach(self, folder: Path) -> None:
+        """Maps what another process has prepared; `setup` does so by itself.
+
+        Args:
+            folder: Its files.
+        """
+        self._table = PromptTable.load(folder)
+
+    def _made_here(self) -> Path:
+        """The folder that the first process of this machine made."""
+        found: list[Any] = [(0, self._made)]
+        node = 0
+        if self.trainer is not None and self.trainer.world_size > 1:
+            node = self.trainer.node_rank
+            found = [None] * self.trainer.world_size
+            torch.distributed.all_gather_object(found, (node, self._made))
+        return next(made for of, made in found if of == node and made is not None)
+
+    @property
+    def digest(self) -> str:
+        """Hash over all token rows in order, which tells whether a resumed run has its prompts."""
+        self._digest = self._digest or self.rows.digest()
+        return self._digest
+
+    def fixed_permutations(self, index: Sequence[int] | np.ndarray) -> list[list[int] | None]:
+        """Token rows of the permutations that prompts have for all seeds, B rows; None where there is none."""
+        return [None if k < 0 else self.permuted.rows[k] for k in self.permuted.place(index).tolist()]
+
+    def permuted_numbers(self, index: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Numbers in `feature_rows` of the permutations of held-out prompts that have one, int64."""
+        return len(self.rows) + np.searchsorted(self._held_out_moved, np.asarray(index, dtype=np.int64))
 
     def permutations(self, index: Sequence[int] | np.ndarray, epoch: int) -> list[list[int] | None]:
         """Token rows of the permutations that prompts are trained with in an epoch.
@@ -247,7 +262,7 @@ class PromptDataModule(LightningDataModule):
         Returns:
             B rows; None where there is no other order.
         """
-        rows = [self.permuted.get(i) for i in index]
+        rows = self.fixed_permutations(index)
         mode = self.permutation
         if mode == "none" or mode == "swap":
             return rows
@@ -255,21 +270,21 @@ class PromptDataModule(LightningDataModule):
         drawn = [b for b, i in enumerate(index) if len(self.prompts[i].split()) > few]
         texts = [permute(self.prompts[index[b]], self.seed * 1_000_003 + epoch, mode) for b in drawn]
         for b, row in zip(drawn, self._reordered.encode(texts), strict=True):
-            rows[b] = row if self._is_permutation(row, index[b]) else None
+            rows[b] = row if is_permutation(row, self.rows[index[b]]) else None
         return rows
 
-    def feature_rows(self) -> list[list[int]]:
+    def feature_rows(self) -> TokenRows:
         """Token rows that need teacher features: all prompts, then the permutations of the held-out ones."""
-        return [*self.rows, *(self.permuted[i] for i in self.permuted_number)]
+        return self.rows.joined(self.permuted.rows.take(self.permuted.place(self._held_out_moved)))
 
     def feature_prompt(self, row: int) -> str:
         """The prompt behind a row of `feature_rows`, for messages."""
-        return self.prompts[row if row < len(self.rows) else list(self.permuted_number)[row - len(self.rows)]]
+        return self.prompts[row if row < len(self.rows) else self._held_out_moved[row - len(self.rows)]]
 
     def train_dataloader(self) -> DataLoader:
         """Batches by length; continues where a resumed run stopped."""
         dataset = PromptDataset(self, self.train, held_out=False)
-        lengths = np.array([len(self.rows[i]) for i in self.train])
+        lengths = self.rows.lengths[self.train].astype(np.int32)
         sampler = EpochSampler(lengths, self.batch_size, self.seed, *self._rank())
         if self.trainer is not None and self.trainer.overfit_batches:  # type: ignore[attr-defined]
             sampler.fix_epoch()
@@ -279,7 +294,7 @@ class PromptDataModule(LightningDataModule):
 
     def val_dataloader(self) -> DataLoader:
         """All held-out prompts, sorted by length; each rank takes its stride."""
-        order = sorted(range(len(self.val)), key=lambda k: len(self.rows[self.val[k]]))
+        order = np.argsort(self.rows.lengths[self.val], kind="stable").tolist()
         rank, world = self._rank()
         mine = order[rank::world]
         batches = [mine[i : i + self.val_batch_size] for i in range(0, len(mine), self.val_batch_size)]
@@ -297,7 +312,7 @@ class PromptDataModule(LightningDataModule):
         return {
             "done": 0 if ended else done,
             "seed": self.seed,
-            "prompts": TokenRows.of(self.rows).digest(),
+            "prompts": self.digest,
             "count": len(self.rows),
         }
 
@@ -308,7 +323,7 @@ class PromptDataModule(LightningDataModule):
             ValueError: The prompts are not those of that run; their order and batches would be others.
         """
         fitting = self.trainer is not None and self.trainer.state.fn == "fit"
-        if fitting and state_dict.get("prompts", "") not in ("", TokenRows.of(self.rows).digest()):
+        if fitting and state_dict.get("prompts", "") not in ("", self.digest):
             raise ValueError(
                 f"the checkpoint was trained on other prompts ({state_dict['count']:,} there, {len(self.rows):,} from "
                 f"data.sources {', '.join(self.sources.values())} here); a resumed run keeps its data: give those, or "
@@ -334,22 +349,13 @@ def _as_is(batch: PromptBatch) -> PromptBatch:
     return batch
 
 
+def _mode(permutation: Mode | Literal["none"]) -> Mode | None:
+    return None if permutation == "none" else permutation
+
+
 def _nothing(items: list[None]) -> None:
     return None
 
 
 def _no_rows(length: int) -> tuple[Tensor, Tensor]:
     return torch.zeros(0, length, dtype=torch.int64), torch.zeros(0, dtype=torch.int64)
-
-
-def _distinct(prompts: list[str], rows: list[list[int]]) -> tuple[list[str], list[list[int]]]:
-    # "Dog" and "dog" are one prompt to every encoder; two would be each other's nearest neighbour.
-    first: dict[tuple[int, ...], int] = {}
-    for i, row in enumerate(rows):
-        first.setdefault(tuple(row), i)
-    return [prompts[i] for i in first.values()], [rows[i] for i in first.values()]
-
-
-def _first_by_hash(prompts: list[str], count: int) -> list[int]:
-    digests = [blake2b(prompt.encode("utf-8", "surrogatepass"), digest_size=8).digest() for prompt in prompts]
-    return sorted(sorted(range(len(prompts)), key=digests.__getitem__)[:count])

@@ -192,6 +192,9 @@ class MobileClipText(TextEncoder):
         FileNotFoundError: `pretrained` is neither a file nor an open_clip tag.
     """
 
+    packs = True
+    """`forward` takes the positions of valid tokens, where they are known."""
+
     def __init__(
         self,
         preset: Literal["s0", "s1", "l", "nano"] = "s0",
@@ -261,12 +264,16 @@ class MobileClipText(TextEncoder):
                 block.reset(len(self.blocks))
         nn.init.normal_(self.eot_projection, std=self.eot_projection.shape[0] ** -0.5)
 
-    def forward(self, ids: Int64[Tensor, "b l"], lengths: Int64[Tensor, " b"]) -> Float[Tensor, "b l w"]:
+    def forward(
+        self, ids: Int64[Tensor, "b l"], lengths: Int64[Tensor, " b"], valid: Int64[Tensor, " n"] | None = None
+    ) -> Float[Tensor, "b l w"]:
         """Features of every token.
 
         Args:
             ids: token ids, padded at the end; L at most `context_length`.
             lengths: valid tokens of each prompt, start and end token included.
+            valid: positions of the valid tokens in ids laid flat, for `padding: masked`: who knows them saves
+                reading them back from the device.
 
         Returns:
             Features (B, L, width). At padding: zeros, or where it is computed (`reference`, and `transformers`
@@ -286,7 +293,7 @@ class MobileClipText(TextEncoder):
             ids = F.pad(ids.masked_fill(~valid, last), (0, STOCK_LENGTH - length), value=last)
             packing = FilledPacking(lengths, batch, STOCK_LENGTH)
         else:
-            packing = Packing(lengths, batch, length)
+            packing = Packing(lengths, batch, length, valid)
         rows = self.embedding(ids, packing)
         for block in self.blocks:
             rows = block(rows, packing)

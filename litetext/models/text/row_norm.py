@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 
@@ -31,28 +31,31 @@ class RowNorm(nn.BatchNorm1d):
     rows. The keys of its state are those of BatchNorm.
     """
 
-    def forward(self, input: Float[Tensor, "n d"], counted: Int64[Tensor, " k"] | None = None) -> Float[Tensor, "n d"]:
+    def forward(self, input: Float[Tensor, "n d"], counted: Bool[Tensor, " n"] | None = None) -> Float[Tensor, "n d"]:
         """Rows (N, d) -> rows (N, d).
 
         Args:
             input: The rows.
-            counted: Those that statistics are taken of in training; None for all.
+            counted: Rows that the statistics count, (N,); None for all. A traced graph keeps padding among the rows.
         """
         alone = not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1
         if not self.training or (alone and counted is None):
             return super().forward(input)
-        # Sums in double precision: the variance as a difference of moments would lose digits in single.
-        rows = (input if counted is None else input.index_select(0, counted)).double()
-        count = rows.new_full((1,), len(rows))
-        sums = torch.cat([rows.sum(0), rows.square().sum(0), count])
-        if not alone:
-            sums = _SumOverRanks.apply(sums)
-        total, squares, n = sums.split([self.num_features, self.num_features, 1])
-        mean = total / n
-        var = (squares / n - mean.square()).clamp_min(0)
+        rows = input.float() if alone else input.double()
+        weight = torch.ones_like(rows[:, :1]) if counted is None else counted[:, None].to(rows.dtype)
+        if alone:
+            n = weight.sum()
+            mean = (weight * rows).sum(0) / n
+            var = (weight * (rows - mean).square()).sum(0) / n
+        else:
+            # Sums in double precision: the variance as a difference of moments would lose digits in single.
+            sums = torch.cat([(weight * rows).sum(0), (weight * rows.square()).sum(0), weight.sum(0)])
+            total, squares, n = _SumOverRanks.apply(sums).split([self.num_features, self.num_features, 1])
+            mean = total / n
+            var = (squares / n - mean.square()).clamp_min(0)
         self._track(mean.detach(), var.detach() * n.detach() / (n.detach() - 1).clamp_min(1))
         gain = self.weight / (var + self.eps).sqrt()
-        return ((input.double() - mean) * gain + self.bias).to(input.dtype)
+        return ((rows - mean) * gain + self.bias).to(input.dtype)
 
     @torch.no_grad()
     def _track(self, mean: Tensor, var: Tensor) -> None:

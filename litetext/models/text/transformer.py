@@ -19,27 +19,29 @@ class Packing:
     """Where the valid tokens of a batch sit: converts between grid (B, L, d) and rows (N, d).
 
     While a graph is being traced (torch.compile, torch.export) no row may be dropped, as their number would
-    depend on the data: rows then hold all B * L positions and `unpack` zeroes the padding.
+    depend on the data: rows then hold all B * L positions, `unpack` zeroes the padding, and a length may be 0.
 
     Args:
         lengths: valid tokens of each prompt, int64 (B,); None if every position counts.
         batch: B.
         length: L.
+        valid: positions of the valid tokens in the flat grid, int64 (N,), where they are known already: then
+            nothing is read back from the device, and nothing checked.
 
     Raises:
         ValueError: a length is below 1 or above L.
     """
 
-    def __init__(self, lengths: Tensor | None, batch: int, length: int) -> None:
+    def __init__(self, lengths: Tensor | None, batch: int, length: int, valid: Tensor | None = None) -> None:
         self.batch, self.length = batch, length
         self.index: Tensor | None = None
         self.mask: Tensor | None = None
         self.counted: Tensor | None = None
-        """Rows of valid tokens where others are computed too; statistics of a batch are taken of them."""
+        """Which rows are valid tokens, (N,), where others are computed too; statistics of a batch are taken of them."""
         tracing = torch.compiler.is_compiling()
-        if lengths is None:
+        if lengths is None or (valid is not None and len(valid) == batch * length):
             return
-        if not tracing:
+        if not tracing and valid is None:
             shortest, longest = (int(n) for n in torch.stack(torch.aminmax(lengths)).tolist())
             if shortest < 1 or longest > length:
                 raise ValueError(f"lengths must lie in 1..{length}, the width of ids; found {shortest} to {longest}.")
@@ -47,13 +49,20 @@ class Packing:
                 return
         mask = torch.arange(length, device=lengths.device) < lengths[:, None]
         self.mask = mask
-        if not tracing:
-            self.index = mask.flatten().nonzero().squeeze(1)
+        if tracing:
+            self.counted = mask.flatten()
+        else:
+            self.index = mask.flatten().nonzero().squeeze(1) if valid is None else valid
 
     @property
     def attention_mask(self) -> Bool[Tensor, "b 1 1 l"] | None:
         """True where a key may be attended; None if nothing is padded."""
-        return None if self.mask is None else self.mask[:, None, None, :]
+        if self.mask is None:
+            return None
+        seen = self.mask
+        if self.index is None:  # an empty prompt must attend to something, or its softmax is not a number
+            seen = seen | (torch.arange(self.length, device=seen.device) == 0)
+        return seen[:, None, None, :]
 
     def pack(self, grid: Tensor) -> Tensor:
         """(B, L, ...) -> (N, ...)."""
@@ -83,7 +92,8 @@ class FilledPacking(Packing):
 
     def __init__(self, lengths: Tensor, batch: int, length: int) -> None:
         super().__init__(lengths, batch, length)
-        self.seen, self.counted, self.mask, self.index = self.mask, self.index, None, None
+        self.seen, self.mask, self.index = self.mask, None, None
+        self.counted = None if self.seen is None else self.seen.flatten()
 
     @property
     def attention_mask(self) -> Bool[Tensor, "b 1 1 l"] | None:
@@ -103,7 +113,7 @@ class PrefixPacking(Packing):
     """
 
     def __init__(self, ids: Tensor, lengths: Tensor) -> None:
-        super().__init__(lengths, *ids.shape)
+        super().__init__(lengths, ids.shape[0], ids.shape[1])
         rows: dict[tuple[int, int], int] = {}  # (row of the prefix before, token) -> row
         places, firsts = torch.zeros(ids.shape, dtype=torch.int64), []
         for line, (prompt, length) in enumerate(zip(ids.tolist(), lengths.tolist(), strict=True)):

@@ -179,7 +179,7 @@ def test_the_seed_is_the_runs_unless_it_has_its_own() -> None:
 
 def test_none_permutes_nothing() -> None:
     data = ready({"a": corpus("a.json", GOOD)}, permutation="none")
-    assert data.permuted == data.permuted_number == {}
+    assert not len(data.permuted)
     assert data.feature_rows() == data.rows
     batch = next(iter(data.train_dataloader()))
     assert len(batch.changed) == 0
@@ -202,7 +202,7 @@ def test_feature_rows_are_prompts_then_held_out_permutations() -> None:
     held_out = [i for i in data.val if i in data.permuted]
     assert rows[: len(data.rows)] == data.rows
     assert rows[len(data.rows) :] == [data.permuted[i] for i in held_out]
-    assert [data.permuted_number[i] for i in held_out] == list(range(len(data.rows), len(rows)))
+    assert data.permuted_numbers(held_out).tolist() == list(range(len(data.rows), len(rows)))
     assert data.feature_prompt(3) == data.prompts[3]
     assert data.feature_prompt(len(rows) - 1) == data.prompts[held_out[-1]]
 
@@ -287,14 +287,14 @@ def test_validation_has_every_held_out_prompt_once_by_length() -> None:
     data = ready({"a": corpus("a.json", [*GOOD, *NOUNS])}, val_batch_size=7)
     batches = list(data.val_dataloader())
     seen = [i for batch in batches for i in batch.index.tolist()]
-    assert sorted(seen) == data.val
+    assert sorted(seen) == data.val.tolist()
     lengths = [length for batch in batches for length in batch.tokens.lengths.tolist()]
     assert lengths == sorted(lengths)
     assert {len(batch.index) for batch in batches[:-1]} == {7}
     for batch in batches:
         assert batch.permuted_index is not None
-        numbers = [data.permuted_number[int(batch.index[b])] for b in batch.changed]
-        assert batch.permuted_index.tolist() == numbers
+        rows = data.feature_rows()
+        assert [rows[k] for k in batch.permuted_index] == [data.permuted[int(i)] for i in batch.index[batch.changed]]
         wide = batch.widened(16)
         assert wide.tokens.ids.shape[1] == wide.permuted.ids.shape[1] == 16
         assert not wide.tokens.ids[:, batch.tokens.ids.shape[1] :].any()
