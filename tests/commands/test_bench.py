@@ -43,6 +43,18 @@ def test_tokenize(corpus: str, litetext: Callable[..., Answer]) -> None:
     assert stored["machine"]["versions"]["torch"] == torch.__version__.split("+")[0]
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="memory as Linux tells it")
+def test_corpus(tmp_path: Path, litetext: Callable[..., Answer]) -> None:
+    printed = figures(litetext("bench", "corpus", "--counts", "[3000]", "--output", str(tmp_path / "figures.json")))
+    measured = json.loads((tmp_path / "figures.json").read_text())["figures"]
+    assert printed.keys() == measured.keys()
+    # Texts of some 15 bytes, 5 tokens, one permutation: what is shared can be told beforehand.
+    assert 60 < measured["3,000: shared, bytes a prompt"] < 150
+    assert measured["3,000: prepare s"] > 0
+    scale = 1e8 / 3000
+    assert measured["100,000,000 planned: prepare s"] == pytest.approx(measured["3,000: prepare s"] * scale)
+
+
 def test_spread_and_comparison(corpus: str, litetext: Callable[..., Answer], refused: Callable[..., str]) -> None:
     for name in ("a", "b"):
         answer = litetext("bench", "tokenize", "--prompts", corpus, "--rounds", "3", "--output", f"{name}.json")
