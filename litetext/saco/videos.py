@@ -15,6 +15,7 @@ import numpy as np
 from litetext.saco.fields import counted, read_id, read_number_id, read_size, shown
 from litetext.saco.images import by_id, read_json
 from litetext.saco.masklets import Amiss, Masklets, Video, VideoId, by_video, masklet_entry, masklets
+from litetext.saco.masks import mask_area
 
 __all__ = [
     "Masklets",

@@ -5,11 +5,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from litetext.metrics.veval_files import read_video_predictions, score_video_files
 from litetext.saco.masklets import masklets, read_score
 from litetext.saco.videos import read_video_annotations
+from tests.fixtures.saco_world import rle
 
 CASES = Path(__file__).parents[1] / "fixtures" / "damaged_videos"
 PHOTA, TETA, CG = "video_mask_all_phrase_HOTA", "video_mask_teta", "video_mask_demo_cgf1_micro_50_95"
@@ -267,6 +269,7 @@ def test_true_masklets_without_masks_are_no_zeros(tmp_path: Path) -> None:
         ({"segmentations": [*first[:2], None]}, "frame 2 has a box and no mask"),
         ({"segmentations": [None] * 3, "bboxes": [None] * 3}, "it marks nothing in any frame"),
         ({"segmentations": [None] * 3, "bboxes": [[0, 0, 0, 0]] * 3}, "it marks nothing in any frame"),
+        ({"segmentations": [rle(np.zeros((48, 64), bool))] * 3, "bboxes": [None] * 3}, "it marks nothing in any frame"),
     ):
         scores = scored(tmp_path, changed(**fields), found)
         told = f"gt.json: 1 pairs are left out for an annotation without masks (first: annotation 1: {why})"
