@@ -23,6 +23,7 @@ def export(
     pairs: Annotated[int, AtLeast(0)] | None = None,
     length: Positive | None = None,
     bits: Literal[8, 4] = 8,
+    push: str | None = None,
 ) -> None:
     """Writes a student in the layout of another program.
 
@@ -50,16 +51,20 @@ def export(
         pairs: Pairs of image and phrase in which what is found is compared; 160 by default, 8 in a SAM3 of full size.
         length: Tokens of every prompt of onnx and torch, padding included; any number by default.
         bits: What compact stores weights in; 4 is half the size, and further from the student.
+        push: Upload the folder to this repository of the Hugging Face hub too (owner/name); needs `hf auth login`.
 
     Raises:
         FileNotFoundError: If a file does not exist.
         ValueError: If the student cannot go there, or differs there by more than the tolerance.
     """
     from litetext.data.prompts.corpora import read_prompts  # slow to import, and --help needs none of it
+    from litetext.export import push as hub
     from litetext.export import targets
     from litetext.export.place import check_place
 
     check_place(output, overwrite, [path for path in (checkpoint, sam3, prompts, keep) if path is not None])
+    if push is not None:
+        hub.ready_to_push(push)
     made = targets.export(
         checkpoint,
         to,
@@ -84,3 +89,5 @@ def export(
     if made.unmeasured:
         print(f"not compared in images: {made.unmeasured}")
     print(f"wrote {output}; its README.md says how it is opened")
+    if push is not None:
+        print(f"uploaded: {hub.push(output, push)}")

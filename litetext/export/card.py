@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from litetext.export.front_matter import front_matter
 from litetext.export.order import Outcome
 from litetext.export.place import EXPORTED
 from litetext.export.subject import Subject
@@ -16,14 +17,23 @@ _SCORES = {
 }
 
 
-def write_card(name: str, subject: Subject, made: Outcome) -> str:
-    """The card as Markdown.
+def write_card(name: str, target: str, subject: Subject, made: Outcome, sam3: str | None) -> str:
+    """The card as Markdown, with the front matter that the hub reads.
 
     Args:
         name: Title, and the folder's name in what the card says.
+        target: Of `litetext export`.
         subject: The student.
         made: The export.
+        sam3: The whole SAM3 that was named.
     """
+    from huggingface_hub import ModelCard
+
+    head = front_matter(name, target, subject, made, sam3)
+    return str(ModelCard(f"---\n{head}\n---\n\n{_body(name, subject, made)}"))
+
+
+def _body(name: str, subject: Subject, made: Outcome) -> str:
     about, student = subject.about, subject.student
     count = count_parameters(student)
     lines = [f"# {name}", "", f"A text encoder for SAM3 of {count:,} parameters, {EXPORTED}", ""]

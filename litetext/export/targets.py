@@ -177,6 +177,6 @@ def export(
     with whole_folder(output, replace=overwrite) as folder:
         made = measure(order, TARGETS[target](order, folder), folder, pairs, exact)
         name = Path(output).name
-        card = write_card(name, subject, made)
+        card = write_card(name, target, subject, made, sam3)
         (folder / "README.md").write_text(card, encoding="utf-8")
     return made

@@ -14,6 +14,7 @@ from typing import Any, Literal, cast, get_args
 
 import torch
 import torch.nn.functional as F
+from huggingface_hub import PyTorchModelHubMixin
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
@@ -158,7 +159,9 @@ class RepMixerBlock(nn.Module):
         return rows + self.scale[0] * self.conv_mlp(rows, packing)
 
 
-class MobileClipText(TextEncoder):
+class MobileClipText(
+    TextEncoder, PyTorchModelHubMixin, library_name="litetext", tags=["sam3", "text-encoder", "knowledge-distillation"]
+):
     """MobileCLIP's text tower with a linear projection of every token to SAM3's text features.
 
     At context 16: s0 42,541,312, s1 63,528,192, l 123,800,320 parameters, as published, counting the pooled
@@ -333,6 +336,17 @@ class MobileClipText(TextEncoder):
         self.load_state_dict(state, strict=False)
         log.info(report.line)
         return report
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        from litetext.models.text.folder import write_text_folder  # which builds students
+
+        write_text_folder(self, save_directory)
+
+    @classmethod
+    def _from_pretrained(cls, *, model_id: str, **options: Any) -> "MobileClipText":
+        from litetext.models.text.hub_students import student_from_pretrained  # which builds students
+
+        return student_from_pretrained(model_id, **options)
 
     def reparameterize(self) -> "MobileClipText":
         """A copy for inference, in eval mode, each RepMixer folded into one convolution; this module stays.

@@ -1,0 +1,98 @@
+"""Exports to the hub, against a stand-in for its HTTP interface."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from huggingface_hub import ModelCard
+
+from litetext.export.front_matter import is_hub_id, license_of
+from litetext.export.targets import export
+from litetext.models.text.loading import load_text_encoder
+from litetext.models.text.mobileclip import MobileClipText
+from tests.export.students import STUDENT, checkpoint
+from tests.fixtures.hub import TOKEN, Hub, stand_in
+
+
+def in_hub(hub: Hub, home: Path, *argv: str, token: str | None = TOKEN) -> subprocess.CompletedProcess[str]:
+    """Runs Python with the stand-in as its hub; the address is read when the client is imported."""
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
+    own = {"HF_ENDPOINT": hub.url, "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
+    own |= {} if token is None else {"HF_TOKEN": token}
+    return subprocess.run(
+        [sys.executable, *argv], capture_output=True, text=True, env=clean | own, cwd=home, check=False
+    )
+
+
+def test_an_export_goes_to_the_hub_and_comes_back(tmp_path: Path) -> None:
+    command = ("-m", "litetext", "export", STUDENT, "--to", "text", "--output", "out", "--prompts", "shapes:5")
+    command = (*command, "--pairs", "4", "--push", "tester/student")
+    with stand_in() as hub:
+        refused = in_hub(hub, tmp_path, *command, token=None)
+        assert refused.returncode == 2
+        assert "needs a token of the hub; log in with `hf auth login`" in refused.stderr
+        assert not hub.asked
+        refused = in_hub(hub, tmp_path, *command, token="hf_wrong")
+        assert refused.returncode == 2
+        assert "does not take the token" in refused.stderr
+        assert "Traceback" not in refused.stderr
+        assert not (tmp_path / "out").exists()
+        assert not hub.repos
+        done = in_hub(hub, tmp_path, *command)
+        assert done.returncode == 0, (done.stderr, hub.asked)
+        assert f"uploaded: {hub.url}/tester/student/commit/" in done.stdout
+        there = hub.repos["tester/student"]
+        assert there == {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+        code = (
+            "from litetext.models import MobileClipText\n"
+            "student = MobileClipText.from_pretrained('tester/student')\n"
+            "student.save_pretrained('again')\n"
+            "print(student.push_to_hub('tester/second'))\n"
+        )
+        done = in_hub(hub, tmp_path, "-c", code)
+        assert done.returncode == 0, (done.stderr, hub.asked)
+        assert hub.repos["tester/second"]["model.safetensors"] == there["model.safetensors"]
+    again, student = load_text_encoder(tmp_path / "again"), load_text_encoder(STUDENT)
+    assert again.config == student.config
+    assert all((a == b).all() for a, b in zip(again.parameters(), student.parameters(), strict=True))
+
+
+def test_a_student_is_saved_and_opened_by_the_hubs_mixin(tmp_path: Path) -> None:
+    student = MobileClipText("nano", 8, layers=1, padding="transformers")
+    student.save_pretrained(tmp_path)
+    again = MobileClipText.from_pretrained(tmp_path)
+    assert again.config == student.config
+    assert not again.training
+    assert ModelCard.load(tmp_path / "README.md").data.library_name == "litetext"
+    with pytest.raises(ValueError, match="SAM3's own text encoder"):
+        MobileClipText.from_pretrained(Path(load_folder()))
+
+
+def load_folder() -> str:
+    from litetext.shipped import shipped
+
+    return shipped("checkpoints/sam3-tiny")
+
+
+def test_front_matter_as_the_hub_reads_it(tmp_path: Path) -> None:
+    export(checkpoint(tmp_path / "s.ckpt"), "transformers", str(tmp_path / "out"), ["red circle"], pairs=4)
+    data = ModelCard.load(tmp_path / "out" / "README.md").data
+    assert (data.license, data.library_name, data.pipeline_tag) == ("apache-2.0", "transformers", "mask-generation")
+    assert data.base_model is None  # the teacher is a folder of ours, which the hub does not have
+    assert {"sam3", "knowledge-distillation", "transformers"} <= set(data.tags)
+    (result,) = data.eval_results
+    assert (result.metric_type, result.metric_value) == ("cosine", 0.5)
+    assert result.dataset_name == "held-out prompts of a"
+    export(str(tmp_path / "out"), "text", str(tmp_path / "small"), ["red circle"], pairs=0)
+    assert ModelCard.load(tmp_path / "small" / "README.md").data.pipeline_tag == "feature-extraction"
+
+
+def test_licenses_and_hub_ids() -> None:
+    assert license_of("facebook/sam3")["license_name"] == "sam-license"
+    assert license_of("/data/sam3.1_multiplex.pt")["license"] == "other"
+    assert license_of("checkpoints/sam3-nouns") == {"license": "apache-2.0"}
+    assert license_of("my/teacher") == license_of(None) == {"license": "unknown"}
+    assert is_hub_id("facebook/sam3")
+    assert not any(map(is_hub_id, ("checkpoints/sam3-tiny", "data/refer", "shapes:9", "a/sam3.pt", "./x", "/a/b")))
