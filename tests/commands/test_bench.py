@@ -45,7 +45,7 @@ def test_tokenize(corpus: str, litetext: Callable[..., Answer]) -> None:
 
 @pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="memory as Linux tells it")
 def test_corpus(tmp_path: Path, litetext: Callable[..., Answer]) -> None:
-    printed = figures(litetext("bench", "corpus", "--counts", "[3000]", "--output", str(tmp_path / "figures.json")))
+    printed = figures(litetext("bench", "corpus", "--counts", "3000", "--output", str(tmp_path / "figures.json")))
     measured = json.loads((tmp_path / "figures.json").read_text())["figures"]
     assert printed.keys() == measured.keys()
     # Texts of some 15 bytes, 5 tokens, one permutation: what is shared can be told beforehand.
