@@ -118,6 +118,11 @@ def test_an_ablation_goes_on_where_it_stopped(
     after = json.loads(NUMBERS.read_text())
     for name in (first, second):  # all but the clock
         assert {**after["runs"][name]["3"], "seconds": 0} == {**before["runs"][name]["3"], "seconds": 0}
+    results = json.loads(Path("lightning_logs/mine/results.json").read_text())  # litetext test tells seeds, too
+    for entry in after["groups"]["losses"].values():
+        told = results["seeds"][entry["variant"]]
+        assert told["seeds"] == [3, 4]
+        assert told["average"]["CG_F1"] == entry["CG_F1"]
     part = after["groups"]["losses"]["all"]["cosine"]
     assert part["sd"] == pytest.approx((part["max"] - part["min"]) / math.sqrt(2))
     assert f"{part['mean']:.4f} ± {part['sd']:.4f} ({part['min']:.4f} to {part['max']:.4f})" in answer.out
