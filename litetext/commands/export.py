@@ -9,7 +9,7 @@ def export(
     checkpoint: str,
     /,
     *,
-    to: Literal["transformers", "efficientsam3", "text", "compact", "onnx", "torch"],
+    to: Literal["transformers", "trimmed", "efficientsam3", "text", "compact", "onnx", "torch"],
     output: str,
     overwrite: bool = False,
     sam3: str | None = None,
@@ -32,7 +32,8 @@ def export(
 
     Args:
         checkpoint: The student: a .ckpt of fit, or any layout.
-        to: transformers: a folder of Sam3LiteTextModel with its processor; efficientsam3: a .pt in efficientsam3's
+        to: transformers: a folder of Sam3LiteTextModel with its processor; trimmed: the same with the tokens of --keep
+            and a tokenizer that knows no others; efficientsam3: a .pt in efficientsam3's
             names; text: litetext's own small folder; compact: the same in 8 or 4 bits, and with --keep few token rows
             in memory; onnx: a file and a tokenizer for ONNX Runtime and others, see --dtype, --batch and --length;
             torch: an ExportedProgram of PyTorch, see --batch and --length.
@@ -48,6 +49,7 @@ def export(
         dtype: What an ONNX file stores weights in; int8: the matrices of linear layers only; all: a file of each.
         batch: Prompts at once of onnx and torch; any number by default.
         keep: With compact, a corpus whose tokens stay in memory; others are read from the folder when they are met.
+            With trimmed, the corpus whose tokens stay at all.
         pairs: Pairs of image and phrase in which what is found is compared; 160 by default, 8 in a SAM3 of full size.
         length: Tokens of every prompt of onnx and torch, padding included; any number by default.
         bits: What compact stores weights in; 4 is half the size, and further from the student.

@@ -9,7 +9,6 @@ from litetext.export.masks import Agreement, Find, agreement_of, answers, benchm
 from litetext.export.order import Order, Outcome, our_features
 from litetext.models.sam3.image import Sam3Image
 from litetext.shipped import shipped
-from litetext.tokenizer import UNLIMITED, Tokenizer
 
 
 def measure(order: Order, made: Outcome, folder: Path, pairs: int | None, exact: bool) -> Outcome:
@@ -70,9 +69,7 @@ def _compare(order: Order, made: Outcome, path: Path, name: str, pairs: int | No
     sam3 = Sam3Image.from_pretrained(path)
     sam3.check_width(student.width, order.subject.source)
     world = masks.world_of(student.width)
-    tokenizer, longest = Tokenizer(UNLIMITED), student.context_length
-    fits = None if made.find is None else lambda phrase: len(tokenizer.encode([phrase])[0]) <= longest
-    asked = choose_pairs(sam3, pairs, world, fits)
+    asked = choose_pairs(sam3, pairs, world, made.fits)
     ours = answers(through(sam3, partial(our_features, student)), asked)
     theirs: Find
     if made.find is not None:

@@ -1,6 +1,6 @@
 """An export as it is asked for, and as it was made: what targets take and give."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -54,6 +54,7 @@ class Outcome:
         also: The same of each of its files, by name, where it has several.
         find: What the export finds in an image, where it holds a whole SAM3 that does it alone.
         whole: Path of the whole SAM3 that it holds, relative to its folder; None if it holds none.
+        fits: Which phrases it hears as the student does; None for all.
         agreements: What was found in images, beside the student; empty where `unmeasured` says why.
         unmeasured: Why nothing was compared in images.
     """
@@ -65,6 +66,7 @@ class Outcome:
     also: Mapping[str, Hear] = field(default_factory=dict)
     find: Find | None = None
     whole: str | None = None
+    fits: Callable[[str], bool] | None = None
     agreements: tuple[Agreement, ...] = ()
     unmeasured: str = field(default="")
 

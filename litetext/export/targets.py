@@ -17,7 +17,7 @@ from litetext.export.parity import LEAST, parity_of, require_parity
 from litetext.export.place import check_place
 from litetext.export.subject import Positions, read_subject
 from litetext.export.torch_program import write_torch
-from litetext.export.transformers_target import write_stock
+from litetext.export.transformers_target import write_stock, write_trimmed
 from litetext.files import whole_folder
 from litetext.models.text.compact import save_compact
 from litetext.models.text.destinations import obstacle, remedy
@@ -98,6 +98,7 @@ def _efficientsam3(order: Order, folder: Path) -> Outcome:
 
 TARGETS: dict[str, Callable[[Order, Path], Outcome]] = {
     "transformers": write_stock,
+    "trimmed": write_trimmed,
     "efficientsam3": _efficientsam3,
     "text": _text,
     "compact": _compact,
@@ -137,7 +138,7 @@ def export(
             `compact`, whose pooled cosines have to reach 0.9999, 0.99 and 0.999, and 0.97 in 4 bits.
         dtype: What ONNX files store weights in.
         batch: Prompts at once of ONNX and ExportedProgram; None for any number.
-        keep: Prompts whose tokens stay in memory in a compact student; None for all tokens.
+        keep: Prompts whose tokens stay, in memory of a compact student, in a trimmed one at all; None for all tokens.
         pairs: Pairs of image and phrase in which what is found is compared too; None takes 160, and 8 in a SAM3 of
             full size; 0 compares none. Where features must be equal to 1e-4, so must scores, and instances be the same.
         overwrite: Replace an earlier export of that name, once the new one is whole.
@@ -160,8 +161,8 @@ def export(
         raise ValueError(
             f"--to {target} is in fp32 and of any shape; --dtype is for onnx, --batch and --length for onnx and torch"
         )
-    if keep is not None and target != "compact":
-        raise ValueError(f"--to {target} keeps every token; --keep is for compact")
+    if keep is not None and target not in ("compact", "trimmed"):
+        raise ValueError(f"--to {target} keeps every token; --keep is for compact and trimmed")
     if bits != 8 and target != "compact":
         raise ValueError(f"--to {target} stores no weights in {bits} bits; --bits is for compact")
     if pairs is not None and pairs < 0:

@@ -11,6 +11,7 @@ be asked to fill; there is a token of its own for padding, whose row is that of 
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from litetext.checkpoints.sam3 import read_without_text
 from litetext.checkpoints.writing import replace_text, to_layout, write_state
 from litetext.export.subject import Subject
 from litetext.export.tokenizer_file import backend, sam3_vocabulary
+from litetext.export.trimming import Trimmed, with_rows
 from litetext.models.hub import PROCESSOR_FILES, TEXT_FILES, find_model, load_image_processor
 from litetext.models.sam3.loading import PARTS, config_beside
 from litetext.models.text.mobileclip import STOCK_LENGTH, MobileClipText
@@ -45,13 +47,14 @@ def find_sam3(sam3: str) -> Path:
     return folder
 
 
-def write_transformers(subject: Subject, sam3: Path, folder: Path) -> None:
+def write_transformers(subject: Subject, sam3: Path, folder: Path, trimmed: Trimmed | None = None) -> None:
     """Writes weights, config, tokenizer and processor.
 
     Args:
         subject: The student.
         sam3: A folder from `find_sam3`; all but its text encoder goes into the export.
         folder: Where to write.
+        trimmed: The part of the vocabulary that goes there; None for all of it.
 
     Raises:
         ValueError: If the student does not fit the SAM3, its context or vocabulary not the processor, or the SAM3 lacks
@@ -60,6 +63,9 @@ def write_transformers(subject: Subject, sam3: Path, folder: Path) -> None:
     """
     student = subject.student
     _check(student, subject.source)
+    if trimmed is not None:
+        student = with_rows(student, trimmed.kept)
+        subject = replace(subject, student=student)
     config = _config(student, sam3)
     if (width := config.detr_encoder_config.hidden_size) != student.width:
         raise ValueError(f"{subject.source} gives {student.width} values a token, and the SAM3 {sam3} reads {width}")
@@ -74,8 +80,10 @@ def write_transformers(subject: Subject, sam3: Path, folder: Path) -> None:
         "source": subject.source,
         "positions": subject.positions or "kept",
     }
+    if trimmed is not None:
+        about["trimmed"] = trimmed.kept
     _add_to_json(folder / "config.json", litetext=about, architectures=["Sam3LiteTextModel"], dtype="float32")
-    _write_processor(student, sam3, config, folder)
+    _write_processor(student, sam3, config, folder, trimmed)
 
 
 def _check(student: MobileClipText, source: str) -> None:
@@ -161,14 +169,15 @@ def require_model(config: Any, state: Mapping[str, Tensor], source: str) -> None
         raise ValueError(f"{source}: does not fit a Sam3LiteTextModel of its config: {'; '.join(told)}.")
 
 
-def _write_processor(student: MobileClipText, sam3: Path, config: Any, folder: Path) -> None:
+def _write_processor(student: MobileClipText, sam3: Path, config: Any, folder: Path, trimmed: Trimmed | None) -> None:
     from transformers import PreTrainedTokenizerFast, Sam3ImageProcessor, Sam3Processor
 
     size = config.vision_config.backbone_config.image_size
     images = load_image_processor(sam3, "SAM3") if sam3.is_dir() else None
     if images is None:
         images = Sam3ImageProcessor(size={"height": size, "width": size})
-    found, special = backend(*sam3_vocabulary(), padding_token=student.padding == "reference")
+    words = sam3_vocabulary() if trimmed is None else (trimmed.vocabulary, trimmed.merges)
+    found, special = backend(*words, padding_token=student.padding == "reference")
     # Not saved as a CLIPTokenizer: that class brings its own normalizer whatever tokenizer.json says.
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=found, model_max_length=student.context_length, **special)
     Sam3Processor(image_processor=images, tokenizer=tokenizer).save_pretrained(folder)

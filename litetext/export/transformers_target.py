@@ -1,6 +1,7 @@
-"""The target `transformers`: a folder that the stock classes open, proven as its card opens it."""
+"""The targets `transformers` and `trimmed`: folders that the stock classes open, proven as their cards open them."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ from litetext.export.masks import THRESHOLD, Find, Instances
 from litetext.export.order import Order, Outcome, our_features
 from litetext.export.parity import parity_of, require_parity
 from litetext.export.transformers_folder import find_sam3, stock_features, write_transformers
+from litetext.export.trimming import Trimmed, trim
 from litetext.models.text.destinations import obstacle, remedy
 from litetext.models.text.mobileclip import STOCK_LENGTH, MobileClipText
-from litetext.tokenizer import UNLIMITED, Tokenizer
+from litetext.tokenizer import UNLIMITED, VOCAB_SIZE, Tokenizer
 
 _BEGIN = """
 ```python
@@ -49,18 +51,50 @@ found = processor.post_process_instance_segmentation(outputs, threshold=0.5, tar
 
 def write_stock(order: Order, folder: Path) -> Outcome:
     """A folder of `Sam3LiteTextModel` with its processor."""
-    student, about = order.subject.student, order.subject.about
+    return _write(order, folder, None, "transformers")
+
+
+def write_trimmed(order: Order, folder: Path) -> Outcome:
+    """The same with the tokens of a corpus, and a tokenizer that knows no others."""
+    if order.keep is None:
+        raise ValueError("--to trimmed needs --keep, the corpus whose tokens stay")
+    rows = Tokenizer(UNLIMITED).encode(order.keep)
+    trimmed = trim(rows)
+    made = _write(order, folder, trimmed, "trimmed")
+    same = sum(identical(folder, trimmed)(prompt) for prompt in order.prompts)
+    share = same / len(order.prompts) if order.prompts else None
+    told = "no prompt was compared" if share is None else f"{same:,} of {len(order.prompts):,} prompts ({share:.1%})"
+    note = (
+        f"Tokens: {len(trimmed.kept):,} of {VOCAB_SIZE:,}. The prompts of --keep are tokenized as before, and of those "
+        f"of --prompts {told}; words of others may come out in smaller pieces. `litetext export --to compact` has all "
+        "tokens, the rare ones in a file."
+    )
+    return replace(made, notes=(note, *made.notes))
+
+
+def _write(order: Order, folder: Path, trimmed: Trimmed | None, target: str) -> Outcome:
+    subject = order.subject
+    student, about = subject.student, subject.about
     source = order.sam3 or about.get("teacher")
     if source is None:
         raise ValueError("--sam3 is missing: name the SAM3 (a transformers folder) that gives all but the text encoder")
-    write_transformers(order.subject, find_sam3(source), folder)
+    write_transformers(subject, find_sam3(source), folder, trimmed)
     reference = student.padding == "reference"
     fits = fitting(student)
     own_fits = [prompt for prompt in order.prompts if fits(prompt)]
     prompts = [*own_fits, *filter(fits, ODD_PROMPTS)] if own_fits else []
+    if trimmed is not None:
+        same, unseen = identical(folder, trimmed), fits
+        prompts = [prompt for prompt in prompts if same(prompt)]
+
+        def fits(prompt: str) -> bool:
+            return unseen(prompt) and same(prompt)
+
     context = student.context_length if reference else None
     theirs, ids = stock_features(folder, prompts, context)
     own = Tokenizer(student.context_length).encode(prompts)
+    if trimmed is not None:
+        own = [trimmed.numbers(row) for row in own]
     odd = [prompt for prompt, a, b in zip(prompts, own, ids, strict=True) if a != b]
     if odd:
         raise ValueError(
@@ -70,8 +104,8 @@ def write_stock(order: Order, folder: Path) -> Outcome:
     what = f"AutoProcessor and get_text_features{' without mask' if reference else ''}, float32"
     found = parity_of(our_features(student, prompts), theirs)
     hint = ""
-    if why := obstacle(student.config, "transformers"):
-        another = remedy(student.config, "transformers", order.subject.source, about)
+    if why := obstacle(student.config, target):
+        another = remedy(student.config, target, subject.source, about)
         hint = f"{why}; take --to text, accept the error with --tolerance, or go on with: {another}"
     require_parity(what, found, order.tolerance, hint)
     middle = _REFERENCE.replace("CONTEXT", str(context)) if reference else _MASKED
@@ -81,7 +115,16 @@ def write_stock(order: Order, folder: Path) -> Outcome:
         _notes(student, len(order.prompts) - len(own_fits)),
         find=stock_find(folder, context),
         whole=".",
+        fits=fits,
     )
+
+
+def identical(folder: Path, trimmed: Trimmed) -> Callable[[str], bool]:
+    """Which prompts a folder's tokenizer takes apart as SAM3's does."""
+    from tokenizers import Tokenizer as Stock
+
+    stock, whole = Stock.from_file(str(folder / "tokenizer.json")), Tokenizer(UNLIMITED)
+    return lambda prompt: stock.encode(prompt).ids == trimmed.numbers(whole.encode([prompt])[0])
 
 
 def fitting(student: MobileClipText) -> Callable[[str], bool]:

@@ -53,6 +53,11 @@ def _load(path: Path, context_length: int | None, heads: int | None) -> Sam3Text
         return load_text_folder(path)
     found = read_text_state(path)
     if isinstance(config.get("litetext"), dict) and found.layout == "litetext":
+        if "trimmed" in config["litetext"]:
+            raise ValueError(
+                f"{path} knows {len(config['litetext']['trimmed']):,} tokens by numbers of its own, those of its "
+                "tokenizer in transformers; litetext reads all of SAM3's: take the student that it was made of"
+            )
         return _exported(found, config["litetext"].get("student"))
     if found.layout in ("sam3", "meta", "native"):
         return Sam3TextEncoder.from_state(found, path, heads)

@@ -44,7 +44,7 @@ def test_the_command_goes_on_from_the_student(
     quick = ["--trainer.limit_train_batches", "1", "--trainer.enable_progress_bar", "false"]
     answer = litetext(*words[1:], *quick, "--data.sources", '{"a": "shapes:60"}')
     assert answer.code == 0, answer.err
-    assert "exports of this student: text, compact, onnx, torch, transformers" in caplog.text
+    assert "exports of this student: text, compact, onnx, torch, transformers, trimmed" in caplog.text
     name = words[words.index("--run") + 1]
     export(f"checkpoints/{name}/last.ckpt", "transformers", "out", ["red circle"], pairs=4)
     before = MobileClipText(**stored["student"])
