@@ -202,14 +202,12 @@ def test_wrong_options_are_refused_before_anything_is_trained(
 def test_the_shipped_ablation_has_the_papers_variants() -> None:
     plan = read_plan(yaml.safe_load(config_path("ablation.yaml").read_text()))
     assert {group: list(variants) for group, variants in plan.groups.items()} == {
-        "size": ["1/4", "1/8", "1/16", "1/32"],
         "losses": ["MSE", "+ cosine", "+ consistency"],
         "context": ["8", "16", "32"],
         "permutation": ["attribute-noun", "all words"],
         "consistency weight": ["0", "0.05", "0.1", "0.2"],
     }
     assert plan.against == {
-        "size": "1/8",
         "losses": "+ cosine",
         "context": "16",
         "permutation": "attribute-noun",
@@ -218,7 +216,16 @@ def test_the_shipped_ablation_has_the_papers_variants() -> None:
     assert plan.paper["losses"]["MSE"] == "50.3 / 0.74 / 62.1"
     assert len(plan.seeds) == 5
     different = {json.dumps(arguments(given)) for variants in plan.groups.values() for given in variants.values()}
-    assert len(different) == 12
+    assert len(different) == 8
+
+
+def test_the_shipped_students_have_four_sizes() -> None:
+    plan = read_plan(yaml.safe_load(config_path("students.yaml").read_text()))
+    assert {group: list(variants) for group, variants in plan.groups.items()} == {
+        "size": ["1/4", "1/8", "1/16", "1/32"]
+    }
+    assert plan.against == {"size": "1/8"}
+    assert len(plan.seeds) == 3
 
 
 def test_a_finished_fit_of_another_teacher_or_other_prompts_is_not_taken_for_this_one(
