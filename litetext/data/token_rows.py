@@ -55,10 +55,10 @@ class TokenRows(Sequence[list[int]]):
         """
         if isinstance(index, slice):
             return self.take(np.arange(len(self))[index])
-        index = int(index)
-        if not -len(self) <= index < len(self):
-            raise IndexError(f"there are {len(self)} rows, no row {index}")
-        index %= len(self)
+        index, count = int(index), len(self.bounds) - 1
+        if not -count <= index < count:
+            raise IndexError(f"there are {count} rows, no row {index}")
+        index %= count
         return self.ids[self.bounds[index] : self.bounds[index + 1]].tolist()
 
     def __iter__(self) -> Iterator[list[int]]:

@@ -50,9 +50,9 @@ def test_corpus(tmp_path: Path, litetext: Callable[..., Answer]) -> None:
     assert printed.keys() == measured.keys()
     # Texts of some 15 bytes, 5 tokens, one permutation: what is shared can be told beforehand.
     assert 60 < measured["3,000: shared, bytes a prompt"] < 150
-    assert measured["3,000: prepare s"] > 0
+    assert measured["3,000: prepare, CPU s"] > 0
     scale = 1e8 / 3000
-    assert measured["100,000,000 planned: prepare s"] == pytest.approx(measured["3,000: prepare s"] * scale)
+    assert measured["100,000,000 planned: prepare, CPU s"] == pytest.approx(measured["3,000: prepare, CPU s"] * scale)
 
 
 def test_spread_and_comparison(corpus: str, litetext: Callable[..., Answer], refused: Callable[..., str]) -> None:

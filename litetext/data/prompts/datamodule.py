@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 from litetext.data.permutation import Mode, permute
 from litetext.data.prompts.batch import PromptBatch
 from litetext.data.prompts.corpora import counts_text, read_sources
-from litetext.data.prompts.table import PromptTable, SomeRows, first_by_hash, is_permutation
+from litetext.data.prompts.table import PromptTable, SomeRows, first_by_hash, give_back, is_permutation
 from litetext.data.sampling import EpochSampler, ResumableLoader
 from litetext.data.token_rows import TokenRows
 from litetext.tokenizer import TokenBatch, Tokenizer, pad
@@ -204,6 +204,7 @@ class PromptDataModule(LightningDataModule):
                 self.trainer.strategy.barrier()
             if self._made is not None:  # what is mapped needs no name, and so is gone however the run ends
                 shutil.rmtree(self._made, ignore_errors=True)
+                give_back()
         table = self._table
         assert table is not None
         for side, name in ((table.train, "training"), (table.val, "validation")):

@@ -3,7 +3,10 @@
 A million prompts take some 60 MB this way, once a machine: what each process adds lies beside it.
 """
 
+import ctypes
+import gc
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
 from typing import NamedTuple, Protocol, overload
@@ -215,6 +218,13 @@ def first_by_hash(prompts: Sequence[str], count: int) -> list[int]:
     return sorted(sorted(range(len(prompts)), key=digests.__getitem__)[:count])
 
 
+def give_back() -> None:
+    """Gives memory that is free in this process back to the system, where the C library can."""
+    gc.collect()
+    with suppress(OSError, AttributeError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 def _pieces(count: int) -> Iterator[slice]:
     return (slice(first, first + _PIECE) for first in range(0, count, _PIECE))
 
@@ -246,8 +256,8 @@ def _permuted(prompts: Sequence[str], rows: TokenRows, reordered: _Encoder, mode
         texts = [permute(prompt, 0, mode or "swap") for prompt in prompts[piece]]
         moved = [k for k, (text, prompt) in enumerate(zip(texts, prompts[piece], strict=True)) if text != prompt]
         found = reordered.encode([texts[k] for k in moved])
-        first = piece.start
-        good = [(first + k, row) for k, row in zip(moved, found, strict=True) if is_permutation(row, rows[first + k])]
+        first, before = piece.start, list(rows[piece])
+        good = [(first + k, row) for k, row in zip(moved, found, strict=True) if is_permutation(row, before[k])]
         numbers.append(np.fromiter((number for number, _ in good), np.int64, len(good)))
         parts.append(TokenRows.of([row for _, row in good]))
     return SomeRows(np.concatenate([np.zeros(0, np.int64), *numbers]), _joined(parts))

@@ -66,4 +66,5 @@ def test_filling_killed_at_random_moments(tmp_path: Path, capfd: pytest.CaptureF
         assert encoded <= len(ROWS) + 10  # one shard is lost at most
         again += encoded - len(ROWS)
     with capfd.disabled():
-        print(f"\n{KILLS} kills of filling: {counts}, {again} of {KILLS * len(ROWS)} rows encoded twice")
+        twice = f"{again} of {KILLS * len(ROWS)} rows encoded twice"
+        print(f"\n{KILLS} kills of filling within {whole:.2f} s: {counts}, {twice}")
