@@ -123,10 +123,11 @@ class Segmenter:
         self.device = find_device(device)
         named = os.fspath(text_encoder if text_encoder is not None else model)
         self.bank: PhraseBank | None = None if bank is None else load_bank(bank)
+        # The model first: where it is missing, its own text encoder is not what lacks.
+        self.sam3 = Sam3Image.from_pretrained(model, geometry_token, dtype)
         self.encoder: Any = None
         if self.bank is None or text_encoder is not None:
             self.encoder = load_text_encoder(named)
-        self.sam3 = Sam3Image.from_pretrained(model, geometry_token, dtype)
         self.tracking: Tracking = choose_tracking(model, tracker)
         if self.encoder is not None:
             self.sam3.check_width(self.encoder.width, f"text encoder {named}")

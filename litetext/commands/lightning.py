@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from jsonargparse.typing import PositiveInt
-from lightning.pytorch import LightningDataModule, LightningModule
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 
@@ -29,6 +29,7 @@ from litetext.modules.terminal import fit_to_terminal
 
 CHECKPOINTS = "checkpoints"
 LOGS = "lightning_logs"
+_MOST_THREADS = 64
 
 
 def merge_configs(argv: Sequence[str]) -> list[str]:
@@ -129,10 +130,28 @@ class Command(LightningCLI):
         parser.link_arguments("trainer.default_root_dir", "trainer.logger.init_args.save_dir", compute_fn=_root)
 
     def before_instantiate_classes(self) -> None:
-        """Sets the number of threads before anything computes."""
+        """Sets the number of threads before anything computes.
+
+        Raises:
+            ValueError: There would be many times as many as the CPU has cores: the machine would only wait.
+        """
         threads = self.config[self.config["subcommand"]].get("threads")
         if threads is not None:
+            most = max(_MOST_THREADS, 4 * (os.cpu_count() or 1))
+            if threads > most:
+                raise ValueError(f"threads is {threads}, but the CPU has {os.cpu_count()} cores; give at most {most}")
             torch.set_num_threads(threads)
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Builds the trainer from its options.
+
+        Raises:
+            ValueError: One of them has a value that it cannot take.
+        """
+        try:
+            return super().instantiate_trainer(**kwargs)
+        except TypeError as error:  # as for --trainer.devices -1 on a CPU
+            raise ValueError(f"--trainer: {error}") from error
 
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
         parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)

@@ -181,7 +181,9 @@ def _eight_bits(values: np.ndarray) -> np.ndarray:
         return values.astype(np.uint8) * 255
     least, most = values.min(), values.max()
     if kind.kind == "f":
-        if not -_SLACK <= least <= most <= 1 + _SLACK:  # nor where one is not a number
+        if not np.isfinite(most - least):
+            raise ValueError("image holds NaN or infinite values; give finite ones from 0 to 1")
+        if not -_SLACK <= least <= most <= 1 + _SLACK:
             raise ValueError(f"image holds floats from {least:g} to {most:g}; scale them to 0..1")
         return np.round(values.clip(0, 1) * np.float32(255)).astype(np.uint8)
     if least < 0:

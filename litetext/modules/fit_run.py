@@ -45,6 +45,8 @@ def fit_run(
     """
     if trainer.max_epochs == 0 or trainer.max_steps == 0:
         raise ValueError("trainer.max_epochs or trainer.max_steps is 0: nothing would be trained")
+    if trainer.limit_train_batches == 0:  # type: ignore[attr-defined]
+        raise ValueError("trainer.limit_train_batches is 0: nothing would be trained")
     first = getattr(rank_zero_only, "rank", 0) == 0
     if first:
         _refuse_foreign(folder, run)
@@ -196,6 +198,15 @@ def check_trainer(trainer: Trainer) -> None:
         raise ValueError(f"trainer.accumulate_grad_batches is {trainer.accumulate_grad_batches}; it must be at least 1")
     if trainer.gradient_clip_val is not None and not trainer.gradient_clip_val >= 0:
         raise ValueError(f"trainer.gradient_clip_val is {trainer.gradient_clip_val}; it must be 0 or more")
+    every, epochs = trainer.val_check_interval, trainer.check_val_every_n_epoch  # type: ignore[attr-defined]
+    if isinstance(every, (int, float)) and every <= 0:
+        raise ValueError(f"trainer.val_check_interval is {every}; give a number above 0 (limit_val_batches 0: never)")
+    if epochs is not None and epochs < 1:
+        raise ValueError(
+            f"trainer.check_val_every_n_epoch is {epochs}; it must be at least 1 (limit_val_batches 0: never)"
+        )
+    if (steps := trainer.log_every_n_steps) < 0:  # type: ignore[attr-defined]
+        raise ValueError(f"trainer.log_every_n_steps is {steps}; it must be 0 (nothing is logged) or more")
     cores = max(2, os.cpu_count() or 1)
     if trainer.strategy.root_device.type == "cpu" and trainer.num_devices > cores:
         raise ValueError(f"trainer.devices is {trainer.num_devices}, but the CPU has {cores} cores; lower it")

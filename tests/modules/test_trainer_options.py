@@ -51,6 +51,30 @@ def test_an_ordinary_option_trains(options: str, steps: int, folder: Path, litet
     assert rates == pytest.approx([1e-5, 1e-5])  # the schedule came to its end with the run: model.min_lr
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "told"),
+    [
+        ("devices", "-1", "--trainer: `devices` selected with `CPUAccelerator`"),
+        ("limit_train_batches", "0", "trainer.limit_train_batches is 0: nothing would be trained"),
+        ("limit_train_batches", "0.0", "nothing would be trained"),
+        ("val_check_interval", "0", "trainer.val_check_interval is 0"),
+        ("val_check_interval", "-1", "-1 for val_check_interval"),
+        ("check_val_every_n_epoch", "0", "trainer.check_val_every_n_epoch is 0"),
+        ("check_val_every_n_epoch", "-2", "trainer.check_val_every_n_epoch is -2"),
+        ("log_every_n_steps", "-1", "trainer.log_every_n_steps is -1"),
+    ],
+)
+def test_a_value_that_cannot_be_is_refused(
+    option: str, value: str, told: str, folder: Path, refused: Callable[..., str]
+) -> None:
+    assert told in refused(*FIT, "--trainer.accelerator", "cpu", f"--trainer.{option}", value)
+    assert not Path("checkpoints/tiny").exists()
+
+
+def test_many_more_threads_than_cores_are_refused(folder: Path, refused: Callable[..., str]) -> None:
+    assert "threads is 100000, but the CPU has" in refused(*FIT, "--threads", "100000")
+
+
 def test_a_run_without_end_is_refused(folder: Path, refused: Callable[..., str]) -> None:
     line = refused(*FIT, "--trainer.max_epochs", "-1")
     assert "the run has no end" in line
