@@ -18,6 +18,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from litetext.aliases import public_paths
 from litetext.commands.config_files import deep_merge, read_config
 from litetext.commands.error_lines import one_line
+from litetext.commands.own_keys import check_own_keys
 from litetext.models.text.students import read_checkpoint
 from litetext.modules.callbacks import LastCheckpoint, StepSeed
 from litetext.modules.checkpointing import BestCheckpoint
@@ -47,7 +48,7 @@ def merge_configs(argv: Sequence[str]) -> list[str]:
 
     Raises:
         FileNotFoundError: If a config is neither a file nor a shipped one.
-        ValueError: If a config is not a YAML mapping, or `--config` has no value.
+        ValueError: If a config is not a YAML mapping, `--config` has no value, or an option is one that litetext sets.
     """
     merged: dict[str, Any] = {}
     rest: list[str] = []
@@ -68,6 +69,7 @@ def merge_configs(argv: Sequence[str]) -> list[str]:
                 raise ValueError(f"--config {name[:60]}: not JSON: {error}") from error
             continue
         merged, stem = deep_merge(merged, read_config(name)), Path(name).stem
+    check_own_keys(merged, rest)
     if not merged:
         return rest
     if stem is not None:
@@ -201,7 +203,7 @@ class Command(LightningCLI):
 
     def _run_subcommand(self, subcommand: str) -> None:
         """Runs the command; fit in its folders alone."""
-        check_trainer(self.trainer)
+        check_trainer(self.trainer, self.datamodule)
         fit_to_terminal(self.trainer)
         config = self.config[subcommand]
         if config["overwrite"] and hasattr(self.model, "overwrite"):
@@ -262,7 +264,8 @@ def _run_folder(run: str, root: Any = None) -> str:
 
 
 def _runs(root: Any = None) -> list[str]:
-    return sorted({p.parent.name for p in Path(_root(root), CHECKPOINTS).glob("*/*.ckpt")})
+    place = Path(_root(root), CHECKPOINTS)
+    return sorted({str(p.parent.relative_to(place)) for p in place.glob("**/*.ckpt")} - {"."})
 
 
 def run(command: str, argv: Sequence[str]) -> int:

@@ -186,10 +186,14 @@ def export_folder(trainer: Trainer, output: str | None) -> Path | None:
     return Path(os.path.relpath(Path(beside) / EXPORT))
 
 
-def check_trainer(trainer: Trainer) -> None:
+def check_trainer(trainer: Trainer, data: Any = None) -> None:
     """Refuses what Lightning would take and stumble over.
 
     More processes than the CPU has cores are refused too: each would load everything and wait for the others.
+
+    Args:
+        trainer: Built from the options.
+        data: The datamodule; those of litetext spread their items over processes themselves.
 
     Raises:
         ValueError: Naming the option.
@@ -207,6 +211,13 @@ def check_trainer(trainer: Trainer) -> None:
         )
     if (steps := trainer.log_every_n_steps) < 0:  # type: ignore[attr-defined]
         raise ValueError(f"trainer.log_every_n_steps is {steps}; it must be 0 (nothing is logged) or more")
+    spreads = trainer._accelerator_connector.use_distributed_sampler and trainer.world_size > 1
+    if spreads and type(data).__module__.startswith("litetext."):
+        raise ValueError(
+            f"trainer.use_distributed_sampler is true, and {type(data).__name__} spreads its items over the "
+            f"{trainer.world_size} processes itself: each would take a part of its part; give "
+            "--trainer.use_distributed_sampler false"
+        )
     cores = max(2, os.cpu_count() or 1)
     if trainer.strategy.root_device.type == "cpu" and trainer.num_devices > cores:
         raise ValueError(f"trainer.devices is {trainer.num_devices}, but the CPU has {cores} cores; lower it")

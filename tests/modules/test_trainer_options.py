@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 
 from litetext.data.prompts.datamodule import PromptDataModule
 from litetext.models.text.mobileclip import MobileClipText
@@ -69,6 +70,44 @@ def test_a_value_that_cannot_be_is_refused(
 ) -> None:
     assert told in refused(*FIT, "--trainer.accelerator", "cpu", f"--trainer.{option}", value)
     assert not Path("checkpoints/tiny").exists()
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "told"),
+    [
+        ("checkpoint.dirpath", "elsewhere", "--run NAME and --trainer.default_root_dir DIR"),
+        ("last.dirpath", "elsewhere", "--run NAME and --trainer.default_root_dir DIR"),
+        ("trainer.logger.init_args.save_dir", "elsewhere", "--run NAME and --trainer.default_root_dir DIR"),
+        ("trainer.logger.init_args.version", "mine", "--run NAME names it"),
+        ("checkpoint.save_last", "true", "--last.every_n_steps N"),
+        ("checkpoint.filename", "../best", "it names a file in the run's folder"),
+    ],
+)
+def test_what_litetext_sets_itself_is_refused_with_the_option_to_use(
+    key: str, value: str, told: str, folder: Path, refused: Callable[..., str]
+) -> None:
+    name = key.replace("logger.init_args", "logger")
+    for options in ([f"--{key}", value], [f"--{key}={value}"], [f"--{name}", value]):
+        line = refused(*FIT, *options)
+        assert line.startswith(f"litetext: error: {name}")
+        assert told in line
+    content: Any = yaml.safe_load(value)
+    for part in reversed(key.split(".")):
+        content = {part: content}
+    Path("mine.yaml").write_text(yaml.safe_dump(content))
+    assert told in refused(*FIT, "--config", "mine.yaml")
+    assert not Path("checkpoints").exists()
+
+
+def test_a_saved_config_holds_none_of_these(folder: Path, litetext: Callable[..., Answer]) -> None:
+    assert litetext(*FIT, "--trainer.max_steps", "1").code == 0
+    saved = ("fit", "--config", "lightning_logs/tiny/config.yaml", "--trainer.max_steps", "1", "--run", "again")
+    assert litetext(*saved).code == 0
+
+
+def test_lightnings_sampler_would_spread_what_is_spread(folder: Path, refused: Callable[..., str]) -> None:
+    two = ("--trainer.accelerator", "cpu", "--trainer.devices", "2", "--trainer.use_distributed_sampler", "true")
+    assert "give --trainer.use_distributed_sampler false" in refused(*FIT, *two)
 
 
 def test_many_more_threads_than_cores_are_refused(folder: Path, refused: Callable[..., str]) -> None:
