@@ -1,11 +1,13 @@
-"""Pages that are written by commands while the site is built: the options of every command, the shipped configs."""
+"""Pages that are written while the site is built: options of every command, shipped configs, notebooks."""
 
 import contextlib
 import io
 import os
 import re
 import sys
+from pathlib import Path
 
+import jupytext
 import mkdocs_gen_files
 
 sys.argv[0] = "litetext"  # the name in each usage line
@@ -65,3 +67,17 @@ with mkdocs_gen_files.open("reference/commands.md", "w") as page:
     page.write("\n## Shipped configs\n\n| config | what it does |\n|---|---|\n")
     for name in config_names():
         page.write(f"| `{name}` | {head(name)} |\n")
+
+for path in sorted((Path(__file__).parent / "notebooks").glob("*.py")):
+    cells = jupytext.read(path).cells
+    parts = [
+        c.source if c.cell_type == "markdown" else f"```python\n{c.source}\n```" for c in cells if c.source.strip()
+    ]
+    with mkdocs_gen_files.open(f"notebooks/{path.name}", "w") as source:
+        source.write(path.read_text(encoding="utf-8"))
+    with mkdocs_gen_files.open(f"notebooks/{path.stem}.md", "w") as page:
+        page.write(
+            "\n\n".join(
+                [parts[0], f"[As a script]({path.name}) that `jupytext --to ipynb` makes a notebook.", *parts[1:]]
+            )
+        )

@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
@@ -11,14 +11,15 @@ from jaxtyping import UInt8
 from litetext.data.pixels import to_rgb
 from litetext.data.prompts.corpora import is_empty
 from litetext.metrics.matching import rle, to_rle
-from litetext.models.sam3.postprocess import Found
 from litetext.models.text.encoder import PhraseFeatures, TextEncoder
 from litetext.models.text.loading import load_text_encoder
 from litetext.modules.disagreements import objects
 from litetext.overlays import overlay
+from litetext.saco.instances import Instances
 from litetext.saco.masks import Rle
 from litetext.segmenter import Segmenter
 
+DType = Literal["float32", "bfloat16", "float16"]
 _ROUNDS, _BUDGET = 3, 0.2
 """The text encoders read the phrases in turn, at least so often and for so many seconds; the fastest time counts."""
 
@@ -62,15 +63,16 @@ class Comparison:
         model: A SAM3 in transformers' layout: a folder or a hub id.
         text_encoder: The student's: whatever `load_text_encoder` opens.
         device: Where it computes, such as `cuda:1`; None takes a GPU where there is one.
+        dtype: Type of the segmenter's weights and computation.
 
     Raises:
         FileNotFoundError: If there is no such model.
         ValueError: If one cannot be read, or they do not fit each other.
     """
 
-    def __init__(self, model: str, text_encoder: str, device: str | None = None) -> None:
+    def __init__(self, model: str, text_encoder: str, device: str | None = None, dtype: DType = "float32") -> None:
         student = load_text_encoder(text_encoder)
-        teacher = Segmenter(model, device=device)
+        teacher = Segmenter(model, device=device, dtype=dtype)
         teacher.sam3.check_width(student.width, f"text encoder {text_encoder}")
         self.sam3 = teacher.sam3
         self.encoders = (teacher.encoder, student.to(teacher.device))
@@ -93,9 +95,9 @@ class Comparison:
             raise ValueError("there are no phrases; write at least one, such as: white ring")
         pixels = to_rgb(image)
         vision = self.sam3.encode_images(self.sam3.preprocess([pixels]))
-        heard, seconds = _hear(self.encoders, asked)
+        texts, seconds = _encode(self.encoders, asked)
         size = (int(pixels.shape[1]), int(pixels.shape[2]))
-        found = [self.sam3.segment(vision, *features.take(asked), size, threshold) for features in heard]
+        found = [self.sam3.segment(vision, *features.take(asked), size, threshold) for features in texts]
         sides = (_Found(), _Found())
         shared: list[float | None] = []
         seen = 0
@@ -134,9 +136,9 @@ class _Found:
         return overlay(pixels, self.masks, self.colours, self.labels)
 
 
-def _hear(encoders: Sequence[TextEncoder], phrases: list[str]) -> tuple[list[PhraseFeatures], list[float]]:
+def _encode(encoders: Sequence[TextEncoder], phrases: list[str]) -> tuple[list[PhraseFeatures], list[float]]:
     """Text features by each text encoder, and the seconds that each took."""
-    heard = [encoder.encode(phrases) for encoder in encoders]
+    texts = [encoder.encode(phrases) for encoder in encoders]
     best, rounds, begin = [float("inf")] * len(encoders), 0, time.perf_counter()
     while rounds < _ROUNDS or time.perf_counter() - begin < _BUDGET:
         for n, encoder in enumerate(encoders):
@@ -144,12 +146,12 @@ def _hear(encoders: Sequence[TextEncoder], phrases: list[str]) -> tuple[list[Phr
             encoder.encode(phrases)
             best[n] = min(best[n], time.perf_counter() - start)
         rounds += 1
-    return heard, best
+    return texts, best
 
 
-def _by_score(found: Found) -> Found:
+def _by_score(found: Instances) -> Instances:
     order = found.scores.argsort(descending=True, stable=True)
-    return Found(*(part[order].cpu() for part in found))
+    return Instances(*(part[order].cpu() for part in found))
 
 
 def _shared(one: list[Rle], other: list[Rle]) -> float | None:

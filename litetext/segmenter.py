@@ -9,48 +9,32 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, overload
 
+import numpy as np
 import torch
-from jaxtyping import Bool, Float64
+from PIL.Image import Image
 from torch import Tensor
 
 from litetext.data.pixels import to_rgb
 from litetext.data.prompts.corpora import is_empty
 from litetext.data.videos.clips import Clip, RgbFrames
-from litetext.metrics.matching import rle, to_rle
 from litetext.models.devices import find_device
 from litetext.models.sam3.image import Sam3Image
 from litetext.models.sam3.linking import Linker
-from litetext.models.sam3.postprocess import Found
 from litetext.models.sam3.tracking import DetectAndLink, OwnTracker, Tracker, Tracking, choose_tracking
 from litetext.models.sam3.video import Sam3Video
-from litetext.models.text.bank import PhraseBank, load_bank
+from litetext.models.text.bank import PhraseBank, is_bank, load_bank
 from litetext.models.text.encoder import PhraseFeatures
 from litetext.models.text.loading import load_text_encoder
-from litetext.modules.selecting import Objects, select
+from litetext.modules.selecting import select
 from litetext.modules.tiling import Piece, Tile, join, make_tiles, pieces
+from litetext.saco.instances import Instances, Segments
 from litetext.tokenizer import Tokenizer
 
 _LEAST_TILE = 32
 _CONTINUES = 0.6
 """A detection continues a masklet from this part of the threshold on that begins one."""
-
-
-class Segments(NamedTuple):
-    """What was found of one phrase in one image, the surest first.
-
-    Attributes:
-        phrase: The phrase.
-        scores: From 0 to 1, (k,).
-        boxes: x, y, width, height in pixels of the image, (k, 4).
-        masks: Of the image's size, on the CPU, (k, H, W).
-    """
-
-    phrase: str
-    scores: Float64[Tensor, " k"]
-    boxes: Float64[Tensor, "k 4"]
-    masks: Bool[Tensor, "k h w"]
 
 
 class Segmenter:
@@ -59,10 +43,11 @@ class Segmenter:
     Args:
         model: The segmenter in transformers' layout: a folder, a hub id (`facebook/sam3`), or `nouns` or `shapes`
             for one that ships.
-        text_encoder: A `.ckpt` of `litetext fit`, or published SAM3-LiteText weights; None takes the model's own.
+        text_encoder: A `.ckpt` of `litetext fit`, or published SAM3-LiteText weights; None takes the model's own. A
+            file of `litetext predict --config prompt_bank.yaml` is taken as `bank`.
         bank: A file of `litetext predict --config prompt_bank.yaml`: then no text encoder is kept in memory. With a
             text encoder too, that one is only compared with the one that made the bank.
-        threshold: Least score of what is found, 0..1. SAM3's own tracker begins masklets by thresholds of its own, so
+        threshold: Lowest score of an instance, 0..1. SAM3's own tracker begins masklets by thresholds of its own, so
             that there it only leaves out.
         geometry_token: Append the token that Meta's SAM3 adds to every text; transformers alone leaves it out.
         chunk: Phrases that go through the model at once; lower it if memory is short. Results do not change.
@@ -118,6 +103,8 @@ class Segmenter:
             raise ValueError(f"tiles is {int(tiles)}; a tile has {_LEAST_TILE} pixels or more")
         if not 0 <= overlap <= 0.9:
             raise ValueError(f"overlap is {overlap}; choose a part of the tile's side from 0 to 0.9")
+        if bank is None and text_encoder is not None and is_bank(text_encoder):
+            text_encoder, bank = None, text_encoder
         self.threshold, self.chunk = threshold, chunk
         self.nms, self.across_phrases, self.max_per_phrase = nms, across_phrases, max_per_phrase
         self.device = find_device(device)
@@ -145,7 +132,7 @@ class Segmenter:
         self._video: Sam3Video | None = None
         self._known = PhraseFeatures([], {}, self.sam3.width)
 
-    def hear(self, phrases: Sequence[str]) -> PhraseFeatures:
+    def encode(self, phrases: Sequence[str]) -> PhraseFeatures:
         """Text features of phrases; each is encoded once, whatever is asked later.
 
         Args:
@@ -165,50 +152,52 @@ class Segmenter:
         known = self._known
         new = list(dict.fromkeys(phrase for phrase in phrases if phrase not in known.number))
         if new:
-            heard = self.encoder.encode(new)
-            number = {phrase: row + len(known) for phrase, row in heard.number.items()}
-            self._known = PhraseFeatures([*known.rows, *heard.rows], known.number | number, known.width)
+            added = self.encoder.encode(new)
+            number = {phrase: row + len(known) for phrase, row in added.number.items()}
+            self._known = PhraseFeatures([*known.rows, *added.rows], known.number | number, known.width)
         return self._known
 
-    def __call__(self, image: str | os.PathLike[str] | Any, phrases: Sequence[str]) -> list[Segments]:
-        """Segments one image for several phrases on one pass of the vision tower.
+    @overload
+    def __call__(self, image: list[Any], phrases: Sequence[str]) -> list[list[Segments]]: ...
+    @overload
+    def __call__(
+        self, image: str | os.PathLike[str] | Tensor | np.ndarray | Image, phrases: Sequence[str]
+    ) -> list[Segments]: ...
+    def __call__(self, image: Any, phrases: Sequence[str]) -> Any:
+        """Segments images for several phrases, with one pass of the vision tower each.
 
         Args:
-            image: A path, a PIL image, or an array or tensor of any kind that `litetext.data.pixels.to_rgb` takes.
+            image: A path, a PIL image, or an array or tensor of any kind that `litetext.data.pixels.to_rgb` takes
+                (gray, RGB, RGBA, 8 and 16 bits); or a list of such images.
             phrases: N noun phrases.
 
         Returns:
-            What was found of each phrase, in the order asked.
+            The instances of each phrase, in the order of the phrases; of a list of images, such a list for each.
 
         Raises:
-            ValueError: The image cannot be read, or as `hear`.
+            ValueError: The image cannot be read, or as `encode`.
         """
+        if isinstance(image, list):
+            return [list(self.stream(one, phrases)) for one in image]
         return list(self.stream(image, phrases))
 
     def stream(self, image: str | os.PathLike[str] | Any, phrases: Sequence[str]) -> Iterator[Segments]:
-        """As `__call__`, phrase by phrase: memory holds the masks of one."""
+        """As `__call__` of one image, phrase by phrase: memory holds the masks of one."""
         if self.nms is None and self.tiles is None:
-            most = self.max_per_phrase
-            for phrase, found in zip(phrases, self._ranked(to_rgb(image), phrases), strict=True):
-                yield Segments(phrase, *(part[:most].cpu() for part in found))
+            for part in self._ranked(to_rgb(image), phrases):
+                yield part if self.max_per_phrase is None else part.take(range(min(self.max_per_phrase, len(part))))
             return
-        pixels = to_rgb(image)
-        for part in self.find(pixels, phrases):
-            masks = torch.zeros(len(part.scores), *pixels.shape[1:], dtype=torch.bool)
-            for n, mask in enumerate(part.masks):
-                masks[n] = torch.from_numpy(rle.decode(mask).astype(bool))
-            scores, boxes = (torch.tensor(values, dtype=torch.float64) for values in (part.scores, part.boxes))
-            yield Segments(part.phrase, scores, boxes.reshape(-1, 4), masks)
+        yield from self.find(image, phrases)
 
-    def find(self, image: str | os.PathLike[str] | Any, phrases: Sequence[str]) -> Iterator[Objects]:
-        """As `stream`, with run-length masks: what many large images need little memory for."""
+    def find(self, image: str | os.PathLike[str] | Any, phrases: Sequence[str]) -> Iterator[Segments]:
+        """As `stream`, with run-length masks alone: what many large images need little memory for."""
         pixels = to_rgb(image)
         if self.tiles is not None and max(pixels.shape[1:]) > self.tiles:
             found = self._in_tiles(pixels, phrases, self.tiles)
         else:
             found = (
-                Objects(phrase, part.scores.tolist(), part.boxes.tolist(), to_rle(part.masks))
-                for phrase, part in zip(phrases, self._ranked(pixels, phrases), strict=True)
+                Segments(part.phrase, part.scores, part.xywh, part.rles, part.size)
+                for part in self._ranked(pixels, phrases)
             )
         return select(found, self.nms, self.across_phrases, self.max_per_phrase)
 
@@ -227,17 +216,18 @@ class Segmenter:
                 found.append(phrase)
         return found
 
-    def _ranked(self, pixels: Tensor, phrases: Sequence[str]) -> Iterator[Found]:
-        """What is found of each phrase, the surest first, with boxes in pixels."""
-        height, width = pixels.shape[1:]
+    def _ranked(self, pixels: Tensor, phrases: Sequence[str]) -> Iterator[Segments]:
+        """The instances of each phrase, the highest score first."""
+        height, width = (int(side) for side in pixels.shape[1:])
         scale = torch.tensor([width, height, width, height], dtype=torch.float64)
-        for found in self._find(pixels, self.hear(phrases), phrases, self.threshold):
-            order = found.scores.argsort(descending=True, stable=True)
-            scores, boxes, masks = (part[order] for part in found)
-            yield Found(scores.cpu(), boxes.cpu() * scale, masks)
+        found = self._find(pixels, self.encode(phrases), phrases, self.threshold)
+        for phrase, part in zip(phrases, found, strict=True):
+            order = part.scores.argsort(descending=True, stable=True)
+            scores, boxes, masks = (values[order].cpu() for values in part)
+            yield Segments(phrase, scores, boxes * scale, masks, (height, width))
 
-    def _in_tiles(self, pixels: Tensor, phrases: Sequence[str], side: int) -> Iterator[Objects]:
-        heard = self.hear(phrases)
+    def _in_tiles(self, pixels: Tensor, phrases: Sequence[str], side: int) -> Iterator[Segments]:
+        features = self.encode(phrases)
         tiles = make_tiles(int(pixels.shape[1]), int(pixels.shape[2]), side, self.overlap)
         margin = max(2, side // 32)
         parts: list[list[Piece]] = [[] for _ in phrases]
@@ -245,7 +235,7 @@ class Segmenter:
         entire = Tile(0, 0, tiles[0].height, tiles[0].width, tiles[0].height, tiles[0].width)
         for n, tile in enumerate([*tiles, entire]):
             view = pixels[:, tile.top : tile.bottom, tile.left : tile.right].contiguous()
-            for k, found in enumerate(self._find(view, heard, phrases, self.threshold)):
+            for k, found in enumerate(self._find(view, features, phrases, self.threshold)):
                 (whole if tile is entire else parts)[k] += pieces(found, n, tile, margin)
         for phrase, seen, at_once in zip(phrases, parts, whole, strict=True):
             yield join(phrase, seen, at_once, tiles, margin)
@@ -264,9 +254,9 @@ class Segmenter:
             pixels), `segmentations` (run-length masks, None where it is not seen) and `areas` (pixels).
 
         Raises:
-            ValueError: A frame cannot be read, the tracker's weights cannot, or as `hear`.
+            ValueError: A frame cannot be read, the tracker's weights cannot, or as `encode`.
         """
-        features = self.hear(phrases).take(phrases)
+        features = self.encode(phrases).take(phrases)
         frames = RgbFrames(Clip(Path(clip)) if isinstance(clip, str | os.PathLike) else clip)
         (tracks,) = self._tracker().track(frames, {"": features}).values()
         found = [[entry for entry in part if entry["score"] >= self.threshold] for part in tracks]
@@ -294,8 +284,10 @@ class Segmenter:
             self.sam3, _CONTINUES * self.threshold, self.chunk, partial(Linker, new=self.threshold, duplicate=same)
         )
 
-    def _find(self, pixels: Tensor, heard: PhraseFeatures, phrases: Sequence[str], threshold: float) -> Iterator[Found]:
-        features, lengths = heard.take(phrases)
+    def _find(
+        self, pixels: Tensor, texts: PhraseFeatures, phrases: Sequence[str], threshold: float
+    ) -> Iterator[Instances]:
+        features, lengths = texts.take(phrases)
         vision = self.sam3.encode_images(self.sam3.preprocess([pixels.to(self.device)]).to(self.device))
         size = (int(pixels.shape[1]), int(pixels.shape[2]))
         where = self.device

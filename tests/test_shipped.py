@@ -10,12 +10,12 @@ from transformers import Sam3Model
 
 from litetext import shipped as rooms
 from litetext.data.shapes.datamodule import ShapesDataModule
-from litetext.metrics.assess import GroundTruth
 from litetext.metrics.cgf1 import PhraseCounts, phrase_metrics
 from litetext.metrics.counts import per_threshold
 from litetext.models.sam3.tiny import forward_phrases
 from litetext.models.text.teacher import Sam3TextEncoder
 from litetext.modules.shapes_fit import detections
+from litetext.saco.instances import Truth
 from litetext.shipped import config_names, config_path, shipped, world_of
 
 
@@ -79,7 +79,7 @@ def test_the_tiny_sam3_segments_held_out_shapes() -> None:
     for batch in ShapesDataModule(val_images=48).val_dataloader():
         out = forward_phrases(model, batch.pixels, batch.image, batch.tokens.ids, batch.tokens.mask)
         found = detections(out, batch.pixels.shape[-1])
-        truths = [GroundTruth(batch.masks[batch.owner == n]) for n in range(len(batch.image))]
+        truths = [Truth(batch.masks[batch.owner == n]) for n in range(len(batch.image))]
         metrics.update(batch.number.tolist(), found, truths)
         counts.update(batch.number.tolist(), found, truths)
     scores = {name: float(value) for name, value in metrics.compute().items()}

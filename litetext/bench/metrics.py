@@ -7,10 +7,11 @@ from pycocotools import mask
 from scipy.optimize import linear_sum_assignment
 
 from litetext.bench.timing import Timings
-from litetext.metrics.assess import THRESHOLDS, Detections, GroundTruth, IouType
+from litetext.metrics.assess import THRESHOLDS, IouType
 from litetext.metrics.cgf1 import PhraseCounts
 from litetext.metrics.counts import Counts, official
 from litetext.metrics.matching import Rle
+from litetext.saco.instances import Instances, Truth
 
 _rle: Any = mask
 _VARIANTS = 8
@@ -68,9 +69,7 @@ def bench_metrics(
     }
 
 
-def make_case(
-    datapoints: int, size: int, annotators: int, seed: int
-) -> tuple[list[Detections], list[list[GroundTruth]]]:
+def make_case(datapoints: int, size: int, annotators: int, seed: int) -> tuple[list[Instances], list[list[Truth]]]:
     """Datapoints with run-length masks and boxes: objects that everybody outlines a little differently.
 
     Args:
@@ -91,8 +90,8 @@ def make_case(
         guessed = [pool[k][int(rng.integers(_VARIANTS))] for k in objects if rng.random() < 0.9]
         guessed += [pool[int(rng.integers(len(pool)))][0] for _ in range(int(rng.poisson(0.3)))]
         scores = rng.uniform(0.3, 1, size=len(guessed)).round(5)
-        found.append(Detections(scores, [m for m, _ in guessed], [b for _, b in guessed]))
-        truths.append([GroundTruth([m for m, _ in part], [b for _, b in part]) for part in seen])
+        found.append(Instances(scores, [b for _, b in guessed], [m for m, _ in guessed]))
+        truths.append([Truth([m for m, _ in part], [b for _, b in part]) for part in seen])
     return found, truths
 
 
@@ -112,7 +111,7 @@ def _outlines(rng: np.random.Generator, size: int) -> list[tuple[Rle, list[float
     return outlines
 
 
-def plain_counts(found: list[Detections], truths: list[list[GroundTruth]], iou_type: IouType) -> Counts:
+def plain_counts(found: list[Instances], truths: list[list[Truth]], iou_type: IouType) -> Counts:
     """The same counts the straightforward way: one annotator, one datapoint, one threshold at a time.
 
     Written independently of `litetext.metrics.assess`, so that it also serves as a check of it.
@@ -138,7 +137,7 @@ def plain_counts(found: list[Detections], truths: list[list[GroundTruth]], iou_t
     return Counts(boxes.astype(np.int64), images)
 
 
-def _plain_one(found: Detections, truth: GroundTruth, iou_type: IouType) -> dict[str, Any]:
+def _plain_one(found: Instances, truth: Truth, iou_type: IouType) -> dict[str, Any]:
     """Outcome (0 TP, 1 FP, 2 TN, 3 FN) and counts of one datapoint against one annotator."""
     kept = [i for i, score in enumerate(found.scores) if score >= 0.5]
     predicted: Any = found.masks if iou_type == "segm" else found.boxes

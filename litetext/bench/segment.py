@@ -11,11 +11,11 @@ from litetext.bench.timing import Measured, Timings
 from litetext.data.shapes.phrases import phrases as draw_phrases
 from litetext.data.shapes.world import draw_scene, render
 from litetext.models.sam3.image import Sam3Image, Vision
-from litetext.models.sam3.postprocess import Found
 from litetext.models.sam3.tiny import tiny_config, tiny_sam3
 from litetext.models.text.encoder import PhraseFeatures, TextEncoder
 from litetext.models.text.mobileclip import MobileClipText
 from litetext.models.text.teacher import Sam3TextEncoder
+from litetext.saco.instances import Instances
 from litetext.shipped import shipped
 
 _THRESHOLD = 0.0
@@ -41,23 +41,23 @@ class _Work(NamedTuple):
         said = [phrase for phrases in self.phrases for phrase in phrases]
         return encoder.encode(said)
 
-    def find(self, vision: Vision, image: int, texts: PhraseFeatures) -> list[Found]:
+    def find(self, vision: Vision, image: int, texts: PhraseFeatures) -> list[Instances]:
         """The part that depends on both."""
         features, lengths = texts.take(self.phrases[image])
         size = (self.images[image].shape[1], self.images[image].shape[2])
         return list(self.sam3.segment(vision, features, lengths, size, _THRESHOLD, self.chunk))
 
-    def together(self, names: Sequence[str]) -> list[Found]:
+    def together(self, names: Sequence[str]) -> list[Instances]:
         """One pass over the images for all these encoders; answers by encoder, then image."""
         texts = {name: self.read(name) for name in names}
-        found: dict[str, list[Found]] = {name: [] for name in names}
+        found: dict[str, list[Instances]] = {name: [] for name in names}
         for image in range(len(self.images)):
             vision = self.see(image)
             for name in names:
                 found[name] += self.find(vision, image, texts[name])
         return [one for name in names for one in found[name]]
 
-    def alone(self, visions: list[Vision], name: str) -> list[Found]:
+    def alone(self, visions: list[Vision], name: str) -> list[Instances]:
         """Everything that one text encoder costs when the images have been seen."""
         texts = self.read(name)
         return [one for image, vision in enumerate(visions) for one in self.find(vision, image, texts)]

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from litetext.commands.parsing import renamed
 from litetext.shipped import world_of
@@ -240,6 +240,7 @@ def demo(
     text_encoder: str = "checkpoints/student-tiny/student.ckpt",
     port: int = 7860,
     device: str | None = None,
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32",
 ) -> None:
     """Serves a page to this machine alone, http://127.0.0.1:7860, until Ctrl-C.
 
@@ -252,6 +253,7 @@ def demo(
         text_encoder: The student's: a .ckpt of litetext fit, or published SAM3-LiteText weights.
         port: Where the page is served.
         device: Such as cpu or cuda:1; by default a GPU where there is one.
+        dtype: Type of the segmenter's weights and computation.
 
     Raises:
         FileNotFoundError: If a model does not exist.
@@ -264,7 +266,7 @@ def demo(
     from litetext.comparison import Comparison  # slow to import
 
     disable_progress_bar()
-    comparison = Comparison(sam3, text_encoder, device)
+    comparison = Comparison(sam3, text_encoder, device, dtype)
     with tempfile.TemporaryDirectory(prefix="litetext-demo-") as folder:
         os.environ["GRADIO_TEMP_DIR"] = folder  # uploads go when the page goes
         page = build(comparison.answer, examples(Path(folder), world_of(sam3)))

@@ -36,6 +36,7 @@ def segment(
     tracker: Literal["auto", "sam3", "links"] = "auto",
     fps: float | None = None,
     device: str | None = None,
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32",
     chunk: int = 16,
 ) -> int:
     """Segments what phrases name in images and videos.
@@ -51,7 +52,7 @@ def segment(
         overwrite: Replace results that the folder holds of before.
         sam3: A SAM3 in transformers' layout: a folder or a hub id (facebook/sam3); nouns and shapes are short for the
             shipped ones.
-        text_encoder: A student's; by default the model's own.
+        text_encoder: A student's, or a phrase bank; by default the model's own.
         bank: A phrase bank of litetext predict --config prompt_bank.yaml, in place of a text encoder.
         threshold: Lowest score of an instance.
         nms: Of two masks of a phrase whose IoU is larger, only the one with the higher score stays; by default, as in
@@ -68,6 +69,7 @@ def segment(
             frame; auto takes SAM3's own where the model has one.
         fps: Frames a second; by default the video's own times, 10 for a folder.
         device: Such as cpu or cuda:1; by default a GPU where there is one.
+        dtype: Type of the segmenter's weights and computation.
         chunk: Phrases at once; lower it if memory is short.
 
     Returns:
@@ -109,6 +111,7 @@ def segment(
         threshold,
         chunk=chunk,
         device=device,
+        dtype=dtype,
         nms=nms,
         across_phrases=across_phrases,
         max_per_phrase=max_per_phrase,
@@ -116,7 +119,7 @@ def segment(
         overlap=overlap,
         tracker=tracker,
     )
-    segmenter.hear(phrases)  # before the first image: an error about phrases is not one about images
+    segmenter.encode(phrases)  # before the first image: an error about phrases is not one about images
     if cut := segmenter.cut(phrases):
         _note(
             f"{len(cut):,} of {len(phrases):,} phrases cut at {segmenter.context_length} tokens, "

@@ -15,12 +15,14 @@ from litetext.data.pixels import to_rgb
 from litetext.data.videos.clips import Clip, write_clip
 from litetext.data.videos.frames import UnreadableFrame, readable
 from litetext.files import write_bytes, write_json, write_text
-from litetext.metrics.matching import rle, rle_text
-from litetext.modules.selecting import Objects
+from litetext.metrics.matching import rle
 from litetext.overlays import overlay
+from litetext.saco.instances import Segments
 from litetext.saco.polygons import one_polygon, polygons
 from litetext.segmenter import Segmenter
 
+_DRAWN = 128
+"""A SAM3 whose images are not larger was trained on drawings alone."""
 PREDICTIONS, POLYGONS = "predictions", "predictions_polygons"
 _LABELS, _CLASSES = "labels", "data.yaml"
 
@@ -115,6 +117,7 @@ class Results:
         self.categories = [{"id": n + 1, "name": phrase} for n, phrase in enumerate(phrases)]
         self.say: Callable[[str], None] = print
         self.note: Callable[[str], None] = lambda line: print(line, file=sys.stderr)
+        self._said = False
         self.images: list[dict[str, Any]] = []
         self.annotations: list[dict[str, Any]] = []
         self.outlines: list[list[np.ndarray]] = []
@@ -125,29 +128,38 @@ class Results:
             pixels = to_rgb(item.path)
         except ValueError as error:
             return str(error)
+        self._say_what_it_knows(pixels)
         found = list(self.segmenter.find(pixels, self.phrases))
         masks, colours, labels = [], [], []
         for n, part in enumerate(found):
-            masks += part.masks
-            colours += [n] * len(part.masks)  # one a phrase
-            labels += [f"{part.phrase} {score:.2f}" for score in part.scores]
+            masks += part.rles
+            colours += [n] * len(part)  # one a phrase
+            labels += [f"{part.phrase} {score:.2f}" for score in part.scores.tolist()]
         file = io.BytesIO()
         Image.fromarray(overlay(pixels.permute(1, 2, 0).numpy(), masks, colours, labels)).save(file, "PNG")
         write_bytes(self.folder / f"{item.name}.png", file.getvalue())
         self._keep(item, found, int(pixels.shape[1]), int(pixels.shape[2]))
-        self._tell(str(item.path), [(part.phrase, part.scores) for part in found])
+        self._tell(str(item.path), [(part.phrase, part.scores.tolist()) for part in found])
         return None
 
-    def _keep(self, item: Input, found: Sequence[Objects], height: int, width: int) -> None:
+    def _say_what_it_knows(self, pixels: Tensor) -> None:
+        """Says once that a tiny SAM3 of a drawn world is given something larger, such as a photograph."""
+        side = self.segmenter.sam3.size
+        if side <= _DRAWN and max(pixels.shape[1:]) > 2 * side and not self._said:
+            self._said = True
+            self.note(
+                f"litetext: {self.about['model']} knows only its own drawn world (images of {side} pixels); photos "
+                "need a SAM3 that has seen some, such as --sam3 facebook/sam3"
+            )
+
+    def _keep(self, item: Input, found: Sequence[Segments], height: int, width: int) -> None:
         number = len(self.images) + 1
         size = {"height": height, "width": width}
         self.images.append({"id": number, "file_name": str(item.path), **size, "overlay": f"{item.name}.png"})
         lines = []
         for category, part in zip(self.categories, found, strict=True):
-            for mask, score, box in zip(part.masks, part.scores, part.boxes, strict=True):
-                entry = {"id": len(self.annotations) + 1, "image_id": number, "category_id": category["id"]}
-                entry |= {"segmentation": rle_text(mask), "area": int(rle.area(mask)), "bbox": box, "iscrowd": 0}
-                self.annotations.append({**entry, "score": score})
+            self.annotations += part.to_coco(number, category["id"], len(self.annotations) + 1)
+            for mask in part.rles:
                 if self.formats.polygons or self.formats.yolo:
                     self.outlines.append(polygons(rle.decode(mask).astype(bool)))
                     if self.formats.yolo and self.outlines[-1]:

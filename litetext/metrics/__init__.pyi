@@ -1,7 +1,5 @@
 from .agreement import Agreement as Agreement
 from .agreement import neighbour_agreement as neighbour_agreement
-from .assess import Detections as Detections
-from .assess import GroundTruth as GroundTruth
 from .cgf1 import CGF1 as CGF1
 from .cgf1 import ILMCC as ILMCC
 from .cgf1 import PMF1 as PMF1

@@ -6,14 +6,14 @@ oracle.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
-from litetext.metrics.matching import Masks, as_boxes, assigned_ious, box_ious, is_tensor, mask_ious, to_rle
+from litetext.metrics.matching import as_boxes, assigned_ious, box_ious, is_tensor, mask_ious, to_rle
+from litetext.saco.instances import Instances, Truth
 
 IouType = Literal["segm", "bbox"]
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
@@ -25,41 +25,9 @@ BOX_EPS = 1e-4
 """Added to the denominators of precision, recall and F1 of instances, as in the official code."""
 
 
-@dataclass
-class Detections:
-    """What a model predicts for one datapoint; everything may be empty.
-
-    Attributes:
-        scores: n scores in [0, 1] (list, array or tensor). Official dumps round them to 5 decimals first.
-        masks: n masks: run-length masks or one boolean tensor (n, height, width). Needed for "segm".
-        boxes: n boxes [x, y, width, height], normalised to [0, 1]. Needed for "bbox".
-    """
-
-    scores: Any
-    masks: Masks | None = None
-    boxes: Any = None
-
-
-@dataclass
-class GroundTruth:
-    """What one annotator marked for one datapoint; without instances the phrase is a negative.
-
-    Attributes:
-        masks: m masks: run-length masks or one boolean tensor (m, height, width). Needed for "segm".
-        boxes: m boxes [x, y, width, height] in the unit of the predictions. Needed for "bbox".
-        crowd: m flags; crowd instances are left out altogether (not ignored regions), as officially.
-        known: n flags: predictions whose category this annotator's file knows (None: all). The others vanish.
-    """
-
-    masks: Masks | None = None
-    boxes: Any = None
-    crowd: Any = None
-    known: Any = None
-
-
 def assess(
-    detections: Sequence[Detections],
-    truths: Sequence[Sequence[GroundTruth]],
+    detections: Sequence[Instances],
+    truths: Sequence[Sequence[Truth]],
     iou_type: IouType = "segm",
 ) -> Int64[np.ndarray, "d 12"]:
     """Match every datapoint and choose its annotator.
@@ -90,7 +58,7 @@ def assess(
     owners: list[int] = []
     for i, (found, annotators) in enumerate(zip(detections, truths, strict=True)):
         if not annotators:
-            raise ValueError(f"datapoint {i} has no annotator: a negative is one GroundTruth without instances")
+            raise ValueError(f"datapoint {i} has no annotator: a negative is one Truth without instances")
         present[i, : len(annotators)] = True
         for j, (n, m, ious) in enumerate(_match(found, annotators, iou_type)):
             sizes[i, j] = n, m
@@ -106,7 +74,7 @@ def assess(
 
 
 def _match(
-    found: Detections, annotators: Sequence[GroundTruth], iou_type: IouType
+    found: Instances, annotators: Sequence[Truth], iou_type: IouType
 ) -> list[tuple[int, int, Float64[np.ndarray, " k"] | None]]:
     """(n, m, IoU of the assigned pairs) of each annotator; one IoU matrix serves all of them."""
     scores = found.scores
@@ -131,7 +99,7 @@ def _match(
     return matched
 
 
-def _instances(annotator: GroundTruth, iou_type: IouType) -> Any:
+def _instances(annotator: Truth, iou_type: IouType) -> Any:
     items = annotator.masks if iou_type == "segm" else annotator.boxes
     if items is None or len(items) == 0:
         other = annotator.boxes if iou_type == "segm" else annotator.masks
@@ -146,7 +114,7 @@ def _instances(annotator: GroundTruth, iou_type: IouType) -> Any:
     return _pick(annotator, ~np.asarray(crowd, dtype=bool), iou_type, "ground truth")
 
 
-def _pick(source: Detections | GroundTruth, keep: Bool[np.ndarray, " n"], iou_type: IouType, what: str) -> Any:
+def _pick(source: Instances | Truth, keep: Bool[np.ndarray, " n"], iou_type: IouType, what: str) -> Any:
     items = source.masks if iou_type == "segm" else source.boxes
     if items is None or len(items) != len(keep):
         count = "no" if items is None else len(items)

@@ -9,8 +9,9 @@ from jaxtyping import Int64
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 
-from litetext.metrics.assess import Detections, GroundTruth, IouType, assess
+from litetext.metrics.assess import IouType, assess
 from litetext.metrics.counts import Counts, headline, official, tally
+from litetext.saco.instances import Instances, Truth
 
 
 class PhraseCounts(Metric):
@@ -51,15 +52,15 @@ class PhraseCounts(Metric):
     def update(
         self,
         ids: Sequence[int] | Tensor,
-        detections: Sequence[Detections],
-        truths: Sequence[GroundTruth | Sequence[GroundTruth]],
+        detections: Sequence[Instances],
+        truths: Sequence[Truth | Sequence[Truth]],
     ) -> None:
         """Add datapoints.
 
         Args:
             ids: The id of each datapoint, unique in the data set.
-            detections: The predictions of each datapoint; `Detections([])` where there are none.
-            truths: For each datapoint its GroundTruth, or one per annotator in the order of the files.
+            detections: The predictions of each datapoint; `Instances([])` where there are none.
+            truths: For each datapoint its Truth, or one per annotator in the order of the files.
 
         Raises:
             ValueError: The three differ in length, or see `assess`.
@@ -67,7 +68,7 @@ class PhraseCounts(Metric):
         names = ids.tolist() if isinstance(ids, Tensor) else [int(i) for i in ids]
         if not len(names) == len(detections) == len(truths):
             raise ValueError(f"{len(names)} ids, {len(detections)} detections and {len(truths)} truths: give one each")
-        rows = assess(detections, [[t] if isinstance(t, GroundTruth) else t for t in truths], self.iou_type)
+        rows = assess(detections, [[t] if isinstance(t, Truth) else t for t in truths], self.iou_type)
         self.add_rows(names, rows)
 
     def add_rows(self, ids: Sequence[int], rows: Int64[np.ndarray, "d 12"]) -> None:
@@ -130,12 +131,12 @@ class CGF1(_Headline):
     """CG_F1 in percent (negative if presence is worse than chance). See `PhraseCounts`.
 
     Examples:
-        >>> from litetext.metrics import Detections, GroundTruth
+        >>> from litetext.saco import Instances, Truth
         >>> metric = CGF1("bbox")
-        >>> hit = Detections(scores=[0.9], boxes=[[0.1, 0.1, 0.5, 0.5]])
-        >>> nothing = Detections(scores=[], boxes=[])
-        >>> truth = GroundTruth(boxes=[[0.1, 0.1, 0.5, 0.5]])
-        >>> metric.update([1, 2], [hit, nothing], [truth, GroundTruth(boxes=[])])  # a positive and a negative
+        >>> hit = Instances(scores=[0.9], boxes=[[0.1, 0.1, 0.5, 0.5]])
+        >>> nothing = Instances(scores=[], boxes=[])
+        >>> truth = Truth(boxes=[[0.1, 0.1, 0.5, 0.5]])
+        >>> metric.update([1, 2], [hit, nothing], [truth, Truth(boxes=[])])  # a positive and a negative
         >>> round(float(metric.compute()), 1)  # the official formula has small constants in its denominators
         100.0
     """

@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from litetext.metrics.assess import Detections, GroundTruth, IouType, assess
+from litetext.metrics.assess import IouType, assess
 from litetext.metrics.counts import Counts, official, tally
 from litetext.saco.fields import read_box, read_number_id, read_size, shown
 from litetext.saco.images import Annotator, evaluated, read_annotator, read_json
+from litetext.saco.instances import Instances, Truth
 from litetext.saco.masklets import read_score
 from litetext.saco.masks import Rle, empty_mask, read_mask
 
@@ -51,7 +52,7 @@ def read_predictions(path: str | Path) -> dict[int, list[dict[str, Any]]]:
 
 def datapoints(
     annotators: Sequence[Annotator], predictions: dict[int, list[dict[str, Any]]], iou_type: IouType = "segm"
-) -> tuple[list[int], list[Detections], list[list[GroundTruth]]]:
+) -> tuple[list[int], list[Instances], list[list[Truth]]]:
     """Ids, predictions and ground truth of the evaluated datapoints, as `PhraseCounts.update` takes them.
 
     Predictions for other ids are ignored, as officially. A prediction without a mask gets an empty one: it
@@ -81,8 +82,10 @@ def datapoints(
         if same:
             items = [item for item in items if item["category_id"] in first.categories]
         else:
-            for a, t in zip(annotators, truth, strict=True):
-                t.known = [item["category_id"] in a.categories for item in items]
+            truth = [
+                t._replace(known=[item["category_id"] in a.categories for item in items])
+                for a, t in zip(annotators, truth, strict=True)
+            ]
         found.append(_detections(items, first.images[i], iou_type))
         truths.append(truth)
     return ids, found, truths
@@ -112,30 +115,30 @@ def score_files(gt_paths: Sequence[str | Path], pred_path: str | Path, iou_type:
     return official(count_files(annotators, read_predictions(pred_path), iou_type), iou_type)
 
 
-def _truth(annotator: Annotator, datapoint: int, iou_type: IouType) -> GroundTruth:
+def _truth(annotator: Annotator, datapoint: int, iou_type: IouType) -> Truth:
     """What this annotator marked for a datapoint (nothing if the datapoint is not in the file)."""
     items = annotator.annotations.get(datapoint, [])
     crowd = [bool(item.get("iscrowd", 0)) for item in items]
     if iou_type == "bbox":
         try:
-            return GroundTruth(boxes=[read_box(item.get("bbox")) for item in items], crowd=crowd)
+            return Truth(boxes=[read_box(item.get("bbox")) for item in items], crowd=crowd)
         except ValueError as error:
             raise ValueError(f"{annotator.name}: datapoint {datapoint}: {error}") from error
     image = annotator.images.get(datapoint, {})
-    return GroundTruth(masks=[_mask(item, image, annotator.name) for item in items], crowd=crowd)
+    return Truth(masks=[_mask(item, image, annotator.name) for item in items], crowd=crowd)
 
 
-def _detections(items: Sequence[dict[str, Any]], image: dict[str, Any], iou_type: IouType) -> Detections:
+def _detections(items: Sequence[dict[str, Any]], image: dict[str, Any], iou_type: IouType) -> Instances:
     scores = np.asarray([item["score"] for item in items], dtype=np.float64)
     if iou_type == "segm":
-        return Detections(scores, masks=[_mask(item, image, "predictions") for item in items])
+        return Instances(scores, masks=[_mask(item, image, "predictions") for item in items])
     boxes = [item.get("bbox") for item in items]
     if not all(boxes):
         raise ValueError(
             f"predictions: datapoint {image['id']} has one without bbox: write [x, y, width, height] "
             "normalised to [0, 1], or score masks only"
         )
-    return Detections(scores, boxes=boxes)
+    return Instances(scores, boxes=boxes)
 
 
 def _mask(item: dict[str, Any], image: dict[str, Any], where: str) -> Rle:

@@ -19,22 +19,10 @@ from transformers import AutoModelForZeroShotObjectDetection, AutoProcessor
 
 from litetext.models.finite import check_weights
 from litetext.models.hub import TEXT_FILES, explained, find_model, load_pretrained
+from litetext.saco.instances import Instances
 from litetext.shipped import shipped
 
 _PROCESSOR_FILES = ("*.json", "vocab.txt", "merges.txt")
-
-
-class Boxes(NamedTuple):
-    """The k objects that a detector finds for one phrase; none is a valid answer.
-
-    Attributes:
-        scores: Rounded to 5 decimals, float64 (k,); in the order of the detector's queries.
-        boxes: x, y, width, height in 0..1 of the image, rounded to 5 decimals, float64 (k, 4). Boxes may leave the
-            image, as the detector says.
-    """
-
-    scores: Float64[Tensor, " k"]
-    boxes: Float64[Tensor, "k 4"]
 
 
 def stretched(scores: Float64[Tensor, " k"], threshold: float) -> Float64[Tensor, " k"]:
@@ -95,7 +83,7 @@ class GroundingDino(nn.Module):
     @torch.no_grad()
     def detect(
         self, image: UInt8[Tensor, "3 h w"], phrases: Sequence[str], threshold: float, chunk: int = 16
-    ) -> list[Boxes]:
+    ) -> list[Instances]:
         """Finds objects for each phrase.
 
         Args:
@@ -108,7 +96,7 @@ class GroundingDino(nn.Module):
         seen = self.images([image], return_tensors="pt", input_data_format="channels_first")
         pixels, mask = seen["pixel_values"].to(device), seen["pixel_mask"].to(device)
         backbone: _SeenOnce = self.model.model.backbone
-        found: list[Boxes] = []
+        found: list[Instances] = []
         prompts = list(self._prompts(phrases))
         try:
             backbone.see(pixels, mask)
@@ -245,7 +233,7 @@ class Owlv2(nn.Module):
     @torch.no_grad()
     def detect(
         self, image: UInt8[Tensor, "3 h w"], phrases: Sequence[str], threshold: float, chunk: int = 16
-    ) -> list[Boxes]:
+    ) -> list[Instances]:
         """Finds objects for each phrase.
 
         Args:
@@ -262,7 +250,7 @@ class Owlv2(nn.Module):
         height, width = image.shape[1:]
         scale = torch.tensor([width, height, width, height], device=device) / max(height, width)
         boxes = self.model.box_predictor(tokens, features)[0] / scale
-        found: list[Boxes] = []
+        found: list[Instances] = []
         for start in range(0, len(phrases), chunk):
             queries = self._queries(phrases[start : start + chunk]).to(device)
             logits = self.model.class_predictor(tokens, queries[None])[0][0]
@@ -325,14 +313,14 @@ def _vocabulary(tokenizer: Any) -> str:
     return hashlib.blake2b(f"{type(tokenizer).__name__} {told}".encode(), digest_size=16).hexdigest()
 
 
-def _kept(scores: Float[Tensor, " q"], boxes: Float[Tensor, "q 4"], threshold: float) -> Boxes:
+def _kept(scores: Float[Tensor, " q"], boxes: Float[Tensor, "q 4"], threshold: float) -> Instances:
     """The queries that reach the threshold; boxes cx, cy, w, h become x, y, w, h."""
     scores = _rounded(scores)
     if bool(scores.isnan().any()):
         raise ValueError("a detector gives scores that are not numbers; its weights are damaged, take another one")
     chosen = scores >= threshold
     centre, extent = boxes[chosen].split(2, -1)
-    return Boxes(scores[chosen], _rounded(torch.cat([centre - extent / 2, extent], -1)))
+    return Instances(scores[chosen], _rounded(torch.cat([centre - extent / 2, extent], -1)))
 
 
 def _rounded(values: Tensor) -> Tensor:

@@ -12,10 +12,11 @@ from matplotlib.figure import Figure
 from pycocotools import mask as coder
 from scipy.optimize import linear_sum_assignment
 
-from litetext.data.images.items import ImagePairs, Pair, Truth, decode
+from litetext.data.images.items import ImagePairs, Pair, decode
 from litetext.metrics.matching import box_ious
-from litetext.modules.records import Instances, Record, Records
+from litetext.modules.records import Record, Records
 from litetext.overlays import COLOURS, paint
+from litetext.saco.instances import Instances, Truth
 from litetext.saco.masks import box_masks, checked, read_mask
 
 _rle: Any = coder

@@ -15,7 +15,7 @@ from transformers import Sam3Model
 
 from litetext.data.nouns.batches import KIND_NAMES, NounsBatch
 from litetext.data.nouns.datamodule import Stages
-from litetext.metrics.assess import Detections, GroundTruth, assess
+from litetext.metrics.assess import assess
 from litetext.metrics.cgf1 import PhraseCounts
 from litetext.metrics.counts import headline, per_threshold
 from litetext.models.finite import check_weights
@@ -27,6 +27,7 @@ from litetext.modules.muon import Muon
 from litetext.modules.nouns_card import export, kind_table
 from litetext.modules.nouns_loss import NounsHeads
 from litetext.modules.optim import by_step
+from litetext.saco.instances import Instances, Truth
 from litetext.shipped import shipped
 from litetext.tokenizer import END
 
@@ -253,9 +254,9 @@ class NounsFitModule(LightningModule):
             out = forward_phrases(self.smooth, batch.images, batch.image, batch.tokens.ids, batch.tokens.mask)
         size = (batch.pixels.shape[-2], batch.pixels.shape[-1])
         found = postprocess(out.logits[-1], out.presence[-1], out.boxes[-1], out.masks, size)
-        detections = [Detections(one.scores.cpu(), one.masks.cpu(), one.boxes.cpu()) for one in found]
+        detections = [Instances(one.scores.cpu(), one.boxes.cpu(), one.masks.cpu()) for one in found]
         owner, masks = batch.owner.cpu(), batch.masks.cpu()
-        truths = [[GroundTruth(masks[owner == n])] for n in range(len(batch.image))]
+        truths = [[Truth(masks[owner == n])] for n in range(len(batch.image))]
         rows, numbers, kinds = assess(detections, truths, "segm"), batch.number.cpu().numpy(), batch.kind.cpu().numpy()
         self.counts.add_rows(numbers.tolist(), rows)
         for kind in np.unique(kinds):

@@ -1,26 +1,12 @@
 """What segmenters found, image by image on disk: an interrupted evaluation goes on, and files leave in COCO layout."""
 
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 from litetext.data.images.items import ImagePairs, SegItem
 from litetext.modules.answer_key import item_key, pixels_hash
 from litetext.modules.journal import Journal, of_ranks
-
-
-class Instances(NamedTuple):
-    """What one text encoder or detector led to for one pair.
-
-    Attributes:
-        scores: k scores.
-        boxes: k boxes [x, y, width, height], normalised to [0, 1].
-        masks: k compressed run-length masks with text counts; None of a detector, which gives boxes only.
-    """
-
-    scores: list[float]
-    boxes: list[list[float]]
-    masks: list[dict[str, Any]] | None
-
+from litetext.saco.instances import Instances
 
 Record = dict[str, dict[int, Instances]]
 """Of one image: by text encoder or detector, by pair id."""

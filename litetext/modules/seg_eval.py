@@ -12,14 +12,13 @@ from torch import nn
 
 from litetext.data.images.datamodule import SegBatch, SegDataModule
 from litetext.data.images.items import ImagePairs, SegItem
-from litetext.metrics.assess import Detections, GroundTruth, IouType
+from litetext.metrics.assess import IouType
 from litetext.metrics.cgf1 import PhraseCounts
 from litetext.metrics.counts import headline, official
 from litetext.metrics.matching import rle_text, to_rle
 from litetext.models.detectors import GroundingDino, Owlv2, compressed, load_detector, stretched
 from litetext.models.sam3.image import Sam3Image
 from litetext.models.sam3.phrase_memory import phrases_at_once, sam3_phrase_bytes
-from litetext.models.sam3.postprocess import Found
 from litetext.models.text.encoder import PhraseFeatures, count_parameters, digest
 from litetext.modules import disagreements
 from litetext.modules.answer_key import begin_key
@@ -27,7 +26,7 @@ from litetext.modules.evaluation import TEACHER, hear, name_encoders
 from litetext.modules.journal import open_journal, told_reuse
 from litetext.modules.kinds import Kinds, kinds_table
 from litetext.modules.probes import probes_table
-from litetext.modules.records import Instances, Record, Records, coco_results
+from litetext.modules.records import Record, Records, coco_results
 from litetext.modules.results import defined, missing_side, notes, refuse_nothing, summarize, table
 from litetext.modules.results_files import (
     RESULTS,
@@ -42,6 +41,7 @@ from litetext.modules.results_files import (
 from litetext.modules.run_data import run_data
 from litetext.modules.seed_tables import add_seeds, seeds_table
 from litetext.modules.selecting import distinct
+from litetext.saco.instances import Instances
 
 
 class SegEvalModule(LightningModule):
@@ -217,14 +217,12 @@ class SegEvalModule(LightningModule):
             if record is None:
                 record = self.segment(item)
                 self.records.add(key, record)
-            truths = [[GroundTruth(t.masks, t.boxes, t.crowd) for t in pair.truths] for pair in item.pairs]
+            truths = [pair.truths for pair in item.pairs]
             ids = [pair.id for pair in item.pairs]
             for (name, subset, _), place in self.place.items():
                 if subset == item.subset:
                     found, metric = record[name], cast(PhraseCounts, self.counts[place])
-                    metric.update(
-                        ids, [Detections(found[i].scores, found[i].masks, found[i].boxes) for i in ids], truths
-                    )
+                    metric.update(ids, [found[i] for i in ids], truths)
 
     def segment(self, item: SegItem) -> Record:
         """What every text encoder leads to in one image, and what every detector finds.
@@ -260,7 +258,7 @@ class SegEvalModule(LightningModule):
             record[name] = {pair.id: self._instances(part) for pair, part in zip(item.pairs, parts, strict=True)}
         return record
 
-    def _instances(self, found: Found) -> Instances:
+    def _instances(self, found: Instances) -> Instances:
         scores, boxes, masks = found.scores.tolist(), found.boxes.tolist(), to_rle(found.masks)
         kept = range(len(scores)) if self.nms is None else distinct(scores, masks, self.nms)
         return Instances([scores[n] for n in kept], [boxes[n] for n in kept], [rle_text(masks[n]) for n in kept])

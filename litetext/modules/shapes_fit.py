@@ -13,7 +13,6 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from transformers import Sam3Model
 
 from litetext.data.shapes.datamodule import ShapesBatch
-from litetext.metrics.assess import Detections, GroundTruth
 from litetext.metrics.cgf1 import PhraseCounts, phrase_metrics
 from litetext.metrics.counts import per_threshold
 from litetext.models.finite import check_tensors, check_weights
@@ -24,6 +23,7 @@ from litetext.modules.fit_run import check_export, export_folder
 from litetext.modules.optim import by_step, check_rates, count_steps, parameter_groups
 from litetext.modules.shapes_card import export
 from litetext.modules.shapes_loss import AttributeHeads
+from litetext.saco.instances import Instances, Truth
 from litetext.shipped import shipped
 
 
@@ -151,7 +151,7 @@ class ShapesFitModule(LightningModule):
         """Scores the averaged weights on held-out scenes."""
         out = forward_phrases(self.smooth, batch.pixels, batch.image, batch.tokens.ids, batch.tokens.mask)
         found = detections(out, batch.pixels.shape[-1])
-        truths = [GroundTruth(batch.masks[batch.owner == n]) for n in range(len(batch.image))]
+        truths = [Truth(batch.masks[batch.owner == n]) for n in range(len(batch.image))]
         ids = batch.number.tolist()
         self.val_phrases.update(ids, found, truths)
         self.val_counts.update(ids, found, truths)
@@ -200,7 +200,7 @@ class ShapesFitModule(LightningModule):
         self._exported = None
 
 
-def detections(out: PhraseOutputs, size: int) -> list[Detections]:
+def detections(out: PhraseOutputs, size: int) -> list[Instances]:
     """What the metrics count of N phrases, see `litetext.models.sam3.postprocess`.
 
     Args:
@@ -210,5 +210,4 @@ def detections(out: PhraseOutputs, size: int) -> list[Detections]:
     Returns:
         One entry a phrase with the queries that score at least 0.5.
     """
-    found = postprocess(out.logits[-1], out.presence[-1], out.boxes[-1], out.masks, (size, size))
-    return [Detections(instances.scores, instances.masks, instances.boxes) for instances in found]
+    return postprocess(out.logits[-1], out.presence[-1], out.boxes[-1], out.masks, (size, size))

@@ -19,8 +19,8 @@ import torch
 from scipy.optimize import linear_sum_assignment
 
 from litetext.metrics.matching import to_rle
-from litetext.models.sam3.postprocess import Found
-from litetext.modules.selecting import Objects, distinct
+from litetext.modules.selecting import distinct
+from litetext.saco.instances import Instances, Segments
 from litetext.saco.masks import Rle
 
 _SAME = 0.5
@@ -99,7 +99,7 @@ def _starts(length: int, side: int, overlap: float) -> list[int]:
     return [round(n * (length - side) / (count - 1)) for n in range(count)]
 
 
-def pieces(found: Found, number: int, tile: Tile, margin: int) -> list[Piece]:
+def pieces(found: Instances, number: int, tile: Tile, margin: int) -> list[Piece]:
     """The instances that a tile found, in the image's place; empty masks are left out.
 
     Args:
@@ -122,7 +122,7 @@ def pieces(found: Found, number: int, tile: Tile, margin: int) -> list[Piece]:
     return made
 
 
-def join(phrase: str, parts: Sequence[Piece], whole: Sequence[Piece], tiles: Sequence[Tile], margin: int) -> Objects:
+def join(phrase: str, parts: Sequence[Piece], whole: Sequence[Piece], tiles: Sequence[Tile], margin: int) -> Segments:
     """One instance for each object of a phrase.
 
     Args:
@@ -150,8 +150,9 @@ def join(phrase: str, parts: Sequence[Piece], whole: Sequence[Piece], tiles: Seq
     joined.sort(key=lambda piece: -piece.score)
     size = (tiles[0].height, tiles[0].width)
     masks = [_code(piece, size) for piece in joined]
-    found = Objects(phrase, [piece.score for piece in joined], [piece.box for piece in joined], masks)
-    return found.take(distinct(found.scores, found.masks, _SAME))
+    scores = [piece.score for piece in joined]
+    found = Segments(phrase, scores, [piece.box for piece in joined], masks, size)
+    return found.take(distinct(scores, masks, _SAME))
 
 
 def _groups(parts: Sequence[Piece], tiles: Sequence[Tile]) -> list[list[Piece]]:

@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from litetext.bench.metrics import bench_metrics, make_case, plain_counts
-from litetext.metrics.assess import Detections, GroundTruth, assess
+from litetext.metrics.assess import assess
 from litetext.metrics.cgf1 import PhraseCounts, phrase_metrics
 from litetext.metrics.counts import official, per_threshold, tally
 from litetext.metrics.saco_files import count_files, datapoints, read_predictions, score_files
 from litetext.saco.images import read_annotator
+from litetext.saco.instances import Instances, Truth
 
 ORACLE = Path(__file__).parent.parent / "fixtures" / "oracle"
 CASES = ("case1", "case2", "case3")
@@ -76,50 +77,50 @@ def square(*cells: tuple[int, int]) -> Tensor:
     return masks
 
 
-def images(found: Detections, *annotators: GroundTruth) -> list[int]:
+def images(found: Instances, *annotators: Truth) -> list[int]:
     return tally(assess([found], [list(annotators)])).images.tolist()
 
 
 def test_scores_on_the_border_count() -> None:
-    truth = GroundTruth(square((0, 0)))
-    assert images(Detections([0.5], square((0, 0))), truth) == [1, 0, 0, 0]
-    assert images(Detections([0.49999], square((0, 0))), truth) == [0, 0, 0, 1]
+    truth = Truth(square((0, 0)))
+    assert images(Instances([0.5], masks=square((0, 0))), truth) == [1, 0, 0, 0]
+    assert images(Instances([0.49999], masks=square((0, 0))), truth) == [0, 0, 0, 1]
 
 
 def test_crowds_are_deleted_and_not_ignored() -> None:
-    crowd = GroundTruth(square((0, 0)), crowd=[True])
-    assert images(Detections([0.9], square((0, 0))), crowd) == [0, 1, 0, 0]
-    assert images(Detections([]), crowd) == [0, 0, 1, 0]
+    crowd = Truth(square((0, 0)), crowd=[True])
+    assert images(Instances([0.9], masks=square((0, 0))), crowd) == [0, 1, 0, 0]
+    assert images(Instances([]), crowd) == [0, 0, 1, 0]
 
 
 def test_presence_needs_no_overlap_and_empty_masks_are_predictions() -> None:
-    assert images(Detections([0.9], square((8, 8))), GroundTruth(square((0, 0)))) == [1, 0, 0, 0]
-    assert images(Detections([0.9], torch.zeros(1, 12, 12, dtype=torch.bool)), GroundTruth()) == [0, 1, 0, 0]
+    assert images(Instances([0.9], masks=square((8, 8))), Truth(square((0, 0)))) == [1, 0, 0, 0]
+    assert images(Instances([0.9], masks=torch.zeros(1, 12, 12, dtype=torch.bool)), Truth()) == [0, 1, 0, 0]
 
 
 def test_unknown_categories_vanish_per_annotator() -> None:
-    found = Detections([0.9], square((0, 0)))
-    assert images(found, GroundTruth(square((0, 0)), known=[False])) == [0, 0, 0, 1]
+    found = Instances([0.9], masks=square((0, 0)))
+    assert images(found, Truth(square((0, 0)), known=[False])) == [0, 0, 0, 1]
 
 
 def test_without_predictions_any_empty_annotator_makes_a_true_negative() -> None:
-    two, one, none = GroundTruth(square((0, 0), (8, 8))), GroundTruth(square((0, 0))), GroundTruth()
-    assert images(Detections([]), two, none, one) == [0, 0, 1, 0]
-    assert assess([Detections([])], [[two, one]])[0, :2].tolist() == [0, 2], "all miss: the first annotator counts"
-    wrong = Detections([0.9], square((4, 4)))
+    two, one, none = Truth(square((0, 0), (8, 8))), Truth(square((0, 0))), Truth()
+    assert images(Instances([]), two, none, one) == [0, 0, 1, 0]
+    assert assess([Instances([])], [[two, one]])[0, :2].tolist() == [0, 2], "all miss: the first annotator counts"
+    wrong = Instances([0.9], masks=square((4, 4)))
     assert images(wrong, none, one) == [0, 1, 0, 0], "all at zero: the first annotator counts"
     assert images(wrong, one, none) == [1, 0, 0, 0]
 
 
 @pytest.mark.parametrize("kind", ["nothing", "no positives", "no negatives", "no predictions", "all wrong"])
 def test_degenerate_sets_have_defined_values(kind: str) -> None:
-    mask, hit, miss = square((0, 0)), Detections([0.9], square((0, 0))), Detections([])
+    mask, hit, miss = square((0, 0)), Instances([0.9], masks=square((0, 0))), Instances([])
     pairs = {
         "nothing": [],
-        "no positives": [(miss, GroundTruth()), (hit, GroundTruth())],
-        "no negatives": [(hit, GroundTruth(mask)), (miss, GroundTruth(mask))],
-        "no predictions": [(miss, GroundTruth(mask)), (miss, GroundTruth())],
-        "all wrong": [(hit, GroundTruth()), (miss, GroundTruth(mask))],
+        "no positives": [(miss, Truth()), (hit, Truth())],
+        "no negatives": [(hit, Truth(mask)), (miss, Truth(mask))],
+        "no predictions": [(miss, Truth(mask)), (miss, Truth())],
+        "all wrong": [(hit, Truth()), (miss, Truth(mask))],
     }[kind]
     metric = PhraseCounts()
     metric.update(range(len(pairs)), [p for p, _ in pairs], [g for _, g in pairs])
@@ -135,7 +136,7 @@ def test_degenerate_sets_have_defined_values(kind: str) -> None:
     )
 
 
-def small_world(seed: int) -> tuple[list[Detections], list[list[GroundTruth]]]:
+def small_world(seed: int) -> tuple[list[Instances], list[list[Truth]]]:
     return make_case(12, 24, 1 + seed % 3, seed)
 
 
@@ -219,21 +220,21 @@ def test_tensors_give_the_numbers_of_run_lengths() -> None:
             else torch.zeros(0, 24, 24).bool()
         )
 
-    tensors = [Detections(torch.from_numpy(d.scores), dense(d.masks)) for d in found]
-    marked = [[GroundTruth(dense(g.masks)) for g in annotators] for annotators in truths]
+    tensors = [Instances(torch.from_numpy(d.scores), masks=dense(d.masks)) for d in found]
+    marked = [[Truth(dense(g.masks)) for g in annotators] for annotators in truths]
     np.testing.assert_array_equal(assess(tensors, marked), assess(found, truths))
 
 
 @pytest.mark.usefixtures("unchecked")
 def test_wrong_input_is_named() -> None:
     with pytest.raises(ValueError, match="1 ids, 1 detections and 0 truths"):
-        PhraseCounts().update([1], [Detections([])], [])
+        PhraseCounts().update([1], [Instances([])], [])
     with pytest.raises(ValueError, match=r"2 instances but 1 masks"):
-        images(Detections([0.9, 0.9], square((0, 0))), GroundTruth())
+        images(Instances([0.9, 0.9], masks=square((0, 0))), Truth())
     with pytest.raises(ValueError, match="no masks"):
-        images(Detections([0.9]), GroundTruth())
+        images(Instances([0.9]), Truth())
     with pytest.raises(ValueError, match="no annotator"):
-        assess([Detections([])], [[]])
+        assess([Instances([])], [[]])
     with pytest.raises(ValueError, match="iou_type"):
         PhraseCounts("mask")  # type: ignore[arg-type]
 

@@ -81,10 +81,9 @@ def greedy_by_score(patch: Patch) -> None:
 
     def ranked(found: Any, annotators: Any, kind: Any) -> Any:
         order = np.argsort(-found.scores, kind="stable")
-        for annotator in annotators:
-            annotator.known = None if annotator.known is None else np.asarray(annotator.known)[order]
+        annotators = [a if a.known is None else a._replace(known=np.asarray(a.known)[order]) for a in annotators]
         masks = [found.masks[i] for i in order]
-        return match(room.Detections(found.scores[order], masks), annotators, kind)
+        return match(room.Instances(found.scores[order], masks=masks), annotators, kind)
 
     patch.setattr(room, "assigned_ious", in_order)
     patch.setattr(room, "_match", ranked)

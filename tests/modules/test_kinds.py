@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from litetext.metrics.assess import Detections, GroundTruth
 from litetext.metrics.cgf1 import PhraseCounts
 from litetext.metrics.counts import headline, tally
 from litetext.metrics.matching import to_rle
 from litetext.modules.kinds import kinds_table, score_kind
 from litetext.modules.results import summarize, table
+from litetext.saco.instances import Instances, Truth
 
 
 def _square(side: int) -> dict:
@@ -23,8 +23,8 @@ def _datapoints(rng: np.random.Generator, ids: list[int]) -> tuple[list, list]:
     for _ in ids:
         masks = [_square(int(rng.integers(3, 15))) for _ in range(rng.integers(0, 3))]
         true = [_square(int(rng.integers(3, 15))) for _ in range(rng.integers(0, 3))]
-        found.append(Detections([0.9] * len(masks), masks, [[0, 0, 1, 1]] * len(masks)))
-        truths.append([GroundTruth(true, [[0, 0, 1, 1]] * len(true), [False] * len(true))])
+        found.append(Instances([0.9] * len(masks), [[0, 0, 1, 1]] * len(masks), masks))
+        truths.append([Truth(true, [[0, 0, 1, 1]] * len(true), [False] * len(true))])
     return found, truths
 
 
@@ -48,15 +48,13 @@ def test_counts_of_some_datapoints_are_those_of_a_metric_that_saw_only_them() ->
 
 def test_what_was_not_measured_is_null() -> None:
     metric = PhraseCounts()
-    metric.update(
-        [1, 2], [Detections([0.9], [_square(5)], [[0, 0, 1, 1]]), Detections([])], [GroundTruth([], [], [])] * 2
-    )
+    metric.update([1, 2], [Instances([0.9], [[0, 0, 1, 1]], [_square(5)]), Instances([])], [Truth([], [], [])] * 2)
     scores = score_kind(metric.counts())
     assert scores == {"pairs": 2, "positives": 0, "CG_F1": None, "IL_MCC": None, "pmF1": None, "IL_FPR": 50.0} | {
         "IL_FPR": pytest.approx(50, abs=1e-3)
     }
     metric = PhraseCounts()
-    metric.update([1], [Detections([])], [[GroundTruth([_square(5)], [[0, 0, 1, 1]], [False])]])
+    metric.update([1], [Instances([])], [[Truth([_square(5)], [[0, 0, 1, 1]], [False])]])
     assert score_kind(metric.counts()) == {
         **{"pairs": 1, "positives": 1, "CG_F1": None, "IL_MCC": None, "IL_FPR": None},
         "pmF1": 0.0,

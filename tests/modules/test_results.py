@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from litetext.data.images.items import ImagePairs, Pair, SegItem, Truth
+from litetext.data.images.items import ImagePairs, Pair, SegItem
 from litetext.modules.disagreements import objects, worst
 from litetext.modules.journal import Journal
-from litetext.modules.records import Instances, Records, coco_results
+from litetext.modules.records import Records, coco_results
 from litetext.modules.results import defined, refuse_nothing, summarize, table
 from litetext.modules.results_files import check_name, publish, replace_json, write_list
+from litetext.saco.instances import Instances, Truth
 
 MASK = {"size": [2, 3], "counts": "06"}
 FOUND = {1: Instances([0.91234, 0.5], [[0.1, 0.2, 0.3, 1 / 3], [0, 0, 1, 1]], [MASK, MASK]), 2: Instances([], [], [])}

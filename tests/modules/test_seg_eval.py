@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from litetext.models.sam3.image import Sam3Image
-from litetext.models.sam3.postprocess import Found
 from litetext.modules.seg_eval import SegEvalModule
+from litetext.saco.instances import Instances
 from tests.fixtures.detectors_world import save_dino
 from tests.fixtures.runs import Answer
 
@@ -243,7 +243,7 @@ def test_duplicates_are_suppressed_if_asked() -> None:
 
     masks = torch.zeros(3, 10, 10, dtype=torch.bool)
     masks[0, :5] = masks[1, :6] = masks[2, 7:] = True  # the first two overlap by 5/6
-    found = Found(torch.tensor([0.8, 0.9, 0.7]).double(), torch.arange(12).reshape(3, 4).double(), masks)
+    found = Instances(torch.tensor([0.8, 0.9, 0.7]).double(), torch.arange(12).reshape(3, 4).double(), masks)
     for nms, scores in ((None, [0.8, 0.9, 0.7]), (0.5, [0.9, 0.7]), (0.9, [0.8, 0.9, 0.7])):
         part = SegEvalModule(nms=nms)._instances(found)
         assert part.scores == pytest.approx(scores)
@@ -271,7 +271,7 @@ def test_duplicates_of_a_model_are_suppressed_from_images_to_scores(
     def twice(self: Sam3Image, *arguments: Any) -> Any:
         for one in segment(self, *arguments):
             again = torch.cat([one.scores, 0.99 * one.scores])
-            yield Found(again, one.boxes.repeat(2, 1), one.masks.repeat(2, 1, 1))
+            yield Instances(again, one.boxes.repeat(2, 1), one.masks.repeat(2, 1, 1))
 
     monkeypatch.setattr(Sam3Image, "segment", twice)
     doubled, wrong = scored("twice")

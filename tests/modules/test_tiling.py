@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from litetext import Segmenter
 from litetext.data.shapes.world import FIRST_HELD_OUT, draw_scene, render
 from litetext.metrics.matching import mask_ious, rle, to_rle
-from litetext.models.sam3.postprocess import Found
 from litetext.modules.tiling import Tile, join, make_tiles, pieces
+from litetext.saco.instances import Instances
 
 SIDE = 400
 
@@ -31,12 +31,12 @@ def test_tiles_cover_all_and_share_enough(height: int, width: int, side: int, ov
     assert len(tiles) == len({(tile.top, tile.left) for tile in tiles})
 
 
-def exact(truth: np.ndarray, tile: Tile, least: int = 1) -> Found:
+def exact(truth: np.ndarray, tile: Tile, least: int = 1) -> Instances:
     """What a perfect model would find in a tile of the objects (k, H, W): their visible parts."""
     view = torch.from_numpy(truth[:, tile.top : tile.bottom, tile.left : tile.right])
     view = view[view.flatten(1).sum(1) >= least]
     scores = 1 - 0.01 * torch.arange(len(view), dtype=torch.float64)
-    return Found(scores, torch.zeros(len(view), 4, dtype=torch.float64), view)
+    return Instances(scores, torch.zeros(len(view), 4, dtype=torch.float64), view)
 
 
 @settings(max_examples=25, deadline=None)
@@ -57,10 +57,10 @@ def test_a_perfect_model_gives_every_object_once_and_exactly(seed: int, overlap:
     parts = [piece for n, tile in enumerate(tiles) for piece in pieces(exact(truth, tile), n, tile, 2)]
     rng.shuffle(parts)  # pyright: ignore[reportArgumentType]
     found = join("cup", parts, whole, tiles, 2)
-    ious = mask_ious(found.masks, to_rle(torch.from_numpy(truth)))
+    ious = mask_ious(found.rles, to_rle(torch.from_numpy(truth)))
     assert len(found.masks) == len(truth)
     assert (ious.max(0) == 1).all(), ious
-    assert found.scores == sorted(found.scores, reverse=True)
+    assert found.scores.tolist() == sorted(found.scores.tolist(), reverse=True)
 
 
 def test_parts_are_joined_without_the_whole_image_and_slivers_do_not_count() -> None:
@@ -70,13 +70,13 @@ def test_parts_are_joined_without_the_whole_image_and_slivers_do_not_count() -> 
     parts = [piece for n, tile in enumerate(tiles) for piece in pieces(exact(truth, tile), n, tile, 2)]
     found = join("cup", parts, [], tiles, 2)
     assert len(found.masks) == 1
-    assert np.array_equal(rle.decode(found.masks[0]).astype(bool), truth[0])
-    assert found.boxes == [[10.0, 20.0, 180.0, 20.0]]
+    assert np.array_equal(found.masks[0].numpy(), truth[0])
+    assert found.boxes.tolist() == [[10.0, 20.0, 190.0, 40.0]]
     sliver = np.zeros((1, 64, 200), dtype=bool)
     sliver[0, 20:40, tiles[1].left + 8 : tiles[0].right] = True
     of_first = pieces(exact(sliver, tiles[0]), 0, tiles[0], 2)
     assert of_first[0].cut
-    assert not join("cup", of_first, [], tiles, 2).masks, "the second tile sees the place whole and found nothing"
+    assert not len(join("cup", of_first, [], tiles, 2)), "the second tile sees the place whole and found nothing"
 
 
 def large_scene(seed: int) -> tuple[np.ndarray, list[tuple[str, np.ndarray]]]:

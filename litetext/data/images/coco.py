@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from litetext.data.images.gold import Contents
-from litetext.data.images.items import ImagePairs, Pair, Skip, Truth, inside
+from litetext.data.images.items import ImagePairs, Pair, Skip, inside
 from litetext.data.images.marks import Lines, Mark, has_fractions, read_mark
 from litetext.data.images.orientation import Exif
 from litetext.saco.fields import Id, category_phrase, read_id, read_size, shown
 from litetext.saco.images import by_id, by_image, read_entries, read_json
+from litetext.saco.instances import Truth
 
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 

@@ -10,10 +10,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from litetext.data.images.items import ImagePairs, Pair, Skip, Truth, inside
+from litetext.data.images.items import ImagePairs, Pair, Skip, inside
 from litetext.data.images.marks import Lines, in_pixels, read_mark
 from litetext.saco.fields import read_box, read_size
 from litetext.saco.images import Annotator, evaluated, read_annotator
+from litetext.saco.instances import Truth
 
 GOLD = ("metaclip", "sa1b", "crowded", "fg_food", "fg_sports_equipment", "attributes", "wiki_common")
 """The subsets of SA-Co Gold, in the order of the paper's tables."""

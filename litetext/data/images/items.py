@@ -9,24 +9,8 @@ import torch
 from torch import Tensor
 
 from litetext.data.pixels import to_rgb
+from litetext.saco.instances import Truth
 from litetext.saco.masks import read_mask
-
-
-class Truth(NamedTuple):
-    """What one annotator marked for one pair; without instances the phrase is a negative.
-
-    Attributes:
-        masks: m segmentations; compressed run-length masks in the items of a loader. None where the data set has
-            only boxes.
-        boxes: m boxes [x, y, width, height], normalised to [0, 1].
-        crowd: m flags: the mark covers several instances.
-        exhaustive: The annotator says that no instance is missing.
-    """
-
-    masks: list[Any] | None
-    boxes: list[list[float]]
-    crowd: list[bool]
-    exhaustive: bool
 
 
 class Pair(NamedTuple):

@@ -22,7 +22,8 @@ from litetext.models.finite import check_weights
 from litetext.models.hub import PROCESSOR_FILES, TEXT_FILES, find_model, load_image_processor
 from litetext.models.sam3.forward import Queries, decode, geometry_token, judge
 from litetext.models.sam3.loading import load_detector
-from litetext.models.sam3.postprocess import Found, finish, official_scores
+from litetext.models.sam3.postprocess import finish, official_scores
+from litetext.saco.instances import Instances
 from litetext.shipped import shipped
 
 _CHUNK = 16
@@ -223,7 +224,7 @@ class Sam3Image(nn.Module):
         size: tuple[int, int],
         threshold: float = 0.5,
         chunk: int = _CHUNK,
-    ) -> Iterator[Found]:
+    ) -> Iterator[Instances]:
         """What is found for each of N phrases in one image, after the official post-processing.
 
         Masks are drawn only where a query reaches the threshold, and phrases come one by one: memory holds one chunk
@@ -249,7 +250,7 @@ class Sam3Image(nn.Module):
     @torch.no_grad()
     def _segment(
         self, vision: Vision, features: Tensor, lengths: Tensor, size: tuple[int, int], threshold: float, chunk: int
-    ) -> Iterator[Found]:
+    ) -> Iterator[Instances]:
         for start in range(0, len(lengths), chunk):
             heard = self._hear(vision, features[start : start + chunk], lengths[start : start + chunk])
             logits, boxes, presence = (part[-1] for part in heard.queries)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from litetext.models.sam3.postprocess import Found
+from litetext.saco.instances import Instances
 from litetext.saco.masklets import masklet_entry
 from litetext.saco.masks import encode_masks, mask_area, rle_ious
 
@@ -51,7 +51,7 @@ class Linker:
     duplicate: float = 0.5
     masklets: list[Masklet] = field(default_factory=list)
 
-    def add(self, frame: int, found: Found) -> None:
+    def add(self, frame: int, found: Instances) -> None:
         """Takes what was found in the next frame.
 
         Args:
@@ -72,7 +72,7 @@ class Linker:
                 self.masklets.append(Masklet())
                 self._see(self.masklets[-1], frame, scores[n], masks[n])
 
-    def _distinct(self, found: Found) -> tuple[list[float], list[dict[str, Any]]]:
+    def _distinct(self, found: Instances) -> tuple[list[float], list[dict[str, Any]]]:
         order = np.argsort(-found.scores.cpu().numpy(), kind="stable").tolist()
         masks = encode_masks(found.masks.cpu().numpy())
         ious = rle_ious(masks, masks)

@@ -5,29 +5,15 @@ presence, scores and boxes are rounded to 5 decimals, and mask *logits* are resi
 (`transformers` resizes probabilities instead, which moves edges.)
 """
 
-from typing import NamedTuple
-
 import torch
-from jaxtyping import Bool, Float, Float64
+from jaxtyping import Float, Float64
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from litetext.saco.instances import Instances
+
 _PIXELS_AT_ONCE = 1 << 25
 """Pixels that are resized together: 128 MiB in float32."""
-
-
-class Found(NamedTuple):
-    """The k instances found for one phrase; none is a valid answer.
-
-    Attributes:
-        scores: Class times presence, rounded to 5 decimals, float64 (k,); in the order of the queries.
-        boxes: x, y, width, height in 0..1 of the image, rounded to 5 decimals, float64 (k, 4).
-        masks: Masks of the size of the original image, bool (k, H, W).
-    """
-
-    scores: Float64[Tensor, " k"]
-    boxes: Float64[Tensor, "k 4"]
-    masks: Bool[Tensor, "k h w"]
 
 
 def official_scores(logits: Float[Tensor, "n q"], presence: Float[Tensor, " n"]) -> Float64[Tensor, "n q"]:
@@ -42,7 +28,7 @@ def official_scores(logits: Float[Tensor, "n q"], presence: Float[Tensor, " n"])
 
 def finish(
     scores: Float64[Tensor, " k"], boxes: Float[Tensor, "k 4"], masks: Float[Tensor, "k y x"], size: tuple[int, int]
-) -> Found:
+) -> Instances:
     """Brings the kept queries of one phrase to the original image.
 
     Args:
@@ -50,6 +36,9 @@ def finish(
         boxes: cx, cy, w, h in 0..1, (k, 4).
         masks: Mask logits of any size, (k, y, x).
         size: Height and width of the original image in pixels.
+
+    Returns:
+        Scores float64 (k,), boxes float64 (k, 4) rounded to 5 decimals, masks bool (k, H, W).
     """
     centre, extent = boxes.float().split(2, -1)
     step = max(1, _PIXELS_AT_ONCE // (size[0] * size[1]))
@@ -57,7 +46,7 @@ def finish(
     for k in range(0, len(masks), step):
         part = interpolate(masks[k : k + step, None].float(), size, mode="bilinear", align_corners=False)
         full[k : k + step] = part[:, 0].sigmoid() > 0.5
-    return Found(scores, _rounded(torch.cat([centre - extent / 2, extent], -1)), full)
+    return Instances(scores, _rounded(torch.cat([centre - extent / 2, extent], -1)), full)
 
 
 @torch.no_grad()
@@ -68,7 +57,7 @@ def postprocess(
     masks: Float[Tensor, "n q y x"],
     size: tuple[int, int],
     threshold: float = 0.5,
-) -> list[Found]:
+) -> list[Instances]:
     """What is found for each of N phrases, from the outputs of the last decoder layer.
 
     Args:

@@ -16,9 +16,9 @@ from PIL import Image
 
 from litetext.data.images.coco import CocoSet
 from litetext.data.images.datamodule import RankSampler, SegDataModule
-from litetext.metrics.assess import Detections, GroundTruth
 from litetext.metrics.cgf1 import PhraseCounts
 from litetext.saco.images import evaluated, read_annotator
+from litetext.saco.instances import Instances, Truth
 from tests.fixtures.runs import Answer
 from tests.fixtures.saco_world import H, W, paint, small_gold
 
@@ -261,8 +261,8 @@ class Counting(LightningModule):
     def test_step(self, batch: Any, batch_idx: int) -> None:
         for item in batch.items:
             for pair in item.pairs:
-                truths = [GroundTruth(t.masks, t.boxes, t.crowd) for t in pair.truths]
-                found = Detections([0.9] * len(truths[0].boxes), truths[0].masks)
+                truths = [Truth(t.masks, t.boxes, t.crowd) for t in pair.truths]
+                found = Instances([0.9] * len(truths[0].boxes), masks=truths[0].masks)
                 self.counts.update([pair.id], [found], [truths])
 
     def on_test_epoch_end(self) -> None:

@@ -12,11 +12,12 @@ from transformers import Sam3ImageProcessor, Sam3Model
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from litetext.models.sam3.image import Detected, Sam3Image, Vision
-from litetext.models.sam3.postprocess import Found, official_scores, postprocess
+from litetext.models.sam3.postprocess import official_scores, postprocess
 from litetext.models.sam3.tiny import tiny_config, tiny_sam3
 from litetext.models.text.encoder import PhraseFeatures
 from litetext.models.text.mobileclip import MobileClipText
 from litetext.models.text.teacher import Sam3TextEncoder
+from litetext.saco.instances import Instances
 from litetext.shipped import shipped
 from litetext.tokenizer import Tokenizer, pad
 from tests.fixtures.pixels import assert_same_masks, undecided
@@ -168,7 +169,7 @@ def test_what_depends_on_the_image_alone_runs_once(
     assert set(calls.values()) == {1}, calls
 
 
-def same(one: Found, other: Found, pixels: int = 2) -> None:
+def same(one: Instances, other: Instances, pixels: int = 2) -> None:
     """Equal but for rounding: the last of five decimals, and pixels on the very edge of a mask."""
     assert one.masks.shape == other.masks.shape
     torch.testing.assert_close(one.scores, other.scores, rtol=0, atol=1.1e-5)

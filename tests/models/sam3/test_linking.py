@@ -8,21 +8,21 @@ from hypothesis import strategies as st
 
 from litetext.metrics.matching import rle
 from litetext.models.sam3.linking import Linker
-from litetext.models.sam3.postprocess import Found
+from litetext.saco.instances import Instances
 
 SIZE = 32
 
 
-def found(*places: int, scores: list[float] | None = None) -> Found:
+def found(*places: int, scores: list[float] | None = None) -> Instances:
     """Bars of 6 columns that begin at the places."""
     masks = torch.zeros(len(places), SIZE, SIZE, dtype=torch.bool)
     for n, x in enumerate(places):
         masks[n, 4:20, x : x + 6] = True
     values = torch.tensor([0.9] * len(places) if scores is None else scores, dtype=torch.float64)
-    return Found(values, torch.zeros(len(places), 4, dtype=torch.float64), masks)
+    return Instances(values, torch.zeros(len(places), 4, dtype=torch.float64), masks)
 
 
-def run(frames: list[Found], **options: float) -> list[dict]:
+def run(frames: list[Instances], **options: float) -> list[dict]:
     linker = Linker(**options)  # type: ignore[arg-type]
     for t, part in enumerate(frames):
         linker.add(t, part)
@@ -70,7 +70,7 @@ def test_of_two_detections_of_one_object_the_surer_counts() -> None:
 
 
 def test_empty_masks_are_no_objects() -> None:
-    nothing = Found(
+    nothing = Instances(
         torch.ones(1, dtype=torch.float64), torch.zeros(1, 4, dtype=torch.float64), torch.zeros(1, SIZE, SIZE) > 0
     )
     assert run([nothing] * 4) == []
