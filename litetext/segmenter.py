@@ -25,7 +25,7 @@ from litetext.models.sam3.linking import Linker
 from litetext.models.sam3.tracking import DetectAndLink, OwnTracker, Tracker, Tracking, choose_tracking
 from litetext.models.sam3.video import Sam3Video
 from litetext.models.text.bank import PhraseBank, is_bank, load_bank
-from litetext.models.text.encoder import PhraseFeatures
+from litetext.models.text.encoder import PhraseFeatures, require_sam3_tokens
 from litetext.models.text.loading import load_text_encoder
 from litetext.modules.selecting import select
 from litetext.modules.tiling import Piece, Tile, join, make_tiles, pieces
@@ -117,8 +117,10 @@ class Segmenter:
             self.encoder = load_text_encoder(named)
         self.tracking: Tracking = choose_tracking(model, tracker)
         if self.encoder is not None:
+            require_sam3_tokens(self.encoder.reads, f"text encoder {named}")
             self.sam3.check_width(self.encoder.width, f"text encoder {named}")
         if self.bank is not None:
+            require_sam3_tokens(self.bank.reads, self.bank.path)
             self.sam3.check_width(self.bank.origin.width, self.bank.path)
             if self.encoder is not None:
                 self.bank.check_encoder(self.encoder, named)

@@ -132,8 +132,21 @@ class Tokenizer:
         if overflow not in ("truncate", "error"):
             raise ValueError(f"overflow={overflow!r} is unknown; choose truncate or error")
         self.context_length = context_length
-        self.overflow = overflow
+        self.overflow: Literal["truncate", "error"] = overflow
         self.truncated = 0
+
+    vocab_size = VOCAB_SIZE
+    """Rows that a token table needs."""
+    special = frozenset((START, END))
+    """Ids that are no part of a prompt's words."""
+
+    def cut_to(self, context_length: int, overflow: Literal["truncate", "error"] = "truncate") -> "Tokenizer":
+        """The same tokenizer for another context, its count at 0."""
+        return Tokenizer(context_length, overflow)
+
+    def token_text(self, number: int) -> str:
+        """What a token id stands for, to be read; see the function of this name."""
+        return token_text(number)
 
     @property
     def fingerprint(self) -> str:

@@ -23,7 +23,7 @@ from torch import Tensor
 from litetext.data import nouns
 from litetext.data.shapes import world as shapes
 from litetext.models.sam3.image import Sam3Image, Vision
-from litetext.models.text.encoder import PhraseFeatures, TextBatch, TextEncoder
+from litetext.models.text.encoder import PhraseFeatures, TextBatch, TextEncoder, require_sam3_tokens
 from litetext.tokenizer import UNLIMITED, Tokenizer
 
 _CHUNK = 4
@@ -112,6 +112,7 @@ def softmax_robustness(
     """
     encoders = [("teacher", teacher), *((f"student {name}", student) for name, student in students.items())]
     for name, encoder in encoders:
+        require_sam3_tokens(encoder.reads, name)
         sam3.check_width(encoder.width, name)
     if wrong := [level for level in noise if not (math.isfinite(level) and level >= 0)]:
         raise ValueError(f"noise={wrong[0]} is no standard deviation; give levels of 0 or more")

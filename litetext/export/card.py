@@ -36,17 +36,21 @@ def write_card(name: str, target: str, subject: Subject, made: Outcome, sam3: st
 def _body(name: str, subject: Subject, made: Outcome) -> str:
     about, student = subject.about, subject.student
     count = count_parameters(student)
-    lines = [f"# {name}", "", f"A text encoder for SAM3 of {count:,} parameters, {EXPORTED}", ""]
+    whose = "for SAM3 " if student.reads is None else ""
+    lines = [f"# {name}", "", f"A text encoder {whose}of {count:,} parameters, {EXPORTED}", ""]
     lines += ["## How it is opened", "", made.opens.replace("{folder}", name).strip(), ""]
     lines += [note + "\n" for note in made.notes]
     lines += ["## What it was distilled from", "", *_origin(about), ""]
-    size = student.config
-    kind = "RepMixer and transformer blocks" if size["repmixer"] else "transformer blocks"
+    size, blocks = student.config, "no network: a table of token vectors"
+    if "layers" in size:
+        kind = "RepMixer and transformer blocks" if size["repmixer"] else "transformer blocks"
+        blocks = f"{len(student.blocks)} {kind} of width {size['embed_width']} and {size['heads']} heads"
+    words = "SAM3's" if student.reads is None else f"that of {student.reads.name}, in this folder"
     lines += [
         "## What it is",
         "",
-        f"- {len(student.blocks)} {kind} of width {size['embed_width']} and {size['heads']} heads; "
-        f"{student.width} values a token",
+        f"- {blocks}; {student.width} values a token",
+        f"- tokenizer: {words}",
         f"- context of {student.context_length} tokens; positions: {subject.positions or 'kept as trained'}",
         f"- padding: {student.padding}",
         "",

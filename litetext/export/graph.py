@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from litetext.models.text.fast import fold
-from litetext.models.text.mobileclip import MobileClipText
-from litetext.tokenizer import Tokenizer, pad
+from litetext.models.text.student import Student
+from litetext.tokenizer import pad
 
 Run = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """Ids (B, L) and lengths (B,) to features (B, L, width) and the mask of valid tokens (B, L)."""
@@ -37,7 +37,7 @@ class Graph(nn.Module):
     """
 
     def __init__(
-        self, student: MobileClipText, half: bool = False, batch: int | None = None, length: int | None = None
+        self, student: Student, half: bool = False, batch: int | None = None, length: int | None = None
     ) -> None:
         super().__init__()
         if batch is not None and batch < 1:
@@ -80,7 +80,7 @@ class Graph(nn.Module):
 
 @torch.no_grad()
 def features_of(
-    run: Run, student: MobileClipText, prompts: Sequence[str], batch: int | None = None, length: int | None = None
+    run: Run, student: Student, prompts: Sequence[str], batch: int | None = None, length: int | None = None
 ) -> list[Tensor]:
     """Features of each prompt's valid tokens, (n_i, D), by an exported graph.
 
@@ -94,7 +94,7 @@ def features_of(
     Raises:
         ValueError: If the graph's mask does not mark the valid tokens.
     """
-    rows = Tokenizer(student.context_length).encode(list(prompts))
+    rows = student.tokenizer.encode(list(prompts))
     size, features = batch or 8, []
     full = length or (student.context_length if student.padding == "reference" else None)
     for start in range(0, len(rows), size):

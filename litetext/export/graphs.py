@@ -15,13 +15,13 @@ import torch
 from torch import Tensor
 
 from litetext.export.graph import INPUTS, OUTPUTS, Graph, Run, mask_of
-from litetext.models.text.mobileclip import MobileClipText
+from litetext.models.text.student import Student
 
 OnnxType = Literal["fp32", "fp16", "int8"]
 
 
 def export_onnx(
-    student: MobileClipText,
+    student: Student,
     folder: str | os.PathLike[str],
     dtype: OnnxType = "fp32",
     batch: int | None = None,

@@ -16,8 +16,8 @@ from litetext.export.masks import THRESHOLD, Hear
 from litetext.export.order import Order, Outcome, our_features
 from litetext.export.parity import LEAST, Parity, parity_of, require_parity
 from litetext.export.tokenizer_file import standalone
-from litetext.models.text.mobileclip import MobileClipText
-from litetext.tokenizer import Tokenizer
+from litetext.hub_tokenizer import sentence
+from litetext.models.text.student import Student
 
 _OPENS = """
 ```python
@@ -44,7 +44,7 @@ def write_onnx(order: Order, folder: Path) -> Outcome:
     """`model.onnx` and `tokenizer.json`; with dtype `all` a file a type."""
     student = order.subject.student
     length = student.context_length if student.padding == "reference" else order.length
-    standalone(student.context_length, length).save(str(folder / "tokenizer.json"))
+    standalone(student.context_length, length, student.reads).save(str(folder / "tokenizer.json"))
     types: Sequence[OnnxType] = ("fp32", "fp16", "int8") if order.dtype == "all" else (order.dtype,)
     parities: dict[str, Parity] = {}
     heard: dict[str, Hear] = {}
@@ -63,11 +63,13 @@ def write_onnx(order: Order, folder: Path) -> Outcome:
         notes.append(f"`{name}`: {dtype}, {file.stat().st_size / 1e6:,.1f} MB.")
         if dtype == "int8":
             notes.append(f"In int8 these stay in 32 bits: {'; '.join(float_operators(file))}.")
+    if student.reads is not None and student.reads.form == "sentence":
+        notes.append("Prompts are given in lower case with a full stop at the end, as their teacher reads them.")
     first = "model.onnx"
     return Outcome(parities, _card(order, first, length), tuple(notes), hear=heard[types[0]], also=heard)
 
 
-def properties(student: MobileClipText, dtype: str, length: int | None) -> dict[str, str]:
+def properties(student: Student, dtype: str, length: int | None) -> dict[str, str]:
     """What an ONNX file says of itself."""
     return {
         "litetext_version": metadata.version("litetext"),
@@ -81,7 +83,7 @@ def properties(student: MobileClipText, dtype: str, length: int | None) -> dict[
     }
 
 
-def as_the_card_says(folder: Path, name: str, student: MobileClipText, batch: int | None) -> Hear:
+def as_the_card_says(folder: Path, name: str, student: Student, batch: int | None) -> Hear:
     """Features of prompts by the file and its own tokenizer, nothing of ours between.
 
     Args:
@@ -97,22 +99,21 @@ def as_the_card_says(folder: Path, name: str, student: MobileClipText, batch: in
     options.intra_op_num_threads = torch.get_num_threads()
     session: Any = onnxruntime.InferenceSession(str(folder / name), options, providers=["CPUExecutionProvider"])
     tokenizer: Any = Stock.from_file(str(folder / "tokenizer.json"))
-    size = batch or 8
+    size, write = batch or 8, sentence if student.reads is not None and student.reads.form == "sentence" else str
 
     def hear(prompts: Sequence[str]) -> list[Tensor]:
         features: list[Tensor] = []
         for start in range(0, len(prompts), size):
             chosen = list(prompts[start : start + size])
-            rows = tokenizer.encode_batch(chosen + chosen[:1] * (size - len(chosen) if batch else 0))
+            texts = [write(prompt) for prompt in chosen]
+            rows = tokenizer.encode_batch(texts + texts[:1] * (size - len(texts) if batch else 0))
             ids = np.array([row.ids for row in rows], np.int64)
             mask = np.array([row.attention_mask for row in rows], np.int64)
             found, valid = session.run(list(OUTPUTS), dict(zip(INPUTS, (ids, mask), strict=True)))
             if not np.array_equal(valid, mask > 0):
                 raise ValueError("the exported mask does not mark the valid tokens")
             features += [torch.from_numpy(found[n, : int(mask[n].sum())].copy()) for n in range(len(chosen))]
-            for prompt, own, row in zip(
-                chosen, Tokenizer(student.context_length).encode(chosen), rows[: len(chosen)], strict=True
-            ):
+            for prompt, own, row in zip(chosen, student.tokenizer.encode(chosen), rows[: len(chosen)], strict=True):
                 if row.ids[: sum(row.attention_mask)] != own:
                     raise ValueError(
                         f"tokenizer.json gives other tokens for the prompt {prompt!r}; nothing was written: clean it "

@@ -10,6 +10,7 @@ from litetext.export.masks import Agreement, Find, Hear
 from litetext.export.parity import Parity
 from litetext.export.subject import Subject
 from litetext.models.text.encoder import TextEncoder
+from litetext.models.text.mobileclip import MobileClipText
 
 Dtype = Literal["fp32", "fp16", "int8", "all"]
 """What ONNX files store weights in; `all` writes one of each."""
@@ -75,3 +76,23 @@ def our_features(encoder: TextEncoder, prompts: Sequence[str]) -> list[Tensor]:
     """Features of each prompt's valid tokens by an encoder of ours, (n_i, D)."""
     encoded = encoder.encode(prompts)
     return [encoded[prompt] for prompt in prompts]
+
+
+def require_sam3_student(order: Order, target: str) -> MobileClipText:
+    """The student of an order, if a SAM3 can read it.
+
+    Raises:
+        ValueError: If another text encoder taught it, or it is no MobileCLIP.
+    """
+    student, source = order.subject.student, order.subject.source
+    if student.reads is not None:
+        raise ValueError(
+            f"--to {target} puts a student into a SAM3, and {source} reads the tokens of {student.reads.name}, which "
+            "taught it; export it --to text, compact, onnx or torch"
+        )
+    if not isinstance(student, MobileClipText):
+        raise ValueError(
+            f"--to {target} holds MobileCLIP students, and {source} is a {type(student).__name__}; export it --to "
+            "text, compact, onnx or torch"
+        )
+    return student

@@ -8,8 +8,9 @@ from torch import Tensor
 
 from litetext.checkpoints.text import resize_positions
 from litetext.models.text.folder import stored_config
+from litetext.models.text.kinds import build_student
 from litetext.models.text.loading import load_text_encoder
-from litetext.models.text.mobileclip import MobileClipText
+from litetext.models.text.student import Student
 from litetext.models.text.students import read_checkpoint
 from litetext.shipped import shipped
 
@@ -28,7 +29,7 @@ class Subject:
         positions: What was done to the position table, in words; empty if nothing.
     """
 
-    student: MobileClipText
+    student: Student
     source: str
     about: dict[str, Any]
     positions: str
@@ -56,10 +57,10 @@ def read_subject(path: str, context_length: int | None = None, positions: Positi
         ValueError: If it is no student in full precision, or the positions do not fit.
     """
     student = load_text_encoder(path)
-    if not isinstance(student, MobileClipText):
+    if not isinstance(student, Student):
         raise ValueError(f"{path} is SAM3's own text encoder; export takes a student that `litetext fit` wrote")
     with torch.device("meta"):
-        plain = MobileClipText(**student.config)
+        plain = build_student(student.config)
     if plain.state_dict().keys() != student.state_dict().keys():
         raise ValueError(
             f"{path} holds a student in 8 bits or with part of its vocabulary; export the one it came from"
@@ -77,6 +78,7 @@ def read_subject(path: str, context_length: int | None = None, positions: Positi
                 "--positions slice (its first rows) or interpolate (resampled, as some published students were)"
             )
         state, note = resize_positions(student.state_dict(), context_length, positions, str(path))
-        student = MobileClipText(**{**student.config, "context_length": context_length})
+        reads, student = student.reads, build_student(student.config, context_length=context_length)
         student.load_state_dict(state)
+        student.reads = reads
     return Subject(student.eval().requires_grad_(False), str(path), about, note)

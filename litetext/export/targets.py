@@ -12,7 +12,7 @@ from litetext.checkpoints.writing import MODEL_PREFIX, replace_text, to_layout, 
 from litetext.export.card import write_card
 from litetext.export.measure import measure
 from litetext.export.onnx_folder import write_onnx
-from litetext.export.order import Dtype, Order, Outcome, our_features
+from litetext.export.order import Dtype, Order, Outcome, our_features, require_sam3_student
 from litetext.export.parity import LEAST, parity_of, require_parity
 from litetext.export.place import check_place
 from litetext.export.subject import Positions, read_subject
@@ -24,15 +24,14 @@ from litetext.models.text.destinations import obstacle, remedy
 from litetext.models.text.folder import write_text_folder
 from litetext.models.text.loading import load_text_encoder
 from litetext.models.text.pruned_vocabulary import OTHERS, kept_ids
-from litetext.tokenizer import UNLIMITED, Tokenizer
+from litetext.tokenizer import UNLIMITED
 
 _OPENS_TEXT = """
 ```python
 from litetext.models.text.loading import load_text_encoder
-from litetext.tokenizer import Tokenizer
 
 encoder = load_text_encoder("{{folder}}")
-tokens = Tokenizer(encoder.context_length)(["white dog"])
+tokens = encoder.tokenizer(["white dog"])
 features = encoder(*tokens)  # (1, L, {width})
 ```
 """
@@ -51,8 +50,9 @@ def _text(order: Order, folder: Path) -> Outcome:
 def _compact(order: Order, folder: Path) -> Outcome:
     student, kept = order.subject.student, None
     if order.keep is not None:
-        ids = [i for row in Tokenizer(UNLIMITED).encode(order.keep) for i in row]
-        kept = kept_ids(np.bincount(ids, minlength=student.config["vocab_size"]), student.config["vocab_size"])
+        tokenizer, size = student.tokenizer.cut_to(UNLIMITED), student.config["vocab_size"]
+        ids = [i for row in tokenizer.encode(order.keep) for i in row]
+        kept = kept_ids(np.bincount(ids, minlength=size), size, tokenizer.special)
     save_compact(student, folder, kept, order.bits, order.bits)
     again = load_text_encoder(folder)
     what = f"load_text_encoder, {order.bits}-bit weights"
@@ -65,7 +65,7 @@ def _compact(order: Order, folder: Path) -> Outcome:
 
 
 def _efficientsam3(order: Order, folder: Path) -> Outcome:
-    subject, student = order.subject, order.subject.student
+    subject, student = order.subject, require_sam3_student(order, "efficientsam3")
     path = folder / "sam3_litetext.pt"
     if order.sam3 is None:
         state = to_layout(subject.dense_state(), "efficientsam3")

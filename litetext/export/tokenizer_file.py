@@ -2,7 +2,10 @@
 
 from typing import Any
 
+from tokenizers import Tokenizer as Stock
+
 from litetext.export.cleaning import normalizer
+from litetext.hub_tokenizer import JSON, HubTokenizer
 from litetext.tokenizer import END, VOCAB_SIZE, byte_pairs
 
 START_TOKEN, END_TOKEN, PAD_TOKEN = "<|startoftext|>", "<|endoftext|>", "<|padding|>"
@@ -34,13 +37,26 @@ def sam3_vocabulary() -> tuple[dict[str, int], list[Any]]:
     return vocabulary, merges
 
 
-def standalone(context_length: int, length: int | None) -> Any:
-    """A tokenizer that cuts and pads by itself, with end tokens, masked.
+def standalone(context_length: int, length: int | None, reads: HubTokenizer | None = None) -> Any:
+    """A tokenizer that cuts and pads by itself, masked; SAM3's with end tokens.
 
     Args:
-        context_length: Most tokens of a prompt; longer ones are cut and end with the end token.
+        context_length: Most tokens of a prompt; longer ones are cut as its tokenizer cuts them.
         length: Tokens to which every prompt is padded; None pads to the longest of a batch.
+        reads: The tokenizer, where it is not SAM3's.
+
+    Raises:
+        ValueError: If the tokenizer has no `tokenizer.json`.
     """
+    if reads is not None:
+        if JSON not in reads.files:
+            raise ValueError(
+                f"the tokenizer of {reads.name} has no {JSON}, which other programs open; export it --to text"
+            )
+        own = Stock.from_str(reads.files[JSON].decode("utf-8"))
+        own.enable_truncation(context_length)
+        own.enable_padding(length=length)
+        return own
     found, _ = backend(*sam3_vocabulary())
     assert found.get_vocab_size() == VOCAB_SIZE
     found.enable_truncation(context_length)

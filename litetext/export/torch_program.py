@@ -1,5 +1,6 @@
 """The target `torch`: a graph of PyTorch operators."""
 
+import json
 from functools import partial
 from pathlib import Path
 
@@ -7,14 +8,14 @@ from litetext.export.graph import features_of
 from litetext.export.order import Order, Outcome, our_features
 from litetext.export.parity import parity_of, require_parity
 from litetext.export.torch_target import export_torch, open_torch
+from litetext.hub_tokenizer import write_tokenizer
 
 _OPENS = """
 ```python
 import torch
-from litetext.tokenizer import Tokenizer
-
+TOKENIZER
 program = torch.export.load("{folder}/model.pt2").module()
-ids, lengths = Tokenizer(CONTEXT)(["white dog"]COUNT)
+ids, lengths = tokenizer(["white dog"]COUNT)
 mask = (torch.arange(ids.shape[1]) < lengths[:, None]).long()
 text_features, text_mask = program(ids, mask)
 ```
@@ -34,8 +35,15 @@ def write_torch(order: Order, folder: Path) -> Outcome:
     found = parity_of(our_features(student, order.prompts), hear(order.prompts))
     require_parity(what, found, order.tolerance)
     count = f" * {order.batch}" if order.batch and order.batch > 1 else ""
+    tokenizer = f"from litetext.tokenizer import Tokenizer\n\ntokenizer = Tokenizer({student.context_length})"
+    if student.reads is not None:
+        carried = {"tokenizer": write_tokenizer(student.reads, folder)}
+        (folder / "config.json").write_text(json.dumps(carried, indent=2) + "\n", encoding="utf-8")
+        read = 'read_tokenizer(json.load(open("{folder}/config.json"))["tokenizer"], Path("{folder}"))'
+        imports = "import json\nfrom pathlib import Path\n\nfrom litetext.hub_tokenizer import read_tokenizer"
+        tokenizer = f"{imports}\n\ntokenizer = {read}.cut_to({student.context_length})"
     opens = (
-        _OPENS.replace("CONTEXT", str(student.context_length))
+        _OPENS.replace("TOKENIZER", tokenizer)
         .replace("COUNT", count + (f", {length}" if length else ""))
         .replace("SHAPE", f"({order.batch or 'B'}, {length or f'2 to {student.context_length}'})")
     )

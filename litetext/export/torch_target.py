@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from litetext.export.graph import Graph, Run, mask_of
-from litetext.models.text.mobileclip import MobileClipText
+from litetext.models.text.student import Student
 
 
 def export_torch(
-    student: MobileClipText, folder: str | os.PathLike[str], batch: int | None = None, length: int | None = None
+    student: Student, folder: str | os.PathLike[str], batch: int | None = None, length: int | None = None
 ) -> Path:
     """Writes a student as `model.pt2`, which `torch.export.load` opens.
 

@@ -62,6 +62,10 @@ def write_transformers(subject: Subject, sam3: Path, folder: Path, trimmed: Trim
         OSError: If a file could not be written.
     """
     student = subject.student
+    if not isinstance(student, MobileClipText):
+        raise ValueError(
+            f"{subject.source} is a {type(student).__name__}; transformers holds MobileCLIP students alone"
+        )
     _check(student, subject.source)
     if trimmed is not None:
         student = with_rows(student, trimmed.kept)

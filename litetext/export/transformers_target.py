@@ -10,7 +10,7 @@ from torch import Tensor
 
 from litetext.export.cleaning import NOT_CLEANED, ODD_PROMPTS
 from litetext.export.masks import THRESHOLD, Find, Instances
-from litetext.export.order import Order, Outcome, our_features
+from litetext.export.order import Order, Outcome, our_features, require_sam3_student
 from litetext.export.parity import parity_of, require_parity
 from litetext.export.transformers_folder import find_sam3, stock_features, write_transformers
 from litetext.export.trimming import Trimmed, trim
@@ -74,7 +74,7 @@ def write_trimmed(order: Order, folder: Path) -> Outcome:
 
 def _write(order: Order, folder: Path, trimmed: Trimmed | None, target: str) -> Outcome:
     subject = order.subject
-    student, about = subject.student, subject.about
+    student, about = require_sam3_student(order, target), subject.about
     source = order.sam3 or about.get("teacher")
     if source is None:
         raise ValueError("--sam3 is missing: name the SAM3 (a transformers folder) that gives all but the text encoder")

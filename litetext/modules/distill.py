@@ -1,4 +1,4 @@
-"""DistillModule: a frozen SAM3 text encoder teaches a compact student, on tokens."""
+"""DistillModule: a frozen text encoder teaches a compact student, on tokens."""
 
 import math
 from pathlib import Path
@@ -15,31 +15,33 @@ from torchmetrics import MeanMetric, MetricCollection
 
 from litetext.data.features.store import FeatureStore
 from litetext.data.prompts.datamodule import PromptBatch, PromptDataModule
+from litetext.hub_tokenizer import HubTokenizer
 from litetext.losses import consistency, masked_cosine, masked_mse, pool
 from litetext.metrics.agreement import Agreement
-from litetext.models.finite import check_tensors, check_weights
+from litetext.models.finite import check_weights
 from litetext.models.text import destinations
-from litetext.models.text.mobileclip import MobileClipText
+from litetext.models.text.student import Student
 from litetext.models.text.students import load_student
-from litetext.modules import distill_report
+from litetext.modules import distill_report, taught
 from litetext.modules.callbacks import Throughput
 from litetext.modules.distill_optim import check_recipe, configure
 from litetext.modules.gradients import check_and_clip, kept
 from litetext.modules.run_data import run_data
 from litetext.modules.stored_features import store_features, told
-from litetext.modules.teacher import CACHE, Teacher, check_teacher
+from litetext.modules.teacher import CACHE, Teacher, check_teacher, teacher_tokenizer
 
 PARTS = ("mse", "cosine_distance", "consistency")
 
 
 class DistillModule(LightningModule):
-    """Distils SAM3's text encoder into a student: L = MSE + 2.0 cosine + 0.1 consistency (paper, equation 3).
+    """Distils a text encoder into a student: L = MSE + 2.0 cosine + 0.1 consistency (paper, equation 3).
 
     Args:
         student: The student's tower.
-        teacher: SAM3 checkpoint whose text encoder teaches: a transformers folder, a hub id such as
-            `facebook/sam3`, Meta's `sam3.pt`, the shipped `checkpoints/sam3-tiny`, or `random:SEED` for random
-            weights of SAM3's size (to measure speed; it knows nothing).
+        teacher: Whose text encoder teaches: a SAM3 (a transformers folder, a hub id such as `facebook/sam3`, Meta's
+            `sam3.pt`, the shipped `checkpoints/sam3-tiny`); a folder or hub id of a CLIP, SigLIP, OWLv2, BERT-like,
+            sentence or Grounding DINO encoder, whose tokenizer the student then reads; `package:all-MiniLM-L6-v2`; or
+            `random:SEED` for random weights of SAM3's size (to measure speed; it knows nothing).
         teacher_features: `stored` encodes every prompt once before training and keeps the features on disk,
             `live` runs the teacher in every step.
         features_dir: Folder of the feature stores; each teacher has its own below it, which all corpora share.
@@ -72,7 +74,7 @@ class DistillModule(LightningModule):
 
     def __init__(
         self,
-        student: MobileClipText,
+        student: Student,
         teacher: str = "facebook/sam3",
         teacher_features: Literal["stored", "live"] = "stored",
         features_dir: str = "checkpoints/features",
@@ -137,6 +139,17 @@ class DistillModule(LightningModule):
         """
         return run_data(self, PromptDataModule)
 
+    def prompt_tokenizer(self) -> HubTokenizer | None:
+        """The tokenizer of a teacher that reads other tokens than SAM3's; its weights are not read."""
+        return teacher_tokenizer(self.teacher_path)
+
+    def train(self, mode: bool = True) -> "DistillModule":
+        """Lets the student learn; the teacher stays as it is."""
+        super().train(mode)
+        if self.teacher is not None:
+            self.teacher.eval()
+        return self
+
     def setup(self, stage: str) -> None:
         """Checks that data and student fit, and fills or opens the store of teacher features."""
         data = self.prompts
@@ -146,6 +159,7 @@ class DistillModule(LightningModule):
                 "positions; set both to the same number"
             )
         check_weights(self.student, "model.student")
+        self.student.reads = data.tokenizer if isinstance(data.tokenizer, HubTokenizer) else None
         self.agreement.compared = data.compared
         # One process says what the teacher is, and often nobody need read it.
         teacher = Teacher(self.teacher_path, Path(self.features_dir) / CACHE)
@@ -336,15 +350,7 @@ class DistillModule(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds plain values: what the student is, who taught it, how it scored."""
-        checkpoint["litetext"] = {
-            "student": dict(self.student.config),
-            "teacher": self.teacher_path,
-            "teacher_parameters": self.teacher_parameters,
-            "teacher_fingerprint": self.teacher_fingerprint,
-            "sources": dict(self.prompts.sources),
-            "context_length": self.prompts.context_length,
-            "scores": dict(self.scores),
-        }
+        checkpoint["litetext"] = taught.describe(self)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuses the checkpoint of another student, and in `fit` of another teacher.
@@ -352,27 +358,12 @@ class DistillModule(LightningModule):
         Raises:
             ValueError: Naming each option that differs.
         """
-        about = checkpoint.get("litetext", {})
-        stored = about.get("student")
-        if stored is None:
-            raise ValueError("the checkpoint holds no litetext student; give one that `litetext fit` wrote")
-        mine = dict(self.student.config)
-        differ = [f"{k} {stored.get(k)!r} there, {mine.get(k)!r} here" for k in mine if stored.get(k) != mine[k]]
-        if differ:
-            raise ValueError(f"the checkpoint is of another student: {'; '.join(differ)}; use its own config")
-        check_tensors(checkpoint["state_dict"].items(), "--ckpt_path")
-        taught = about.get("teacher_fingerprint") or self.teacher_fingerprint
-        fitting = self._trainer is not None and self.trainer.state.fn == "fit"
-        if fitting and taught != self.teacher_fingerprint:
-            raise ValueError(
-                f"the checkpoint learnt from another teacher ({about.get('teacher')}, fingerprint {taught[:12]}) than "
-                f"model.teacher {self.teacher_path} ({self.teacher_fingerprint[:12]}); name the same one, or begin anew"
-            )
+        about = taught.check_resumed(self, checkpoint)
         self.scores = dict(about.get("scores", {}))
 
     def on_fit_start(self) -> None:
         """Says where the student can go."""
-        rank_zero_info(destinations.told(self.student.config))
+        rank_zero_info(destinations.told(self.student.config, self.student.reads is not None))
 
     def on_fit_end(self) -> None:
         """Notes that the fit came to its end."""

@@ -9,7 +9,7 @@ from lightning.pytorch.utilities import rank_zero_info
 
 from litetext.models.finite import check_tensors
 from litetext.models.text.bank import is_bank, load_bank
-from litetext.models.text.encoder import PhraseFeatures, digest
+from litetext.models.text.encoder import PhraseFeatures, digest, require_sam3_tokens
 from litetext.models.text.loading import load_text_encoder
 
 TEACHER = "teacher"
@@ -71,6 +71,7 @@ def hear(
         if is_bank(path):
             bank = load_bank(path)
             origin = bank.origin
+            require_sam3_tokens(bank.reads, f"text encoder {name} ({path})")
             check_width(origin.width, f"text encoder {name} ({path})")
             side.parameters[name], side.phrases[name] = origin.parameters, bank.select(asked)
             identity.update(f"{name} {bank.checksum} {origin.tokenizer} {origin.context_length}".encode())
@@ -80,6 +81,7 @@ def hear(
             )
             continue
         encoder = load_text_encoder(path)
+        require_sam3_tokens(encoder.reads, f"text encoder {name} ({path})")
         check_width(encoder.width, f"text encoder {name} ({path})")
         side.parameters[name] = encoder.parameter_count
         encoder.to(device)

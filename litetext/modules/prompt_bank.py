@@ -10,7 +10,6 @@ from litetext.data.prompts.datamodule import PromptDataModule
 from litetext.data.prompts.phrase_list import PhraseListDataModule
 from litetext.models.text.bank import PhraseBank, check_place, make_bank, save_bank
 from litetext.models.text.loading import load_text_encoder
-from litetext.tokenizer import Tokenizer
 
 
 class PromptBankModule(LightningModule):
@@ -67,7 +66,7 @@ class PromptBankModule(LightningModule):
             return
         prompts = self.trainer.datamodule.prompts  # type: ignore[attr-defined]
         rank_zero_info(f"{len(prompts):,} phrases through {self.text_encoder}")
-        tokenizer = Tokenizer(self.encoder.context_length)
+        tokenizer = self.encoder.tokenizer
         tokenizer.encode(prompts)
         self.cut = tokenizer.truncated
         self.bank = make_bank(self.encoder, self.text_encoder, prompts)

@@ -12,10 +12,14 @@ import torch
 
 from litetext.code_version import code_version
 from litetext.files import write_json
+from litetext.hub_tokenizer import HubTokenizer
 from litetext.models.finite import check_weights
 from litetext.models.hub import find_model
-from litetext.models.text.mobileclip import MobileClipText
+from litetext.models.packaged import packaged
+from litetext.models.text.encoder import TextEncoder
+from litetext.models.text.student import Student
 from litetext.models.text.teacher import Sam3TextEncoder
+from litetext.models.text.towers import load_any_encoder, load_tokenizer
 from litetext.shipped import shipped
 
 CACHE = "teachers"
@@ -34,6 +38,7 @@ class TeacherFacts:
         computed: How `encode_tokens` computes features: the padding that a prompt sees.
         modules: Modules of litetext that encode, as `code_version` takes them.
         libraries: Libraries that encode.
+        vocab_size: Tokens of its own tokenizer; None where it reads SAM3's.
     """
 
     fingerprint: str
@@ -43,9 +48,10 @@ class TeacherFacts:
     computed: str
     modules: list[str]
     libraries: list[str]
+    vocab_size: int | None = None
 
     @classmethod
-    def of(cls, teacher: Sam3TextEncoder) -> "TeacherFacts":
+    def of(cls, teacher: TextEncoder) -> "TeacherFacts":
         """The facts of a teacher that has been read."""
         names = {kind.__module__ for module in teacher.modules() for kind in type(module).__mro__}
         root = Path(__file__).parent.parent
@@ -59,6 +65,7 @@ class TeacherFacts:
             teacher.computed,
             [file.relative_to(root).as_posix() for file in files],
             libraries,
+            None if teacher.reads is None else teacher.reads.vocab_size,
         )
 
     @property
@@ -78,7 +85,7 @@ class Teacher:
 
     def __init__(self, name: str, cache: str | Path) -> None:
         self.name = name
-        self._encoder: Sam3TextEncoder | None = None
+        self._encoder: TextEncoder | None = None
         told = blake2b(_place(name).encode(), digest_size=8).hexdigest()
         self._file = Path(cache) / f"{told}.json"
 
@@ -101,7 +108,7 @@ class Teacher:
             write_json(self._file, {**seen, "facts": asdict(facts)})
         return facts
 
-    def load(self, fingerprint: str = "") -> Sam3TextEncoder:
+    def load(self, fingerprint: str = "") -> TextEncoder:
         """The teacher itself.
 
         Args:
@@ -123,21 +130,32 @@ class Teacher:
         return self._encoder
 
 
-def load_teacher(path: str) -> Sam3TextEncoder:
+def load_teacher(path: str) -> TextEncoder:
     """Loads a teacher.
 
     Args:
-        path: What `model.teacher` names: a SAM3's folder, hub id or file, or `random:SEED` for random weights.
+        path: What `model.teacher` names: whatever `load_tower` takes, or `random:SEED` for random weights of SAM3's
+            size.
 
     Raises:
         FileNotFoundError: If there is no such path, and no such model on the hub.
-        ValueError: If it holds no text encoder of a SAM3.
+        ValueError: If it holds no text encoder.
     """
     seed = _random_seed(path)
-    return Sam3TextEncoder.from_pretrained(shipped(path)) if seed is None else Sam3TextEncoder.random(seed)
+    return load_any_encoder(path).requires_grad_(False) if seed is None else Sam3TextEncoder.random(seed)
 
 
-def check_teacher(teacher: TeacherFacts, path: str, student: MobileClipText, context_length: int) -> None:
+def teacher_tokenizer(path: str) -> HubTokenizer | None:
+    """The tokenizer of a teacher that reads other tokens than SAM3's, without its weights; None for SAM3's.
+
+    Raises:
+        FileNotFoundError: As `load_teacher`.
+        ValueError: As `load_teacher`.
+    """
+    return load_tokenizer(path) if _random_seed(path) is None else None
+
+
+def check_teacher(teacher: TeacherFacts, path: str, student: Student, context_length: int) -> None:
     """Refuses a teacher that the student cannot learn from.
 
     Args:
@@ -147,12 +165,18 @@ def check_teacher(teacher: TeacherFacts, path: str, student: MobileClipText, con
         context_length: Most tokens of a prompt of the data.
 
     Raises:
-        ValueError: If its context is shorter or its features have another size.
+        ValueError: If its context is shorter, its features have another size, or its tokenizer another vocabulary.
     """
     if teacher.context_length < context_length:
         raise ValueError(
             f"data.context_length is {context_length}, but the teacher {path} has "
             f"{teacher.context_length} positions; lower it, and the student's with it"
+        )
+    rows = student.config["vocab_size"]
+    if teacher.vocab_size is not None and rows != teacher.vocab_size:
+        raise ValueError(
+            f"the tokenizer of {path} has {teacher.vocab_size} tokens, and the student a table of {rows} rows; set "
+            f"model.student.init_args.vocab_size to {teacher.vocab_size}"
         )
     if teacher.width != student.width:
         raise ValueError(
@@ -175,7 +199,7 @@ def _place(name: str) -> str:
     """Where a teacher lies, absolute."""
     if _random_seed(name) is not None:
         return name
-    return str(find_model(shipped(name)).resolve())
+    return str(find_model(packaged(shipped(name))).resolve())
 
 
 def _files(name: str) -> list[list[Any]]:
@@ -190,5 +214,5 @@ def _files(name: str) -> list[list[Any]]:
 def _loading_code() -> str:
     """Version of all code that reads weights: it decides what they are called, and so the fingerprint."""
     root = Path(__file__).parent.parent
-    files = sorted([*root.glob("checkpoints/*.py"), *root.glob("models/text/*.py")])
+    files = sorted([*root.glob("checkpoints/*.py"), *root.glob("models/text/*.py"), root / "hub_tokenizer.py"])
     return code_version(tuple(file.relative_to(root).as_posix() for file in files))

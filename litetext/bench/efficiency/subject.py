@@ -19,6 +19,7 @@ from litetext.bench.efficiency.cost import prompt_flops
 from litetext.models.text.encoder import count_parameters
 from litetext.models.text.loading import load_text_encoder
 from litetext.models.text.mobileclip import PRESETS, MobileClipText
+from litetext.models.text.student import Student
 from litetext.models.text.teacher import Sam3TextEncoder
 from litetext.tokenizer import pad
 
@@ -215,7 +216,7 @@ class Subject:
         return None if peak is None or self.empty_mb is None else max(0.0, peak - self.empty_mb)
 
 
-def open_encoder(source: str, longest: int) -> Sam3TextEncoder | MobileClipText:
+def open_encoder(source: str, longest: int) -> Sam3TextEncoder | Student:
     """A random encoder of the real size by name, with a position table of `longest` rows, or one from a path."""
     if source == "teacher":
         return Sam3TextEncoder.random(0, context_length=longest)

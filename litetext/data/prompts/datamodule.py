@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -20,9 +20,19 @@ from litetext.data.prompts.corpora import counts_text, read_sources
 from litetext.data.prompts.table import PromptTable, SomeRows, first_by_hash, give_back, is_permutation
 from litetext.data.sampling import EpochSampler, ResumableLoader
 from litetext.data.token_rows import TokenRows
+from litetext.hub_tokenizer import AnyTokenizer
 from litetext.tokenizer import TokenBatch, Tokenizer, pad
 
 _COMPARED = 4096
+
+
+@runtime_checkable
+class BringsTokenizer(Protocol):
+    """A module whose prompts are cut by another tokenizer than SAM3's."""
+
+    def prompt_tokenizer(self) -> AnyTokenizer | None:
+        """That tokenizer; None for SAM3's."""
+        ...
 
 
 class PromptDataset(Dataset):
@@ -125,8 +135,7 @@ class PromptDataModule(LightningDataModule):
         self.val_fraction, self.max_prompts = val_fraction, max_prompts
         self._own_seed = seed is not None
         self.seed, self.num_workers = torch.initial_seed() if seed is None else seed, num_workers
-        self.tokenizer = Tokenizer(context_length, overflow)
-        self._reordered = Tokenizer(context_length)  # of permutations: one that does not fit is none, and no error
+        self.read_by(Tokenizer(context_length, overflow))
         self.prompts: Sequence[str] = []
         self.rows = TokenRows.of([])
         self.permuted = SomeRows(np.zeros(0, np.int64), self.rows)
@@ -137,6 +146,17 @@ class PromptDataModule(LightningDataModule):
         self._table: PromptTable | None = None
         self._resume = 0
         self._loader: ResumableLoader | None = None
+
+    def read_by(self, tokenizer: AnyTokenizer) -> None:
+        """Takes the tokenizer of the prompts; to be called before they are read.
+
+        Args:
+            tokenizer: SAM3's, which is the default, or the teacher's own. The context and what happens to longer
+                prompts are its.
+        """
+        self.tokenizer: AnyTokenizer = tokenizer
+        # Of permutations: one that does not fit is none, and no error.
+        self._reordered: AnyTokenizer = tokenizer.cut_to(tokenizer.context_length)
 
     @property
     def context_length(self) -> int:
@@ -166,6 +186,7 @@ class PromptDataModule(LightningDataModule):
         """
         if self._made is not None or len(self.rows):
             return
+        self._ask_tokenizer()
         found = read_sources(self.sources)
         before = self.tokenizer.truncated
         mode: Mode | None = "swap" if self.permutation == "attribute-noun" else _mode(self.permutation)
@@ -191,6 +212,7 @@ class PromptDataModule(LightningDataModule):
         """Maps what `prepare_data` made, and checks the split. Once."""
         if len(self.rows):
             return
+        self._ask_tokenizer()
         several = self.trainer is not None and self.trainer.world_size > 1
         if not several:
             if self._table is None:
@@ -220,6 +242,13 @@ class PromptDataModule(LightningDataModule):
             )
         self.prompts, self.rows, self.permuted, self.train, self.val = table
         self._held_out_moved = self.val[self.permuted.place(self.val) >= 0]
+
+    def _ask_tokenizer(self) -> None:
+        # Lightning sets the data up before the module, and the module knows whose tokens its student reads.
+        module = self.trainer.lightning_module if self.trainer is not None else None
+        own = module.prompt_tokenizer() if isinstance(module, BringsTokenizer) else None
+        if own is not None:
+            self.read_by(own.cut_to(self.context_length, self.tokenizer.overflow))
 
     def attach(self, folder: Path) -> None:
         """Maps what another process has prepared; `setup` does so by itself.

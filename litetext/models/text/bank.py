@@ -2,7 +2,8 @@
 
 A safetensors file. Tokens of all rows stand one behind the other, without padding: `features` (N, D) float32, `tokens`
 (N,) their ids, `offsets` (R + 1,) where each row begins. Rows are found by the tokens of a phrase, as an encoder finds
-its answer: "White Dog" and "white dog" are the same row. Phrases and origin stand in the metadata.
+its answer: "White Dog" and "white dog" are the same row. Phrases and origin stand in the metadata, and the
+tokenizer where it is not SAM3's.
 """
 
 import hashlib
@@ -19,6 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from litetext.hub_tokenizer import AnyTokenizer, HubTokenizer, from_text, to_text
 from litetext.models.finite import check_tensors
 from litetext.models.text.encoder import PhraseFeatures, TextEncoder
 from litetext.tokenizer import Tokenizer
@@ -58,6 +60,7 @@ class PhraseBank:
         tokens: Token ids of each row, (n_i,).
         features: Token features of each row, (n_i, D).
         path: The file, for messages.
+        reads: The tokenizer, where it is not SAM3's.
 
     Attributes:
         checksum: Hash of tokens and features.
@@ -70,11 +73,19 @@ class PhraseBank:
         tokens: Sequence[Int32[Tensor, " _"]],
         features: Sequence[Float[Tensor, "_ d"]],
         path: str = "bank",
+        reads: HubTokenizer | None = None,
     ) -> None:
+        self.reads = reads
         self.origin, self.phrases, self.path = origin, list(phrases), path
         self.tokens, self.features = list(tokens), list(features)
         self.checksum = _checksum(self.tokens, self.features)
         self._row = {tuple(row.tolist()): n for n, row in enumerate(self.tokens)}
+
+    @property
+    def tokenizer(self) -> AnyTokenizer:
+        """What finds the row of a phrase."""
+        length = self.origin.context_length
+        return Tokenizer(length) if self.reads is None else self.reads.cut_to(length)
 
     def __len__(self) -> int:
         """Rows: phrases with different tokens."""
@@ -90,7 +101,7 @@ class PhraseBank:
             ValueError: Some are not in the bank; the message names the first and says how many.
         """
         asked = list(dict.fromkeys(phrases))
-        rows = [self._row.get(tuple(row)) for row in Tokenizer(self.origin.context_length).encode(asked)]
+        rows = [self._row.get(tuple(row)) for row in self.tokenizer.encode(asked)]
         lost = [phrase for phrase, row in zip(asked, rows, strict=True) if row is None]
         if lost:
             more = f" and of {len(lost) - 1:,} more" if len(lost) > 1 else ""
@@ -140,7 +151,7 @@ def make_bank(encoder: TextEncoder, name: str, phrases: Sequence[str]) -> Phrase
         width=encoder.width,
         parameters=encoder.parameter_count,
     )
-    return PhraseBank(origin, asked, tokens, [row.float().cpu() for row in heard.rows])
+    return PhraseBank(origin, asked, tokens, [row.float().cpu() for row in heard.rows], reads=encoder.reads)
 
 
 def save_bank(bank: PhraseBank, path: str | os.PathLike[str]) -> None:
@@ -165,6 +176,8 @@ def save_bank(bank: PhraseBank, path: str | os.PathLike[str]) -> None:
     tensors = {"features": torch.cat(bank.features), "tokens": torch.cat(bank.tokens), "offsets": lengths.cumsum(0)}
     origin = {key: str(value) for key, value in asdict(bank.origin).items()}
     about = {"format": _FORMAT, "phrases": said, "checksum": bank.checksum, **origin}
+    if bank.reads is not None:
+        about["reads"] = to_text(bank.reads)
     # Beside its place, then renamed: a reader sees the old bank or the new one.
     with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as part:
         draft = Path(part) / path.name
@@ -238,14 +251,15 @@ def load_bank(path: str | os.PathLike[str]) -> PhraseBank:
         )
         lengths = tensors["offsets"].diff().tolist()
         tokens, features = tensors["tokens"].split(lengths), tensors["features"].split(lengths)
-        bank = PhraseBank(origin, json.loads(about["phrases"]), tokens, features, f"phrase bank {path}")
+        reads = from_text(about["reads"]) if "reads" in about else None
+        bank = PhraseBank(origin, json.loads(about["phrases"]), tokens, features, f"phrase bank {path}", reads)
         checksum = about["checksum"]
     except (KeyError, ValueError, RuntimeError) as error:
         raise ValueError(f"phrase bank {path} is damaged ({error}); make it again") from error
     if bank.checksum != checksum:
         raise ValueError(f"phrase bank {path} is damaged: its checksum differs; make it again")
     check_tensors([("features", tensors["features"])], f"phrase bank {path}")
-    if Tokenizer(origin.context_length).fingerprint != origin.tokenizer:
+    if bank.tokenizer.fingerprint != origin.tokenizer:
         raise ValueError(f"phrase bank {path} was made with another tokenizer; make it again with {_COMMAND}")
     return bank
 

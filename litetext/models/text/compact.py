@@ -15,22 +15,25 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from litetext.hub_tokenizer import read_tokenizer, write_tokenizer
 from litetext.models.text.folder import KIND
 from litetext.models.text.four_bit import Int4Embedding
+from litetext.models.text.kinds import build_student
 from litetext.models.text.mobileclip import MobileClipText, RepMixer, RepMixerBlock
 from litetext.models.text.pruned_vocabulary import OTHERS, OtherRows, PrunedEmbedding, prune
 from litetext.models.text.quantized import Bits, Int8Embedding, quantize_weights, swap_layers
+from litetext.models.text.student import Student
 
 _KEY = "quantized"
 
 
 def save_compact(
-    student: MobileClipText,
+    student: Student,
     folder: str | os.PathLike[str],
     kept: Iterable[int] | None = None,
     tokens: Bits = 8,
     linears: Bits = 8,
-) -> MobileClipText:
+) -> Student:
     """Writes a student in few bytes; `load_text_encoder` opens the folder.
 
     Args:
@@ -56,7 +59,10 @@ def save_compact(
         small.embedding.token, rows = pruned, len(pruned.kept)  # type: ignore[assignment]  # a table all the same
     stored = {"tokens": tokens, "linears": linears, "kept": rows}
     save_file({key: value.contiguous() for key, value in small.state_dict().items()}, folder / "model.safetensors")
-    config = json.dumps({"model_type": KIND, "student": student.config, _KEY: stored}, indent=2)
+    about: dict[str, Any] = {"model_type": KIND, "student": student.config, _KEY: stored}
+    if student.reads is not None:
+        about["tokenizer"] = write_tokenizer(student.reads, folder)
+    config = json.dumps(about, indent=2)
     (folder / "config.json").write_text(config + "\n", encoding="utf-8")
     return small
 
@@ -70,7 +76,7 @@ def is_compact(path: str | os.PathLike[str]) -> bool:
     return isinstance(stored, dict) and _KEY in stored
 
 
-def load_compact(folder: str | os.PathLike[str]) -> MobileClipText:
+def load_compact(folder: str | os.PathLike[str]) -> Student:
     """Opens a folder of `save_compact`; rows of tokens that were not kept stay in their file.
 
     Raises:
@@ -103,6 +109,8 @@ def load_compact(folder: str | os.PathLike[str]) -> MobileClipText:
         more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
         raise ValueError(f"{weights} does not fit its config.json: {', '.join(wrong[:3])}{more}; export it again")
     student.load_state_dict(state, assign=True)
+    if config.get("tokenizer") is not None:
+        student.reads = read_tokenizer(config["tokenizer"], folder)
     token: Any = student.embedding.token
     if stored["kept"] is not None:
         shape, size = token.others.shape(), config["student"]["vocab_size"] - stored["kept"]
@@ -111,14 +119,15 @@ def load_compact(folder: str | os.PathLike[str]) -> MobileClipText:
     return student.eval().requires_grad_(False)
 
 
-def _frame(config: dict[str, Any], stored: dict[str, Any], folder: Path) -> tuple[MobileClipText, dict[str, Any]]:
+def _frame(config: dict[str, Any], stored: dict[str, Any], folder: Path) -> tuple[Student, dict[str, Any]]:
     """The student's modules without numbers."""
     with torch.device("meta"):
-        student = MobileClipText(**config)
+        student = build_student(config)
         for block in student.blocks:
             if isinstance(block, RepMixerBlock) and isinstance(block.mixer, RepMixer):
                 block.mixer = block.mixer.fold()
-        student.eot_projection = nn.Parameter(torch.empty(0, 0), requires_grad=False)
+        if isinstance(student, MobileClipText):
+            student.eot_projection = nn.Parameter(torch.empty(0, 0), requires_grad=False)
         width = student.embedding.token.weight.shape[1]
         tokens, linears = _bits(stored["tokens"]), _bits(stored["linears"])
         swap_layers(student, tokens, linears)

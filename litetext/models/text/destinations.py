@@ -67,8 +67,16 @@ def remedy(config: Mapping[str, Any], target: str, checkpoint: str, about: Mappi
     return shlex.join([*words, "--trainer.max_epochs", str(_EPOCHS), "--run", run])
 
 
-def told(config: Mapping[str, Any]) -> str:
-    """One line for people: where a student can go, and what it would take to go elsewhere."""
+def told(config: Mapping[str, Any], other_tokens: bool = False) -> str:
+    """One line for people: where a student can go, and what it would take to go elsewhere.
+
+    Args:
+        config: `Student.config`.
+        other_tokens: Whether it reads other tokens than SAM3's.
+    """
+    if other_tokens or "padding" not in config:
+        why = "it reads its teacher's own tokens" if other_tokens else "it is no MobileCLIP tower"
+        return f"exports of this student: {', '.join(ANYWHERE)}; not {', '.join(STOCK)}, efficientsam3: {why}"
     targets = (*ANYWHERE, *STOCK, "efficientsam3")
     passed = [target for target in targets if not obstacle(config, target)]
     others = [

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
+from litetext.hub_tokenizer import AnyTokenizer, HubTokenizer
 from litetext.tokenizer import Tokenizer, pad
 
 _BATCH = 128
@@ -74,7 +75,7 @@ class PhraseFeatures:
 
 
 class TextEncoder(nn.Module):
-    """A text encoder that reads SAM3's tokens.
+    """A text encoder; it reads SAM3's tokens unless it brings a tokenizer of its own.
 
     A subclass computes features of a padded batch in `forward(ids (B, L), lengths (B,)) -> (B, L, width)`.
 
@@ -82,29 +83,48 @@ class TextEncoder(nn.Module):
         config: Plain values from which the encoder can be built again.
         context_length: Most tokens of a prompt, start and end token included.
         width: Size of an output feature.
+        reads: The tokenizer of another text encoder, where it was that one which taught; None for SAM3's.
     """
 
     config: dict[str, Any]
     context_length: int
     width: int
+    reads: HubTokenizer | None = None
 
     @property
-    def tokenizer(self) -> Tokenizer:
+    def tokenizer(self) -> AnyTokenizer:
         """A tokenizer that cuts to this encoder's context."""
-        return Tokenizer(self.context_length)
+        return Tokenizer(self.context_length) if self.reads is None else self.reads.cut_to(self.context_length)
+
+    @torch.no_grad()
+    def token_vectors(self) -> Float[Tensor, "v d"]:
+        """What stands for each token before positions are added, float32 (V, D)."""
+        table: Any = self.embedding
+        # By look-up: the table may be in 8 bits, or partly in a file.
+        rows = table.token(torch.arange(self.config["vocab_size"]))
+        return table.lift(rows).detach().float()
+
+    def position_vectors(self) -> Float[Tensor, "p d"] | None:
+        """What is added for each position, float32 (P, D); None where nothing is."""
+        position = getattr(self.embedding, "position", None)
+        return None if position is None else position.detach().float()
 
     @property
     def parameter_count(self) -> int:
         """Number of parameters, frozen ones included."""
         return count_parameters(self)
 
+    def digest_of(self, about: str) -> str:
+        """Hash of every weight and of what is said about them; 32 hex digits."""
+        identity = hashlib.blake2b(digest_size=16)
+        digest(identity, self, about)
+        return identity.hexdigest()
+
     @property
     def fingerprint(self) -> str:
         """Hash of all that decides what the encoder makes of tokens: configuration and weights; 32 hex digits."""
         config = {key: value for key, value in self.config.items() if key not in _ORIGIN}
-        identity = hashlib.blake2b(digest_size=16)
-        digest(identity, self, json.dumps(config, sort_keys=True, default=str))
-        return identity.hexdigest()
+        return self.digest_of(json.dumps(config, sort_keys=True, default=str))
 
     @property
     def computed(self) -> str:
@@ -112,7 +132,7 @@ class TextEncoder(nn.Module):
         return "unpadded"
 
     @torch.no_grad()
-    def encode(self, phrases: Sequence[str], tokenizer: Tokenizer | None = None) -> PhraseFeatures:
+    def encode(self, phrases: Sequence[str], tokenizer: AnyTokenizer | None = None) -> PhraseFeatures:
         """Encodes phrases in eval mode, those that have the same tokens once.
 
         A student with `padding: reference` fills every phrase to its own context length, as its weights were trained;
@@ -148,11 +168,15 @@ class TextEncoder(nn.Module):
         named = {phrase: number[row] for phrase, row in zip(distinct, tokens, strict=True)}
         return PhraseFeatures(features, named, self.width, tokenizer.truncated - before)
 
-    def encode_tokens(self, rows: Sequence[Sequence[int]]) -> list[Float[Tensor, "n w"]]:
+    @torch.no_grad()
+    def encode_tokens(
+        self, rows: Sequence[Sequence[int]], tokens_per_batch: int = 1 << 30
+    ) -> list[Float[Tensor, "n w"]]:
         """Features of tokenized prompts, in batches of prompts of about one length.
 
         Args:
             rows: Token ids of each prompt, start and end token included.
+            tokens_per_batch: Most tokens in one batch, which has at most 128 prompts.
 
         Returns:
             For each prompt, in the order given, float32 features (n, width) on the CPU.
@@ -160,8 +184,10 @@ class TextEncoder(nn.Module):
         device = next((p.device for p in self.parameters()), "cpu")
         features: list[Tensor] = [torch.empty(0)] * len(rows)
         order = sorted(range(len(rows)), key=lambda n: len(rows[n]))
-        for start in range(0, len(order), _BATCH):
-            batch = order[start : start + _BATCH]
+        longest = max(map(len, rows), default=1)
+        size = min(_BATCH, max(1, tokens_per_batch // max(1, longest)))
+        for start in range(0, len(order), size):
+            batch = order[start : start + size]
             ids, lengths = pad([rows[n] for n in batch])
             encoded = self(ids.to(device), lengths.to(device)).float().cpu()
             for line, n in enumerate(batch):
@@ -169,7 +195,24 @@ class TextEncoder(nn.Module):
         return features
 
 
-def encode_phrases(encoder: TextEncoder, tokenizer: Tokenizer, phrases: Sequence[str]) -> PhraseFeatures:
+def require_sam3_tokens(tokenizer: AnyTokenizer | None, name: str) -> None:
+    """Refuses what reads other tokens than SAM3's where a SAM3 shall read its features.
+
+    Args:
+        tokenizer: The text encoder's, or None for SAM3's.
+        name: What the text encoder is called.
+
+    Raises:
+        ValueError: If it is the tokenizer of another text encoder.
+    """
+    if isinstance(tokenizer, HubTokenizer):
+        raise ValueError(
+            f"{name} reads the tokens of {tokenizer.name}, which taught it, and its features are that one's; a SAM3 "
+            "cannot read them: give a text encoder that a SAM3's own taught"
+        )
+
+
+def encode_phrases(encoder: TextEncoder, tokenizer: AnyTokenizer, phrases: Sequence[str]) -> PhraseFeatures:
     """Former name of `TextEncoder.encode`, for scripts of earlier versions."""
     return encoder.encode(phrases, tokenizer)
 

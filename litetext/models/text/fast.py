@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from litetext.models.text.encoder import TextEncoder
 from litetext.models.text.mobileclip import STOCK_LENGTH, ConvMlp, DepthwiseConv, MobileClipText, RepMixerBlock
 from litetext.models.text.quantized import dynamic_int8
+from litetext.models.text.student import Student
 from litetext.models.text.transformer import Attention, TransformerBlock
 
 Precision = Literal["float32", "bfloat16", "float16", "int8"]
@@ -176,8 +177,9 @@ class FastStudent(TextEncoder):
         self.context_length, self.width, self.padding = student.context_length, student.width, student.padding
         self.fills = student.fills
         self.config: dict[str, Any] = dict(student.config)
+        self.reads = student.reads
         self.precision = precision
-        folded = fold(student)
+        folded = cast(MobileClipText, fold(student))
         self.token, self.lift = folded.embedding.token, folded.embedding.lift
         self.position = folded.embedding.position
         self.blocks = nn.ModuleList(
@@ -235,7 +237,7 @@ class FastStudent(TextEncoder):
         return grid.view(batch, wide, self.width)[:, :length]
 
 
-def fold(student: MobileClipText) -> MobileClipText:
+def fold(student: Student) -> Student:
     """A copy for inference whose RepMixer blocks are two convolutions and two linear layers, without BatchNorm."""
     folded = student.reparameterize()
     for block in folded.blocks:

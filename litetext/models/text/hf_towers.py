@@ -15,14 +15,20 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
+from litetext.hub_tokenizer import Form, HubTokenizer, sentence
 from litetext.models.hub import explained, load_pretrained
 from litetext.models.text.encoder import count_parameters
 
 Family = Literal["clip", "siglip", "bert", "dino"]
+"""How a text side is run: OWL-ViT's and OWLv2's as CLIP's."""
 
 FAMILIES: dict[str, Family] = {
     "clip": "clip",
     "clip_text_model": "clip",
+    "owlvit": "clip",
+    "owlvit_text_model": "clip",
+    "owlv2": "clip",
+    "owlv2_text_model": "clip",
     "siglip": "siglip",
     "siglip_text_model": "siglip",
     "siglip2": "siglip",
@@ -113,7 +119,7 @@ class HubTower:
         if not texts:
             return []
         if self.family == "dino":
-            texts = [_sentence(text) for text in texts]
+            texts = [sentence(text) for text in texts]
         if whole:
             with _quiet():  # it warns of prompts longer than the context
                 return self.tokenizer(texts, truncation=False)["input_ids"]
@@ -137,16 +143,26 @@ class HubTower:
                 "give the tokenizer files that belong to these weights"
             )
         features: list[Tensor] = [torch.empty(0, self.width)] * len(rows)
-        for members in _same_length(rows, self.context_length if self.family == "siglip" else None):
+        for members in same_length(rows, self.context_length if self.family == "siglip" else None):
             ids = torch.tensor([rows[n] for n in members], dtype=torch.int64)
-            for n, encoded in zip(members, self._run(ids), strict=True):
+            for n, encoded in zip(members, self.run(ids), strict=True):
                 features[n] = encoded.clone()
         return features
 
-    def _run(self, ids: Int64[Tensor, "b l"]) -> Float[Tensor, "b l d"]:
+    def carried_tokenizer(self) -> HubTokenizer:
+        """The tokenizer in the form that a student takes along."""
+        return _carried(self.tokenizer, self.kind, self.name)
+
+    @torch.no_grad()
+    def run(self, ids: Int64[Tensor, "b l"]) -> Float[Tensor, "b l d"]:
+        """Last hidden states of token rows of one length, float32, on the model's device.
+
+        Args:
+            ids: Token ids without padding, (B, L).
+        """
         length = ids.shape[1]
         if not length:  # a tokenizer without start and end gives an empty prompt no token
-            return torch.empty(*ids.shape, self.width)
+            return torch.empty(*ids.shape, self.width, device=ids.device)
         given: dict[str, Tensor] = {}
         if self.family == "siglip":
             ids = torch.nn.functional.pad(ids, (0, self.context_length - length), value=self._padding)
@@ -154,6 +170,26 @@ class HubTower:
             mask, places = phrase_blocks(ids)
             given = {"attention_mask": mask[:, None], "position_ids": places}
         return self.model(input_ids=ids, **given).last_hidden_state[:, :length].float()
+
+
+def read_carried(folder: Path, kind: str, name: str) -> HubTokenizer:
+    """The tokenizer of a folder in the form that a student takes along; no weights are read.
+
+    Args:
+        folder: As `HubTower.from_pretrained`.
+        kind: Its model type, one of `FAMILIES`.
+        name: What the user calls it.
+
+    Raises:
+        ValueError: If there is no tokenizer that can be read.
+    """
+    return _carried(_tokenizer(folder), kind, name)
+
+
+def _carried(tokenizer: Any, kind: str, name: str) -> HubTokenizer:
+    dino = FAMILIES[kind] == "dino"
+    form: Form = "sentence" if dino else "plain"
+    return HubTokenizer.of(tokenizer, name, form, [_DELIMITERS[2]] if dino else [])
 
 
 def phrase_blocks(ids: Int64[Tensor, "b l"]) -> tuple[Bool[Tensor, "b l l"], Int64[Tensor, "b l"]]:
@@ -169,20 +205,14 @@ def phrase_blocks(ids: Int64[Tensor, "b l"]) -> tuple[Bool[Tensor, "b l l"], Int
         The mask (B, L, L) and the positions (B, L).
     """
     length = ids.shape[1]
-    ends = torch.isin(ids, torch.tensor(_DELIMITERS))
+    ends = torch.isin(ids, torch.tensor(_DELIMITERS, device=ids.device))
     phrase = ends.cumsum(1) - ends.long()
     alone = (phrase == 0) | (phrase == phrase[:, -1:])
     mask = (phrase[:, :, None] == phrase[:, None, :]) & ~alone[:, :, None]
-    column = torch.arange(length)
+    column = torch.arange(length, device=ids.device)
     after = torch.where(ends, column + 1, 0).cummax(1).values
     first = torch.cat([torch.zeros_like(after[:, :1]), after[:, :-1]], 1)
-    return mask | torch.eye(length, dtype=torch.bool), (column - first).masked_fill(alone, 0)
-
-
-def _sentence(prompt: str) -> str:
-    """The form that Grounding DINO was trained with: lower case, a full stop at the end."""
-    text = prompt.lower().strip()
-    return text if text.endswith((".", "?")) else text + "."
+    return mask | torch.eye(length, dtype=torch.bool, device=ids.device), (column - first).masked_fill(alone, 0)
 
 
 def _positions(model: nn.Module) -> Tensor | None:
@@ -197,13 +227,21 @@ def _positions(model: nn.Module) -> Tensor | None:
     return None
 
 
-def _same_length(rows: Sequence[Sequence[int]], filled: int | None) -> Iterator[list[int]]:
-    """Prompt numbers in batches of one length; `filled`: the length that each takes after padding."""
+def same_length(
+    rows: Sequence[Sequence[int]], filled: int | None, tokens: int = _TOKENS_PER_BATCH
+) -> Iterator[list[int]]:
+    """Prompt numbers in batches of one length.
+
+    Args:
+        rows: Token ids of each prompt.
+        filled: The length that each takes after padding; None if it stays as it is.
+        tokens: Most tokens of a batch.
+    """
     lengths: dict[int, list[int]] = {}
     for n, row in enumerate(rows):
         lengths.setdefault(len(row), []).append(n)
     for length, members in sorted(lengths.items()):
-        size = max(1, _TOKENS_PER_BATCH // max(1, filled or length))
+        size = max(1, tokens // max(1, filled or length))
         for start in range(0, len(members), size):
             yield members[start : start + size]
 
@@ -213,6 +251,8 @@ def _loader(kind: str) -> Callable[..., Any]:
 
     towers: dict[str, Any] = {
         "clip_text_model": transformers.CLIPTextModel,
+        "owlvit_text_model": transformers.OwlViTTextModel,
+        "owlv2_text_model": transformers.Owlv2TextModel,
         "siglip_text_model": transformers.SiglipTextModel,
         "siglip2_text_model": transformers.Siglip2TextModel,
     }
@@ -243,9 +283,12 @@ def _quiet() -> Iterator[None]:
     """Without transformers' long table of weights that were left alone, which here are those of the image side."""
     from transformers.utils import logging
 
-    before = logging.get_verbosity()
+    before, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
+    logging.disable_progress_bar()
     try:
         yield
     finally:
         logging.set_verbosity(before)
+        if bars:
+            logging.enable_progress_bar()

@@ -13,6 +13,7 @@ from litetext.models.hub import find_model
 from litetext.models.text.compact import is_compact, load_compact
 from litetext.models.text.folder import KIND, load_text_folder, stored_config
 from litetext.models.text.mobileclip import MobileClipText
+from litetext.models.text.student import Student
 from litetext.models.text.students import load_student
 from litetext.models.text.teacher import Sam3TextEncoder
 from litetext.shipped import shipped
@@ -20,7 +21,7 @@ from litetext.shipped import shipped
 
 def load_text_encoder(
     name: str | os.PathLike[str], context_length: int | None = None, heads: int | None = None, finite: bool = True
-) -> Sam3TextEncoder | MobileClipText:
+) -> Sam3TextEncoder | Student:
     """Loads a text encoder in eval mode; what it is, its file says.
 
     Args:
@@ -43,7 +44,7 @@ def load_text_encoder(
     return encoder
 
 
-def _load(path: Path, context_length: int | None, heads: int | None) -> Sam3TextEncoder | MobileClipText:
+def _load(path: Path, context_length: int | None, heads: int | None) -> Sam3TextEncoder | Student:
     if path.suffix == ".ckpt":
         return load_student(str(path), finite=False)
     if is_compact(path):

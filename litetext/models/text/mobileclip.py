@@ -19,8 +19,8 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from litetext.checkpoints.text import LoadReport, TextState, read_text_state, require_match, resize_positions
-from litetext.models.text.encoder import TextEncoder
 from litetext.models.text.row_norm import RowNorm
+from litetext.models.text.student import Student
 from litetext.models.text.transformer import Embedding, FilledPacking, Packing, TransformerBlock
 
 log = logging.getLogger(__name__)
@@ -160,7 +160,7 @@ class RepMixerBlock(nn.Module):
 
 
 class MobileClipText(
-    TextEncoder, PyTorchModelHubMixin, library_name="litetext", tags=["sam3", "text-encoder", "knowledge-distillation"]
+    Student, PyTorchModelHubMixin, library_name="litetext", tags=["sam3", "text-encoder", "knowledge-distillation"]
 ):
     """MobileCLIP's text tower with a linear projection of every token to SAM3's text features.
 

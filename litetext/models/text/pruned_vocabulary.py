@@ -5,7 +5,7 @@ that the whole table gives, bit for bit. Which rows to keep, an audit of the pro
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +26,13 @@ OTHERS = "other_tokens.safetensors"
 """The file of the rows that are not in memory, in a folder of its student."""
 
 
-def kept_ids(counts: np.ndarray, most: int) -> list[int]:
+def kept_ids(counts: np.ndarray, most: int, special: Collection[int] = (START, END)) -> list[int]:
     """The token ids worth keeping: start, end and padding, then those that occur, the frequent ones first.
 
     Args:
         counts: Occurrences of each id in the audited prompts, (V,).
         most: Rows to keep at most, those three included.
+        special: Start, end and their kin, where they are not those of SAM3's tokenizer.
 
     Returns:
         Ascending ids.
@@ -39,7 +40,7 @@ def kept_ids(counts: np.ndarray, most: int) -> list[int]:
     Raises:
         ValueError: If `most` leaves no room for a word.
     """
-    always = [number for number in (0, START, END) if number < len(counts)]
+    always = sorted({number for number in (0, *special) if number < len(counts)})
     if most <= len(always):
         raise ValueError(f"most={most} token rows leave no room for a word; keep at least {len(always) + 1}")
     ranked = np.argsort(-counts, kind="stable")

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from litetext.models.text.four_bit import Int4Embedding, Int4Linear
 from litetext.models.text.mobileclip import MobileClipText
+from litetext.models.text.student import Student
 
 _Module = TypeVar("_Module", bound=nn.Module)
 Bits = Literal[32, 8, 4]
@@ -111,7 +112,7 @@ class Int8Embedding(nn.Module):
         return weight * scale.unsqueeze(-1)
 
 
-def quantize_weights(student: MobileClipText, tokens: Bits = 8, linears: Bits = 8) -> MobileClipText:
+def quantize_weights(student: Student, tokens: Bits = 8, linears: Bits = 8) -> Student:
     """A copy for inference with weights in few bits, computed in 32 bits; RepMixers are folded first.
 
     The pooled projection that SAM3 never uses is left out. Norms, positions, biases and convolutions, under one
@@ -132,7 +133,8 @@ def quantize_weights(student: MobileClipText, tokens: Bits = 8, linears: Bits = 
         if bits not in get_args(Bits):
             raise ValueError(f"{name}={bits!r} bits are not known; choose 32, 8 or 4")
     small = student.reparameterize()
-    small.eot_projection = nn.Parameter(small.eot_projection.new_zeros(0, 0), requires_grad=False)
+    if isinstance(small, MobileClipText):
+        small.eot_projection = nn.Parameter(small.eot_projection.new_zeros(0, 0), requires_grad=False)
     swap_layers(small, tokens, linears)
     return small
 

@@ -9,11 +9,13 @@ import torch
 
 from litetext.checkpoints.reading import open_state
 from litetext.checkpoints.text import TextState, require_match
+from litetext.hub_tokenizer import HubTokenizer
 from litetext.models.finite import check_weights
-from litetext.models.text.mobileclip import MobileClipText
+from litetext.models.text.kinds import build_student
+from litetext.models.text.student import Student
 
 
-def load_student(path: str, finite: bool = True) -> MobileClipText:
+def load_student(path: str, finite: bool = True) -> Student:
     """Builds the student of a checkpoint that `litetext fit` wrote, without its teacher.
 
     Args:
@@ -35,9 +37,12 @@ def load_student(path: str, finite: bool = True) -> MobileClipText:
         raise ValueError(f"{path} holds no litetext student; give a .ckpt that `litetext fit` wrote with DistillModule")
     try:
         with torch.device("meta"):
-            student = MobileClipText(**config)
-    except TypeError as error:
+            student = build_student(config)
+    except (TypeError, ValueError) as error:
         raise ValueError(f"{path} describes a student that this version cannot build ({error})") from error
+    reads = stored["litetext"].get("tokenizer")
+    if reads is not None:
+        student.reads = HubTokenizer.from_state(reads)
     del stored
     weights = {key.removeprefix("student."): value for key, value in open_state(path).under(["student."]).items()}
     require_match(student.state_dict(), weights, TextState(weights, "native", "student.", path))

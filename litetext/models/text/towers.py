@@ -10,17 +10,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-import torch
 from torch import Tensor
 
+from litetext.hub_tokenizer import HubTokenizer
 from litetext.models.hub import TEXT_FILES, find_model
+from litetext.models.packaged import packaged
+from litetext.models.text.encoder import TextEncoder
 from litetext.models.text.folder import KIND
-from litetext.models.text.hf_towers import FAMILIES, HubTower
+from litetext.models.text.hf_towers import FAMILIES, HubTower, read_carried
+from litetext.models.text.hub_encoder import HubTextEncoder
 from litetext.models.text.loading import load_text_encoder
-from litetext.models.text.mobileclip import MobileClipText
+from litetext.models.text.student import Student
 from litetext.models.text.teacher import Sam3TextEncoder
 from litetext.shipped import shipped
-from litetext.tokenizer import END, START, UNLIMITED, Tokenizer, token_text
+from litetext.tokenizer import UNLIMITED, Tokenizer
 
 _SAM3_TYPES = ("sam3", "sam3_video", "sam3_lite_text", KIND)
 _TOKENIZER_FILES = ("tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "added_tokens.json", "*.model")
@@ -73,39 +76,36 @@ class Sam3Tower:
         name: What it is called.
     """
 
-    def __init__(self, encoder: Sam3TextEncoder | MobileClipText, name: str) -> None:
+    def __init__(self, encoder: Sam3TextEncoder | Student, name: str) -> None:
         self.encoder, self.name = encoder, name
         self.kind = "sam3" if isinstance(encoder, Sam3TextEncoder) else "student"
         self.context_length, self.width = encoder.context_length, encoder.width
         self.parameters = encoder.parameter_count
-        embedding = encoder.embedding
         self.vocab_size: int = encoder.config["vocab_size"]
-        self.special: frozenset[int] = frozenset((START, END))
-        with torch.no_grad():
-            # By look-up: the table may be in 8 bits, or partly in a file.
-            rows = embedding.token(torch.arange(self.vocab_size))
-            self.token_table: Tensor = embedding.lift(rows).detach().float()
-            self.position_table: Tensor | None = embedding.position.detach().float()
-        self._tokenizer = Tokenizer(encoder.context_length)
+        self.token_table: Tensor = encoder.token_vectors().float()
+        self.position_table: Tensor | None = encoder.position_vectors()
+        self._tokenizer = encoder.tokenizer
+        self.special: frozenset[int] = self._tokenizer.special
 
     def tokenize(self, prompts: Sequence[str], whole: bool = False) -> list[list[int]]:
-        """Token ids of each prompt by SAM3's tokenizer, without padding, cut to the context unless `whole`.
+        """Token ids of each prompt by the encoder's tokenizer, without padding, cut to the context unless `whole`.
 
         Raises:
             ValueError: If the encoder has no row for one of them.
         """
-        rows = (Tokenizer(UNLIMITED) if whole else self._tokenizer).encode(prompts)
-        largest = max(map(max, rows), default=0)
+        rows = (self._tokenizer.cut_to(UNLIMITED) if whole else self._tokenizer).encode(prompts)
+        largest = max((max(row) for row in rows if row), default=0)
         if largest >= self.vocab_size:
+            whose = "SAM3's" if isinstance(self._tokenizer, Tokenizer) else "its"
             raise ValueError(
-                f"{self.name} has rows for {self.vocab_size} tokens, and SAM3's tokenizer gives id {largest}; "
+                f"{self.name} has rows for {self.vocab_size} tokens, and {whose} tokenizer gives id {largest}; "
                 "give an encoder of the whole vocabulary"
             )
         return rows
 
     def token_text(self, number: int) -> str:
-        """What a token id stands for; `…` where the word goes on."""
-        return token_text(number)
+        """What a token id stands for; of SAM3's, `…` where the word goes on."""
+        return self._tokenizer.token_text(int(number))
 
     def encode(self, prompts: Sequence[str]) -> list[Tensor]:
         """Features of each prompt's tokens, float32 (n_i, width); a `reference` student pads as it was trained.
@@ -123,25 +123,60 @@ def load_tower(name: str | os.PathLike[str]) -> TextTower:
 
     Args:
         name: Whatever `load_text_encoder` takes (a SAM3, a student, published SAM3-LiteText weights); or a folder or
-            hub id of transformers with a CLIP, SigLIP, BERT-like or Grounding DINO model and its tokenizer files.
+            hub id of transformers with a CLIP, OWL-ViT, OWLv2, SigLIP, BERT-like or Grounding DINO model and its
+            tokenizer files; or `package:NAME` for weights that a package brings.
             Weights that are not finite are loaded as they are.
 
     Raises:
         FileNotFoundError: If there is no such path, and no such model on the hub.
         ValueError: If it is a model of another kind, its weights or tokenizer are missing or cannot be read.
     """
-    path = find_model(
-        shipped(os.fspath(name)), "text encoder", (*TEXT_FILES, *_TOKENIZER_FILES), instead="a local path"
-    )
-    kind = _model_type(path)
+    opened = _open(os.fspath(name))
+    return opened if isinstance(opened, HubTower) else Sam3Tower(opened, os.fspath(name))
+
+
+def load_any_encoder(name: str | os.PathLike[str]) -> TextEncoder:
+    """As `load_tower`, behind the interface that teachers have: features of token rows.
+
+    Raises:
+        FileNotFoundError: As `load_tower`.
+        ValueError: As `load_tower`.
+    """
+    opened = _open(os.fspath(name))
+    return HubTextEncoder(opened) if isinstance(opened, HubTower) else opened
+
+
+def load_tokenizer(name: str | os.PathLike[str]) -> HubTokenizer | None:
+    """The tokenizer of a text encoder, without its weights; None where it is SAM3's.
+
+    Raises:
+        FileNotFoundError: As `load_tower`.
+        ValueError: As `load_tower`.
+    """
+    path, kind = _find(os.fspath(name))
     if kind in FAMILIES:
-        return HubTower.from_pretrained(path, kind, os.fspath(name))
-    if kind is not None and kind not in _SAM3_TYPES:
+        return read_carried(path, kind, os.fspath(name))
+    if path.suffix == ".ckpt" or kind == KIND:  # a student, which may have learnt from such a teacher
+        return load_text_encoder(path, finite=False).reads
+    return None
+
+
+def _open(name: str) -> HubTower | Sam3TextEncoder | Student:
+    path, kind = _find(name)
+    if kind in FAMILIES:
+        return HubTower.from_pretrained(path, kind, name)
+    return load_text_encoder(path, finite=False)
+
+
+def _find(name: str) -> tuple[Path, str | None]:
+    path = find_model(packaged(shipped(name)), "text encoder", (*TEXT_FILES, *_TOKENIZER_FILES), instead="a local path")
+    kind = _model_type(path)
+    if kind is not None and kind not in (*_SAM3_TYPES, *FAMILIES):
         raise ValueError(
             f"{path} is a model of type {kind!r}, whose text side cannot be audited; "
             f"supported are {', '.join([*_SAM3_TYPES, *FAMILIES])}"
         )
-    return Sam3Tower(load_text_encoder(path, finite=False), os.fspath(name))
+    return path, kind
 
 
 def _model_type(path: Path) -> str | None:
