@@ -11,11 +11,13 @@ from time import perf_counter
 from typing import Any, NamedTuple
 
 from litetext.code_version import code_version
+from litetext.commands.ablation_curve import draw_curve
 from litetext.commands.ablation_plan import Plan, arguments, read_plan
-from litetext.commands.ablation_tables import group_numbers, tables
+from litetext.commands.ablation_tables import group_numbers, size_table, tables
 from litetext.files import write_json, write_text
 
 _HELD_OUT = ("cosine", "agreement", "drift")
+_SCORED = ("CG_F1", "IL_MCC", "pmF1", "retention")
 _MARK = "fit.json"
 
 
@@ -135,8 +137,12 @@ def fit_once(
         write_json(mark, done, indent=None)
     elif done.get("code") != code_version():
         print(f"done before, by another version of the code ({done.get('code', 'unknown')}): {best}")
-    scores = read_checkpoint(str(best)).get("litetext", {}).get("scores", {})
-    return str(best), {name: _number(scores.get(name)) for name in _HELD_OUT} | done
+    stored = read_checkpoint(str(best))
+    about = stored.get("litetext", {})
+    scores = about.get("scores", {})
+    sizes = [t.numel() for key, t in stored["state_dict"].items() if key.startswith("student.")]
+    size = {"parameters": sum(sizes), "teacher_parameters": about.get("teacher_parameters")}
+    return str(best), {name: _number(scores.get(name)) for name in _HELD_OUT} | size | done
 
 
 def _done(mark: Path, content: Mapping[str, str], overwrite: bool) -> dict[str, Any] | None:
@@ -200,8 +206,10 @@ def _ablate(plan: Plan, config: Mapping[str, Any], path: Path, overwrite: bool) 
 
     print("variants")
     variants = find_variants(plan)
-    built = lightning_cli.check("test", [*plan.test, "--run", plan.run])
-    if built.datamodule is not None:  # what is missing for the evaluation should be known before days of training
+    built = lightning_cli.check("test", [*plan.test, "--run", plan.run]) if plan.test else None
+    if (
+        built is not None and built.datamodule is not None
+    ):  # what is missing for the evaluation should be known before days of training
         built.datamodule.prepare_data()
         built.datamodule.setup("test")
     unique = list({v.name: v for group in variants.values() for v in group.values()}.values())
@@ -215,10 +223,10 @@ def _ablate(plan: Plan, config: Mapping[str, Any], path: Path, overwrite: bool) 
         runs[variant.name][str(seed)] = {"checkpoint": best, **scores}
     # Processes that a fit on several devices started run this command too.
     first = os.environ.get("LOCAL_RANK", "0") == "0"
-    together = built.trainer.world_size > 1
+    together = built is not None and built.trainer.world_size > 1
     if not together and torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()  # the first scores alone, and must not wait for the others
-    if first or together:
+    if built is not None and (first or together):
         lightning_cli.run("test", [*plan.test, "--run", plan.run, f"--model.text_encoders={json.dumps(encoders)}"])
     if first:
         _write(path, plan, config, variants, runs)
@@ -248,12 +256,14 @@ def _write(
     variants: Mapping[str, Mapping[str, Variant]],
     runs: dict[str, dict[str, Any]],
 ) -> None:
-    results = json.loads((path.parent / "results.json").read_text(encoding="utf-8"))
+    results: dict[str, Any] = {"encoders": {}, "partial": None}
+    if plan.test:
+        results = json.loads((path.parent / "results.json").read_text(encoding="utf-8"))
     parts: dict[str, dict[str, dict[str, Any]]] = {name: {} for name in runs}  # what is folded over the seeds
     for name, by_seed in runs.items():
         for seed, entry in by_seed.items():
-            scored = results["encoders"][f"{name}-seed{seed}"]
-            entry |= scored["average"]
+            scored = results["encoders"].get(f"{name}-seed{seed}", {})
+            entry |= scored.get("average", dict.fromkeys(_SCORED))
             parts[name][seed] = {**entry, **{part: scored[part] for part in ("subsets", "kinds") if part in scored}}
     groups = {
         group: group_numbers(
@@ -264,10 +274,19 @@ def _write(
         for group, labels in variants.items()
     }
     teacher = results["encoders"].get("teacher")
-    parameters = {name: results["encoders"][f"{name}-seed{plan.seeds[0]}"]["text_parameters"] for name in runs}
+    firsts = {name: by_seed[str(plan.seeds[0])] for name, by_seed in runs.items()}
+    parameters = {name: entry["parameters"] for name, entry in firsts.items()}
+    sizes = {
+        name: {"parameters": n, "bytes": 4 * n, "teacher": firsts[name]["teacher_parameters"]}
+        for name, n in parameters.items()
+    }
     numbers = {"config": config, "teacher": teacher, "partial": results["partial"], "parameters": parameters}
     write_json(path, {**numbers, "runs": runs, "groups": groups})
     told = tables(groups, plan.paper)
+    figure = path.with_name("curve.svg")
+    if plan.curve and draw_curve(figure, groups, sizes, plan.curve):
+        told += "\n" + "\n".join(size_table(groups, sizes))
+        print(f"figure      {figure}")
     write_text(path.with_suffix(".md"), told)
     print(
         f"\nmean ± standard deviation (least to largest) of {len(plan.seeds)} seeds; differences seed by seed\n\n{told}"

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-_KEYS = ("fit", "test", "seeds", "options", "test_options", "groups", "against", "paper", "run")
+_KEYS = ("fit", "test", "seeds", "options", "test_options", "groups", "against", "paper", "curve", "run")
 
 
 class Plan(NamedTuple):
@@ -12,12 +12,13 @@ class Plan(NamedTuple):
 
     Attributes:
         fit: Arguments that name the configs of every fit, with the options common to all.
-        test: Those of the evaluation.
+        test: Those of the evaluation; empty where there is no segmenter, and held-out prompts alone count.
         seeds: Seeds of every variant.
         groups: By group, by label: the options in which a variant differs.
         against: By group, the label that the others are compared with.
         paper: By group, by label: what is quoted beside our numbers.
         run: Name of the ablation.
+        curve: Title of a figure of quality against parameters; empty for none.
     """
 
     fit: list[str]
@@ -27,6 +28,7 @@ class Plan(NamedTuple):
     against: dict[str, str]
     paper: dict[str, dict[str, str]]
     run: str
+    curve: str = ""
 
 
 def arguments(options: Mapping[str, Any]) -> list[str]:
@@ -48,7 +50,8 @@ def read_plan(config: Mapping[str, Any]) -> Plan:
         config: The keys `fit` and `test` (a config's name each, or several), `seeds`, `options` and `test_options`
             (dotted names to values), `groups` (by group, by label: dotted names to values), `against` (by group, the
             label that the others are compared with; by default the first without options, or the first), `paper` (by
-            group, by label: a text that stands beside our numbers) and `run`.
+            group, by label: a text that stands beside our numbers), `curve` (title of a figure of quality against
+            parameters) and `run`. Without `test` the students are compared on held-out prompts alone.
 
     Raises:
         ValueError: A key is unknown or missing, or a value is of the wrong kind; the message names it.
@@ -72,12 +75,15 @@ def read_plan(config: Mapping[str, Any]) -> Plan:
     }
     return Plan(
         [*_configs(config, "fit"), *arguments(_options("options", config.get("options")))],
-        [*_configs(config, "test"), *arguments(_options("test_options", config.get("test_options")))],
+        []
+        if config.get("test") is None
+        else [*_configs(config, "test"), *arguments(_options("test_options", config.get("test_options")))],
         seeds,
         known,
         _against(config.get("against"), known),
         _paper(config.get("paper"), known),
         str(config.get("run", "ablation")),
+        str(config.get("curve") or ""),
     )
 
 

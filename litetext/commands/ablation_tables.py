@@ -62,19 +62,36 @@ def tables(groups: Mapping[str, Mapping[str, Entry]], quoted: Mapping[str, Mappi
     lines: list[str] = []
     for group, variants in groups.items():
         beside = (quoted or {}).get(group, {})
-        rows = [[label, *(_cell(entry[c], _DIGITS[c]) for c in COLUMNS)] for label, entry in variants.items()]
-        head = [group, *COLUMNS]
+        known: list[Any] = [c for c in COLUMNS if any(entry[c]["mean"] is not None for entry in variants.values())]
+        rows = [[label, *(_cell(entry[c], _DIGITS[c]) for c in known)] for label, entry in variants.items()]
+        head = [group, *known]
         if beside:
             head, rows = [*head, "paper"], [[*row, beside.get(row[0], "")] for row in rows]
         lines += _table(head, rows)
         gaps = {label: entry["difference"] for label, entry in variants.items() if "difference" in entry}
         if gaps:
             against = next(iter(gaps.values()))["from"]
-            rows = [[label, *(told_difference(gap[c], _DIGITS[c]) for c in COLUMNS)] for label, gap in gaps.items()]
-            lines += _table([f"{group}: above {against}, 95% interval", *COLUMNS], rows)
+            rows = [[label, *(told_difference(gap[c], _DIGITS[c]) for c in known)] for label, gap in gaps.items()]
+            lines += _table([f"{group}: above {against}, 95% interval", *known], rows)
         for part, what in _PARTS.items():
             lines += _by(f"{group}: CG_F1 by {what}", part, variants, gaps)
     return "\n".join(lines)
+
+
+def size_table(groups: Mapping[str, Mapping[str, Entry]], sizes: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """What each variant has in text parameters and float32 bytes, and the share of its teacher's.
+
+    Args:
+        groups: As `tables` takes them.
+        sizes: By variant: `parameters`, `bytes`, `teacher`.
+    """
+    rows = []
+    for group, variants in groups.items():
+        for label, entry in variants.items():
+            size = sizes[entry["variant"]]
+            share = f"1/{size['teacher'] / size['parameters']:.1f}" if size["teacher"] else ""
+            rows.append([f"{group}, {label}", f"{size['parameters']:,}", f"{size['bytes'] / 1e6:,.1f} MB", share])
+    return _table(["student", "text parameters", "float32", "of the teacher"], rows)
 
 
 def _by(title: str, part: str, variants: Mapping[str, Entry], gaps: Mapping[str, Entry]) -> list[str]:

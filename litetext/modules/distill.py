@@ -20,13 +20,15 @@ from litetext.losses import consistency, masked_cosine, masked_mse, pool
 from litetext.metrics.agreement import Agreement
 from litetext.models.finite import check_weights
 from litetext.models.text import destinations
+from litetext.models.text.static import StaticText
 from litetext.models.text.student import Student
 from litetext.models.text.students import load_student
 from litetext.modules import distill_report, taught
 from litetext.modules.callbacks import Throughput
-from litetext.modules.distill_optim import check_recipe, configure
+from litetext.modules.distill_optim import check_loss_weights, check_recipe, configure
 from litetext.modules.gradients import check_and_clip, kept
 from litetext.modules.run_data import run_data
+from litetext.modules.start import RecipeName, absent_tokens, resolve, start
 from litetext.modules.stored_features import store_features, told
 from litetext.modules.teacher import CACHE, Teacher, check_teacher, teacher_tokenizer
 
@@ -38,16 +40,21 @@ class DistillModule(LightningModule):
 
     Args:
         student: The student's tower.
-        teacher: Whose text encoder teaches: a SAM3 (a transformers folder, a hub id such as `facebook/sam3`, Meta's
-            `sam3.pt`, the shipped `checkpoints/sam3-tiny`); a folder or hub id of a CLIP, SigLIP, OWLv2, BERT-like,
-            sentence or Grounding DINO encoder, whose tokenizer the student then reads; `package:all-MiniLM-L6-v2`; or
-            `random:SEED` for random weights of SAM3's size (to measure speed; it knows nothing).
+        teacher: Whose text encoder teaches: a SAM3 (transformers folder, hub id, Meta's `sam3.pt`); another encoder (CLIP,
+            SigLIP, OWLv2, BERT-like, sentence, Grounding DINO, `package:all-MiniLM-L6-v2`), whose tokenizer the student
+            then reads; or `random:SEED`, random weights of SAM3's size (to measure speed; it knows nothing).
         teacher_features: `stored` encodes every prompt once before training and keeps the features on disk,
             `live` runs the teacher in every step.
         features_dir: Folder of the feature stores; each teacher has its own below it, which all corpora share.
         teacher_batch_tokens: Tokens the teacher encodes at once; bounds its memory.
+        recipe: `paper` starts the student at random with weight 1 of the MSE, as the paper does; `litetext` starts it
+            from the teacher with weight 4. The four options below stand above it where they are given.
+        token_start: `teacher` starts the token table from the leading directions of the teacher's; by default as
+            `recipe` says.
+        freeze_tokens: Leave the token table as it starts; what lifts it learns.
+        bias_start: `teacher` starts the projector's bias from the teacher's mean feature; by default as `recipe` says.
         mse_weight: Weight of the MSE, which is a mean over features; the paper writes a sum (equation 4), and its
-            reference code takes the mean with weight 1.
+            reference code takes the mean with weight 1. By default as `recipe` says.
         cosine_weight: Weight of the cosine loss.
         consistency_weight: Weight of the permutation consistency; 0.1 for S0 and S1, 0.05 for L in the paper.
         consistency_padding: Average padding into the pooled features as the reference trainer does; only for a
@@ -79,7 +86,11 @@ class DistillModule(LightningModule):
         teacher_features: Literal["stored", "live"] = "stored",
         features_dir: str = "checkpoints/features",
         teacher_batch_tokens: int = 2048,
-        mse_weight: float = 1.0,
+        recipe: RecipeName = "paper",
+        token_start: Literal["random", "teacher"] | None = None,
+        freeze_tokens: bool = False,
+        bias_start: Literal["zero", "teacher"] | None = None,
+        mse_weight: float | None = None,
         cosine_weight: float = 2.0,
         consistency_weight: float = 0.1,
         consistency_padding: bool = False,
@@ -96,10 +107,9 @@ class DistillModule(LightningModule):
         compile_student: Literal["default", "reduce-overhead", "max-autotune"] | None = None,
     ) -> None:
         super().__init__()
-        weights = {"mse": mse_weight, "cosine": cosine_weight, "consistency": consistency_weight}
-        for name, value in weights.items():
-            if not 0 <= value < math.inf:
-                raise ValueError(f"model.{name}_weight is {value}; a loss weight cannot be negative")
+        self.recipe = resolve(recipe, token_start=token_start, bias_start=bias_start, mse_weight=mse_weight)
+        mse_weight = self.recipe.mse_weight
+        check_loss_weights(mse=mse_weight, cosine=cosine_weight, consistency=consistency_weight)
         if teacher_batch_tokens < 1:
             raise ValueError(f"model.teacher_batch_tokens is {teacher_batch_tokens}; it must be at least 1")
         recipe = {"lr": lr, "weight_decay": weight_decay, "decay_tokens": decay_tokens}
@@ -116,7 +126,7 @@ class DistillModule(LightningModule):
         self.mse_weight, self.cosine_weight, self.consistency_weight = mse_weight, cosine_weight, consistency_weight
         self.consistency_padding = consistency_padding
         self.lr, self.scale_lr, self.weight_decay = lr, scale_lr, weight_decay
-        self.decay_tokens = decay_tokens
+        self.decay_tokens, self.freeze_tokens = decay_tokens, freeze_tokens
         self.warmup_epochs, self.warmup_lr, self.min_lr = warmup_epochs, warmup_lr, min_lr
         self.optimizer, self.lr_scheduler, self.lr_scheduler_interval = optimizer, lr_scheduler, lr_scheduler_interval
         self._compiled = None if compile_student is None else torch.compile(student.forward, mode=compile_student)
@@ -126,6 +136,7 @@ class DistillModule(LightningModule):
         self.scores: dict[str, float] = {}
         self.teacher_parameters, self.teacher_fingerprint = 0, ""
         self.store: FeatureStore | None = None
+        self._teacher: Teacher | None = None
         self._finished = False
 
     # Teacher
@@ -168,12 +179,16 @@ class DistillModule(LightningModule):
             raise ValueError(f"model.teacher {self.teacher_path} could not be read on the first process")
         check_teacher(facts, self.teacher_path, self.student, data.context_length)
         self.teacher_parameters, self.teacher_fingerprint = facts.parameters, facts.fingerprint
+        if self.freeze_tokens:
+            self.student.embedding.token.weight.requires_grad_(False)
         if self.teacher_features == "live":
             self.teacher = self.teacher or teacher.load(facts.fingerprint).to(self.trainer.strategy.root_device)
         elif self.store is None:
+            more = absent_tokens(self.student, data)[1] if isinstance(self.student, StaticText) else ()
             self.store = store_features(
-                teacher, facts, data, self.features_dir, self.teacher_batch_tokens, self.trainer
+                teacher, facts, data, self.features_dir, self.teacher_batch_tokens, self.trainer, more
             )
+        self._teacher = teacher
 
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Adds the teacher's features to a batch, and the padding that a student of the reference must see."""
@@ -362,7 +377,9 @@ class DistillModule(LightningModule):
         self.scores = dict(about.get("scores", {}))
 
     def on_fit_start(self) -> None:
-        """Says where the student can go."""
+        """Starts the student as the recipe says, but for a resumed one; says where it can go."""
+        if self.trainer.ckpt_path is None and self._teacher is not None:
+            start(self, self._teacher)
         rank_zero_info(destinations.told(self.student.config, self.student.reads is not None))
 
     def on_fit_end(self) -> None:

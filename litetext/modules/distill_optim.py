@@ -1,6 +1,7 @@
 """Optimizer and schedule of a distillation: the paper's, or those that a config names."""
 
 import inspect
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from litetext.models.text.static import StaticText
 from litetext.modules.optim import check_rates, count_steps, parameter_groups, shorten_warmup, warmup_cosine
 
 if TYPE_CHECKING:
@@ -46,6 +48,17 @@ def check_recipe(kind: type, optimizer: Any, lr_scheduler: Any, given: Mapping[s
             )
 
 
+def check_loss_weights(**weights: float) -> None:
+    """Refuses loss weights that are negative or not finite.
+
+    Raises:
+        ValueError: Naming the option.
+    """
+    for name, value in weights.items():
+        if not 0 <= value < math.inf:
+            raise ValueError(f"model.{name}_weight is {value}; a loss weight cannot be negative")
+
+
 def configure(module: "DistillModule") -> OptimizerLRScheduler:
     """The optimizer and the schedule, in Lightning's terms.
 
@@ -58,6 +71,9 @@ def configure(module: "DistillModule") -> OptimizerLRScheduler:
         ValueError: If the run has no end for a schedule to follow, or its last rate lies above the optimizer's.
     """
     optimizer = _optimizer(module)
+    if isinstance(module.student, StaticText) and not module.student.learn:
+        for group in optimizer.param_groups:
+            group["lr"] = 0.0  # its means are its weights
     if module.lr_scheduler is not None:
         schedule: Any = module.lr_scheduler(optimizer)
         _say("lr_scheduler", schedule, "", OF_SCHEDULE)
@@ -68,7 +84,7 @@ def configure(module: "DistillModule") -> OptimizerLRScheduler:
     trainer = module.trainer
     total, epoch = count_steps(trainer, module.prompts.batches_per_epoch)
     warmup = shorten_warmup(round(module.warmup_epochs * epoch), total)
-    lr = module.lr if module.optimizer is None else float(optimizer.param_groups[0]["lr"])
+    lr = module.lr if module.optimizer is None else float(optimizer.param_groups[0]["lr"] or module.lr)
     check_rates(lr, warmup_lr=module.warmup_lr, min_lr=module.min_lr)
     factor = warmup_cosine(total, warmup, module.warmup_lr / lr, module.min_lr / lr)
     schedule = LambdaLR(optimizer, factor)

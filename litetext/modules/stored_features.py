@@ -21,7 +21,13 @@ _PROBE_SECONDS = 5.0
 
 
 def store_features(
-    teacher: Teacher, facts: TeacherFacts, data: PromptDataModule, root: str, tokens_per_batch: int, trainer: Trainer
+    teacher: Teacher,
+    facts: TeacherFacts,
+    data: PromptDataModule,
+    root: str,
+    tokens_per_batch: int,
+    trainer: Trainer,
+    more: Sequence[Sequence[int]] = (),
 ) -> FeatureStore:
     """Encodes the prompts of a run that no earlier run has encoded, and opens the features of all.
 
@@ -32,6 +38,7 @@ def store_features(
         root: Where the stores of all teachers lie.
         tokens_per_batch: Tokens that the teacher encodes together.
         trainer: The run's trainer; its processes share the work.
+        more: Token rows beside those of the prompts; they come behind them.
 
     Raises:
         ValueError: If a prompt's features are not finite.
@@ -43,11 +50,13 @@ def store_features(
     def encode(rows: Sequence[Sequence[int]]) -> list[Tensor]:
         return list(teacher.load(facts.fingerprint).to(device).encode_tokens(rows, tokens_per_batch))
 
+    rows = data.feature_rows()
     try:
         folder = key.folder(root)
-        store = fill(folder, data.feature_rows(), encode, key, share=_share(trainer, folder))
+        store = fill(folder, [*rows, *more] if len(more) else rows, encode, key, share=_share(trainer, folder))
     except FeatureError as error:
-        prompt = quoted(data.feature_prompt(error.row))
+        known = error.row < len(rows)
+        prompt = quoted(data.feature_prompt(error.row)) if known else f"of the tokens {more[error.row - len(rows)]}"
         raise ValueError(f"the teacher's features of the prompt {prompt}: {error}") from error
     rank_zero_info(told(store))
     return store

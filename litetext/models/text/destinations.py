@@ -74,7 +74,7 @@ def told(config: Mapping[str, Any], other_tokens: bool = False) -> str:
         config: `Student.config`.
         other_tokens: Whether it reads other tokens than SAM3's.
     """
-    if other_tokens or "padding" not in config:
+    if other_tokens or "layers" not in config:
         why = "it reads its teacher's own tokens" if other_tokens else "it is no MobileCLIP tower"
         return f"exports of this student: {', '.join(ANYWHERE)}; not {', '.join(STOCK)}, efficientsam3: {why}"
     targets = (*ANYWHERE, *STOCK, "efficientsam3")

@@ -35,10 +35,14 @@ class HubTextEncoder(TextEncoder):
         self._fingerprint: str | None = None
         self.requires_grad_(False).eval()
 
-    @property
-    def token_table(self) -> Tensor:
-        """What stands for each token before positions are added, (V, D)."""
-        return self.model.get_input_embeddings().weight.detach()  # type: ignore[operator,union-attr]
+    def token_vectors(self) -> Float[Tensor, "v d"]:
+        """What stands for each token of its tokenizer before positions are added, float32 (V, D)."""
+        table: Tensor = self.model.get_input_embeddings().weight  # type: ignore[operator,union-attr]
+        return table.detach().float().cpu()[: self.reads.vocab_size if self.reads is not None else None]
+
+    def position_vectors(self) -> None:
+        """None: its positions are added in another space at times, and no student starts from them."""
+        return None
 
     def train(self, mode: bool = True) -> "HubTextEncoder":
         """Stays in eval mode: a teacher does not learn."""
