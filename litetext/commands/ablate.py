@@ -13,11 +13,10 @@ from typing import Any, NamedTuple
 from litetext.code_version import code_version
 from litetext.commands.ablation_curve import draw_curve
 from litetext.commands.ablation_plan import Plan, arguments, read_plan
-from litetext.commands.ablation_tables import group_numbers, size_table, tables
+from litetext.commands.ablation_tables import SCORED, group_numbers, size_table, tables
 from litetext.files import write_json, write_text
 
 _HELD_OUT = ("cosine", "agreement", "drift")
-_SCORED = ("CG_F1", "IL_MCC", "pmF1", "retention")
 _MARK = "fit.json"
 
 
@@ -263,7 +262,7 @@ def _write(
     for name, by_seed in runs.items():
         for seed, entry in by_seed.items():
             scored = results["encoders"].get(f"{name}-seed{seed}", {})
-            entry |= scored.get("average", dict.fromkeys(_SCORED))
+            entry |= scored.get("average", dict.fromkeys(SCORED))
             parts[name][seed] = {**entry, **{part: scored[part] for part in ("subsets", "kinds") if part in scored}}
     groups = {
         group: group_numbers(

@@ -6,6 +6,8 @@ from typing import Any
 from litetext.metrics.seeds import Spread, differ, fold, spread, told_difference, told_spread
 
 COLUMNS = ("CG_F1", "IL_MCC", "pmF1", "retention", "cosine", "agreement", "drift")
+SCORED = ("CG_F1", "IL_MCC", "pmF1", "retention")
+"""Those that an evaluation gives; the others are of held-out prompts."""
 _DIGITS = dict(zip(COLUMNS, (2, 3, 2, 3, 4, 3, 4), strict=True))
 _PARTS = {"subsets": "subset", "kinds": "kind of phrase"}
 
@@ -62,7 +64,8 @@ def tables(groups: Mapping[str, Mapping[str, Entry]], quoted: Mapping[str, Mappi
     lines: list[str] = []
     for group, variants in groups.items():
         beside = (quoted or {}).get(group, {})
-        known: list[Any] = [c for c in COLUMNS if any(entry[c]["mean"] is not None for entry in variants.values())]
+        scored = any(entry[c]["mean"] is not None for entry in variants.values() for c in SCORED)
+        known: list[Any] = [c for c in COLUMNS if scored or c not in SCORED]
         rows = [[label, *(_cell(entry[c], _DIGITS[c]) for c in known)] for label, entry in variants.items()]
         head = [group, *known]
         if beside:

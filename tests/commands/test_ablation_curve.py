@@ -1,0 +1,62 @@
+"""The capacity curve: an ablation without a segmenter, its table of sizes, and the figure."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from litetext.commands.ablation_curve import draw_curve
+from litetext.commands.ablation_plan import read_plan
+from litetext.models.text.students import load_student
+from litetext.shipped import config_path
+from tests.fixtures.runs import Answer
+
+SPREAD = {"mean": 0.5, "sd": 0.1, "min": 0.4, "max": 0.6}
+
+
+def test_an_ablation_without_a_segmenter_compares_held_out_prompts_and_draws(
+    folder: Path, litetext: Callable[..., Answer]
+) -> None:
+    config = {
+        "fit": "tiny.yaml",
+        "seeds": [3],
+        "curve": "Students of nobody",
+        "options": {"trainer.max_epochs": 1},
+        "groups": {"size": {"small": {"model.student.init_args.layers": 0}, "large": {}}},
+    }
+    (folder / "mine.yaml").write_text(yaml.safe_dump(config))
+    answer = litetext("ablate", "--config", "mine.yaml")
+    assert answer.code == 0, answer.err
+    numbers = json.loads(Path("lightning_logs/mine/ablation.json").read_text())
+    size = numbers["groups"]["size"]
+    for label in ("small", "large"):
+        run = numbers["runs"][size[label]["variant"]]["3"]
+        student = load_student(run["checkpoint"])
+        assert run["parameters"] == student.parameter_count == numbers["parameters"][size[label]["variant"]]
+        assert size[label]["agreement"]["mean"] == pytest.approx(run["agreement"])
+        assert size[label]["CG_F1"]["mean"] is None
+        assert f"| size, {label} | {student.parameter_count:,} |" in answer.out
+    assert "| size | cosine | agreement | drift |" in answer.out
+    drawn = Path("lightning_logs/mine/curve.svg").read_text()
+    assert "</svg>" in drawn
+
+
+def test_nothing_is_drawn_of_one_variant(tmp_path: Path) -> None:
+    entry = {"variant": "a", "agreement": SPREAD, "cosine": SPREAD}
+    sizes = {"a": {"parameters": 1000}, "b": {"parameters": 2000}}
+    assert not draw_curve(tmp_path / "curve.svg", {"size": {"1": entry}}, sizes, "one")
+    assert draw_curve(tmp_path / "curve.svg", {"size": {"1": entry, "2": {**entry, "variant": "b"}}}, sizes, "two")
+
+
+@pytest.mark.parametrize("name", ["capacity.yaml", "capacity_nouns.yaml"])
+def test_the_shipped_curves_have_both_recipes_and_the_table(name: str) -> None:
+    plan = read_plan(yaml.safe_load(config_path(name).read_text()))
+    assert list(plan.groups) == ["paper's recipe", "our recipe", "static table"]
+    assert all(list(labels) == ["1/4", "1/8", "1/16", "1/32"] for labels in plan.groups.values())
+    assert bool(plan.test) == ("nouns" in name)
+    assert re.match("Students of ", plan.curve)
+    for recipe, group in (("paper", "paper's recipe"), ("litetext", "our recipe")):
+        assert {options["model.recipe"] for options in plan.groups[group].values()} == {recipe}
