@@ -40,7 +40,7 @@ class DistillModule(LightningModule):
 
     Args:
         student: The student's tower.
-        teacher: Whose text encoder teaches: a SAM3 (transformers folder, hub id, Meta's `sam3.pt`); another encoder (CLIP,
+        teacher: Whose text encoder teaches: a SAM3 (transformers folder, hub id, Meta's `sam3.pt`); or another (CLIP,
             SigLIP, OWLv2, BERT-like, sentence, Grounding DINO, `package:all-MiniLM-L6-v2`), whose tokenizer the student
             then reads; or `random:SEED`, random weights of SAM3's size (to measure speed; it knows nothing).
         teacher_features: `stored` encodes every prompt once before training and keeps the features on disk,
@@ -112,9 +112,9 @@ class DistillModule(LightningModule):
         check_loss_weights(mse=mse_weight, cosine=cosine_weight, consistency=consistency_weight)
         if teacher_batch_tokens < 1:
             raise ValueError(f"model.teacher_batch_tokens is {teacher_batch_tokens}; it must be at least 1")
-        recipe = {"lr": lr, "weight_decay": weight_decay, "decay_tokens": decay_tokens}
-        recipe |= {"warmup_epochs": warmup_epochs, "warmup_lr": warmup_lr, "min_lr": min_lr}
-        check_recipe(DistillModule, optimizer, lr_scheduler, recipe)
+        given = {"lr": lr, "weight_decay": weight_decay, "decay_tokens": decay_tokens}
+        given |= {"warmup_epochs": warmup_epochs, "warmup_lr": warmup_lr, "min_lr": min_lr}
+        check_recipe(DistillModule, optimizer, lr_scheduler, given)
         if consistency_padding and student.padding != "reference":
             raise ValueError("model.consistency_padding averages padding; it needs a student with padding: reference")
         self.save_hyperparameters(ignore=["student", "optimizer", "lr_scheduler"])

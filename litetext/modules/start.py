@@ -90,13 +90,15 @@ def start(module: "DistillModule", teacher: Teacher) -> None:
         rank_zero_info(fill_static(student, data, features, alone))
         return
     if recipe.token_start == "teacher":
-        counts = np.bincount(np.concatenate([data.rows[i] for i in data.train]), minlength=student.config["vocab_size"])
+        counts = np.bincount(
+            np.concatenate([data.rows[i] for i in data.train.tolist()]), minlength=student.config["vocab_size"]
+        )
         kept = start_tokens(student, teacher.load(module.teacher_fingerprint).token_vectors(), counts)
         told.append(f"token table from the teacher's ({100 * kept:.1f}% of its variance)")
     if recipe.bias_start == "teacher":
         projector: Any = student.projector
         with torch.no_grad():
-            projector.bias.copy_(mean_feature(features, data.train, student.width))
+            projector.bias.copy_(mean_feature(features, data.train.tolist(), student.width))
         told.append("bias from its mean feature")
     rank_zero_info(f"the student starts from its teacher: {', '.join(told)}")
 
@@ -178,7 +180,7 @@ def absent_tokens(student: StaticText, data: PromptDataModule) -> tuple[list[int
     Returns:
         The ids, and for each a token row: what the tokenizer puts around an empty prompt, with the id behind its start.
     """
-    present = set().union(*(data.rows[i] for i in data.train))
+    present = set().union(*(data.rows[i] for i in data.train.tolist()))
     frame = data.tokenizer.encode([""])[0]
     place = _place(frame)
     absent = [number for number in range(student.config["vocab_size"]) if number not in present]
@@ -208,7 +210,8 @@ def fill_static(
     """
     size, width = student.config["vocab_size"], student.width
     total, counts = torch.zeros(size, width, dtype=torch.float64), torch.zeros(size, dtype=torch.float64)
-    for number, encoded in zip(data.train, features(data.train), strict=True):
+    train = data.train.tolist()
+    for number, encoded in zip(train, features(train), strict=True):
         ids = torch.tensor(data.rows[number])
         total.index_add_(0, ids, encoded.double())
         counts.index_add_(0, ids, torch.ones(len(ids), dtype=torch.float64))
