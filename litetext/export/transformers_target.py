@@ -84,11 +84,9 @@ def _write(order: Order, folder: Path, trimmed: Trimmed | None, target: str) -> 
     own_fits = [prompt for prompt in order.prompts if fits(prompt)]
     prompts = [*own_fits, *filter(fits, ODD_PROMPTS)] if own_fits else []
     if trimmed is not None:
-        same, unseen = identical(folder, trimmed), fits
+        same = identical(folder, trimmed)
         prompts = [prompt for prompt in prompts if same(prompt)]
-
-        def fits(prompt: str) -> bool:
-            return unseen(prompt) and same(prompt)
+        fits = _both(fits, same)
 
     context = student.context_length if reference else None
     theirs, ids = stock_features(folder, prompts, context)
@@ -117,6 +115,10 @@ def _write(order: Order, folder: Path, trimmed: Trimmed | None, target: str) -> 
         whole=".",
         fits=fits,
     )
+
+
+def _both(one: Callable[[str], bool], other: Callable[[str], bool]) -> Callable[[str], bool]:
+    return lambda prompt: one(prompt) and other(prompt)
 
 
 def identical(folder: Path, trimmed: Trimmed) -> Callable[[str], bool]:
