@@ -66,8 +66,11 @@ def tail(histogram: Sequence[int]) -> tuple[list[int], list[float], list[float]]
     prompts = sum(histogram)
     tokens = sum(length * count for length, count in enumerate(histogram))
     lengths, lost, padding = [], [], []
+    kept = sum(min(length, 1) * count for length, count in enumerate(histogram))
+    longer = prompts - sum(histogram[:2])  # than the context of before: each keeps one more
     for context in range(2, max(33, len(histogram))):
-        kept = sum(min(length, context) * count for length, count in enumerate(histogram))
+        kept += longer
+        longer -= histogram[context] if context < len(histogram) else 0
         lengths.append(context)
         lost.append(1 - kept / tokens)
         padding.append(1 - kept / (context * prompts))
