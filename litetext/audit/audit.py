@@ -83,6 +83,7 @@ class AuditOptions:
             FileNotFoundError: A corpus, model or folder is not there.
         """
         from litetext.models.hub import find_model
+        from litetext.models.packaged import packaged
 
         for name, path in self.prompts.items():
             if not drawn_world(path):
@@ -93,7 +94,7 @@ class AuditOptions:
             *(("--student", p) for p in self.student),
         ):
             if path is not None:
-                find_model(shipped(path), option, instead="a local path")
+                find_model(packaged(shipped(path)), option, instead="a local path")
         if self.images is not None and not Path(self.images).is_dir():
             raise FileNotFoundError(f"--images {self.images}: no such folder")
 

@@ -80,3 +80,15 @@ def test_minilm_is_what_was_recorded() -> None:
 
     far = cosine_similarity(means[0], means[2], dim=0)
     assert cosine_similarity(means[0], means[1], dim=0) > 0.8 > 0.3 > far
+
+
+def test_an_audit_takes_it_by_its_name(known: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from litetext.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "phrases.txt").write_text(
+        "".join(f"{a} {b}\n" for a in ("red", "white", "tall") for b in ("dog", "cat"))
+    )
+    argv = ["audit", "--text_encoder", "package:bert", "--prompts", "mine=phrases.txt", "--output", "found"]
+    assert main(argv) == 0
+    assert '"kind": "bert"' in (tmp_path / "found" / "audit.json").read_text()
