@@ -29,7 +29,8 @@ from litetext.models.text.encoder import PhraseFeatures, require_sam3_tokens
 from litetext.models.text.loading import load_text_encoder
 from litetext.modules.selecting import select
 from litetext.modules.tiling import Piece, Tile, join, make_tiles, pieces
-from litetext.saco.instances import Instances, Segments
+from litetext.saco.instances import Instances
+from litetext.saco.segments import Segments
 from litetext.tokenizer import Tokenizer
 
 _LEAST_TILE = 32

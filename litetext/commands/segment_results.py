@@ -17,8 +17,8 @@ from litetext.data.videos.frames import UnreadableFrame, readable
 from litetext.files import write_bytes, write_json, write_text
 from litetext.metrics.matching import rle
 from litetext.overlays import overlay
-from litetext.saco.instances import Segments
 from litetext.saco.polygons import one_polygon, polygons
+from litetext.saco.segments import Segments
 from litetext.segmenter import Segmenter
 
 _DRAWN = 128

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from litetext.saco.instances import Segments
 from litetext.saco.masks import Rle, rle_ious
+from litetext.saco.segments import Segments
 
 
 def distinct(scores: Sequence[float], masks: Sequence[Rle], iou: float) -> list[int]:

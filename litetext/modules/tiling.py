@@ -20,8 +20,9 @@ from scipy.optimize import linear_sum_assignment
 
 from litetext.metrics.matching import to_rle
 from litetext.modules.selecting import distinct
-from litetext.saco.instances import Instances, Segments
+from litetext.saco.instances import Instances
 from litetext.saco.masks import Rle
+from litetext.saco.segments import Segments
 
 _SAME = 0.5
 

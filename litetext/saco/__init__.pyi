@@ -1,3 +1,3 @@
 from .instances import Instances as Instances
-from .instances import Segments as Segments
 from .instances import Truth as Truth
+from .segments import Segments as Segments
