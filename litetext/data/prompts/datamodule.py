@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 from litetext.data.permutation import Mode, permute
 from litetext.data.prompts.batch import PromptBatch
 from litetext.data.prompts.corpora import counts_text, read_sources
-from litetext.data.prompts.table import PromptTable, SomeRows, first_by_hash, give_back, is_permutation
+from litetext.data.prompts.table import PromptTable, SomeRows, first_by_hash, give_back, is_permutation, no_collection
 from litetext.data.sampling import EpochSampler, ResumableLoader
 from litetext.data.token_rows import TokenRows
 from litetext.hub_tokenizer import AnyTokenizer
@@ -187,11 +187,12 @@ class PromptDataModule(LightningDataModule):
         if self._made is not None or len(self.rows):
             return
         self._ask_tokenizer()
-        found = read_sources(self.sources)
-        before = self.tokenizer.truncated
-        mode: Mode | None = "swap" if self.permutation == "attribute-noun" else _mode(self.permutation)
-        texts = chain.from_iterable(source.prompts for source in found)
-        table = PromptTable.build(texts, self.tokenizer, self._reordered, mode, self.val_fraction, self.max_prompts)
+        with no_collection():
+            found = read_sources(self.sources)
+            before = self.tokenizer.truncated
+            mode: Mode | None = "swap" if self.permutation == "attribute-noun" else _mode(self.permutation)
+            texts = chain.from_iterable(source.prompts for source in found)
+            table = PromptTable.build(texts, self.tokenizer, self._reordered, mode, self.val_fraction, self.max_prompts)
         truncated = self.tokenizer.truncated - before
         few = f" ({_COMPARED:,} of them, by hash, are compared for agreement)" if len(table.val) > _COMPARED else ""
         rank_zero_info(

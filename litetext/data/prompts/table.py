@@ -6,7 +6,7 @@ A million prompts take some 60 MB this way, once a machine: what each process ad
 import ctypes
 import gc
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from hashlib import blake2b
 from pathlib import Path
 from typing import NamedTuple, Protocol, overload
@@ -216,6 +216,18 @@ def first_by_hash(prompts: Sequence[str], count: int) -> list[int]:
     """
     digests = [blake2b(prompt.encode("utf-8", "surrogatepass"), digest_size=8).digest() for prompt in prompts]
     return sorted(sorted(range(len(prompts)), key=digests.__getitem__)[:count])
+
+
+@contextmanager
+def no_collection() -> Iterator[None]:
+    """Holds the search for cycles of garbage, which would go through millions of lists, none of them in a cycle."""
+    before = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if before:
+            gc.enable()
 
 
 def give_back() -> None:
