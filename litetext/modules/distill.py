@@ -71,9 +71,8 @@ class DistillModule(LightningModule):
             is not scaled.
         lr_scheduler: Another schedule than the recipe's warm-up and cosine, by its class and options.
         lr_scheduler_interval: Whether that schedule steps once an `epoch` or once a `step`.
-        compile_student: Mode of torch.compile in which the student trains; null trains it as it is. Batches are then
-            filled to one shape, so that `reduce-overhead` can record CUDA graphs; on a CPU that costs more than it
-            brings.
+        compile_student: Mode of torch.compile in which the student trains, on batches filled to one shape, so that
+            `reduce-overhead` can record CUDA graphs; null trains it as it is, which is faster on a CPU.
 
     Raises:
         ValueError: If an option is out of its range.
@@ -277,11 +276,7 @@ class DistillModule(LightningModule):
     def configure_gradient_clipping(
         self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
-        """Clips, and stops at a gradient that is not finite.
-
-        Raises:
-            ValueError: As `check_and_clip`.
-        """
+        """Clips, and stops at a gradient that is not finite, see `check_and_clip`."""
         recent, self._recent = self._recent, []
         check_and_clip(self, optimizer, gradient_clip_val, gradient_clip_algorithm, recent)
 
