@@ -18,8 +18,8 @@ from litetext.models.text.towers import TextTower
 from litetext.shipped import shipped, world_of
 
 if TYPE_CHECKING:
-    from litetext.audit.audit import AuditOptions, Parts
     from litetext.audit.corpus import Corpus
+    from litetext.audit.options import AuditOptions, Parts
 
 _CHUNK = 256
 """Prompts between two steps of the progress bar."""

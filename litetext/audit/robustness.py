@@ -31,7 +31,7 @@ _CHUNK = 4
 _MEASURES = ("logits", "weights", "output", "routing")
 
 
-class _Heard(NamedTuple):
+class _Attention(NamedTuple):
     """One text cross-attention: H heads, P image tokens, M tokens of text and geometry.
 
     Attributes:
@@ -193,7 +193,7 @@ def _inputs(reference: PhraseFeatures, other: PhraseFeatures) -> dict[str, Any]:
 class _Run(NamedTuple):
     """A run of the DETR encoder: its cross-attentions, what left it, and which of the tokens M are text."""
 
-    heard: list[_Heard]
+    attended: list[_Attention]
     encoded: Float[Tensor, "n p d"]
     text: Bool[Tensor, "n m"]
 
@@ -213,25 +213,25 @@ def _listen(sam3: Sam3Image, vision: Vision, batch: TextBatch) -> _Run:
     finally:
         for hook in hooks:
             hook.remove()
-    heard = [_hear(*call, valid) for call in calls]
+    attended = [_attention(*call, valid) for call in calls]
     text = torch.arange(prompt.shape[1], device=valid.device) < batch.lengths.to(valid.device)[:, None]
-    return _Run(heard, encoded.float(), text)
+    return _Run(attended, encoded.float(), text)
 
 
-def _hear(module: Any, given: dict[str, Tensor], output: Tensor, valid: Tensor) -> _Heard:
+def _attention(module: Any, given: dict[str, Tensor], output: Tensor, valid: Tensor) -> _Attention:
     def heads(rows: Tensor) -> Tensor:
         return rows.unflatten(-1, (module.num_attention_heads, -1)).transpose(1, 2).float()
 
     asking, asked = heads(module.q_proj(given["query"])), heads(module.k_proj(given["key"]))
     logits = asking @ asked.mT * module.scaling
     weights = logits.masked_fill(~valid[:, None, None], -torch.inf).softmax(-1)
-    return _Heard(logits, weights, heads(module.v_proj(given["value"])), output, module)
+    return _Attention(logits, weights, heads(module.v_proj(given["value"])), output, module)
 
 
 @torch.no_grad()
 def _compare(sums: _Sums, truth: _Run, other: _Run) -> None:
     silent = ~truth.text[:, None, None]
-    for layer, (theirs, ours) in enumerate(zip(truth.heard, other.heard, strict=True)):
+    for layer, (theirs, ours) in enumerate(zip(truth.attended, other.attended, strict=True)):
         sums.add((layer, "logits"), ours.logits.masked_fill(silent, 0), theirs.logits.masked_fill(silent, 0))
         sums.add((layer, "weights"), ours.weights, theirs.weights)
         sums.add((layer, "output"), ours.output.float(), theirs.output.float())

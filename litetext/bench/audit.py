@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from litetext import tokenizer
-from litetext.audit.audit import AuditOptions, audit
+from litetext.audit.audit import audit
+from litetext.audit.options import AuditOptions
 from litetext.bench.bpe import PlainBpe
 from litetext.data.prompts.corpora import read_prompts
 

@@ -64,8 +64,8 @@ def audit(
         raise ValueError(f"--output {output} is a file; give a folder, which is made where there is none")
     refuse_existing((folder / name for name in _WRITTEN), f"--output {output}", overwrite)
 
-    from litetext.audit.audit import AuditOptions  # slow to import, and --help needs none of it
-    from litetext.audit.audit import audit as run_audit
+    from litetext.audit.audit import audit as run_audit  # slow to import, and --help needs none of it
+    from litetext.audit.options import AuditOptions
     from litetext.audit.report.report import write_report
     from litetext.audit.report.tables import all_tables
 

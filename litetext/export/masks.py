@@ -10,6 +10,7 @@ from torch import Tensor
 
 from litetext.metrics.matching import mask_ious
 from litetext.models.sam3.image import Sam3Image
+from litetext.saco.instances import Instances
 
 THRESHOLD = 0.5
 """Least score of what SAM3 finds; transformers' own default of 0.3 is another."""
@@ -34,15 +35,8 @@ class Asked(NamedTuple):
     phrases: list[str]
 
 
-class Instances(NamedTuple):
-    """What was found of a phrase: scores (k,), and masks of the image's size, bool (k, H, W), on the CPU."""
-
-    scores: Tensor
-    masks: Tensor
-
-
 Find = Callable[[Tensor, Sequence[str]], Sequence[Instances]]
-"""An image and n phrases to what was found of each."""
+"""An image and n phrases to the instances of each: scores (k,) and masks, bool (k, H, W), on the CPU."""
 Hear = Callable[[Sequence[str]], list[Tensor]]
 """Prompts to the features of each one's valid tokens, (n_i, D)."""
 
@@ -154,7 +148,7 @@ def through(sam3: Sam3Image, hear: Hear) -> Find:
         lengths = torch.tensor([len(row) for row in rows])
         vision = sam3.encode_images(sam3.preprocess([image]))
         found = sam3.segment(vision, features, lengths, (int(image.shape[1]), int(image.shape[2])), THRESHOLD)
-        return [Instances(part.scores, part.masks) for part in found]
+        return [Instances(part.scores, masks=part.masks) for part in found]
 
     return find
 

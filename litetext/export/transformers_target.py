@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 
 from litetext.export.cleaning import NOT_CLEANED, ODD_PROMPTS
-from litetext.export.masks import THRESHOLD, Find, Instances
+from litetext.export.masks import THRESHOLD, Find
 from litetext.export.order import Order, Outcome, our_features, require_sam3_student
 from litetext.export.parity import parity_of, require_parity
 from litetext.export.transformers_folder import find_sam3, stock_features, write_transformers
 from litetext.export.trimming import Trimmed, trim
 from litetext.models.text.destinations import obstacle, remedy
 from litetext.models.text.mobileclip import STOCK_LENGTH, MobileClipText
+from litetext.saco.instances import Instances
 from litetext.tokenizer import UNLIMITED, VOCAB_SIZE, Tokenizer
 
 _BEGIN = """
@@ -170,7 +171,7 @@ def stock_find(folder: Path, context: int | None) -> Find:
             outputs = model(pixel_values=pixels, text_embeds=text, attention_mask=mask, **ignored)
         sizes = inputs["original_sizes"].tolist()
         found = processor.post_process_instance_segmentation(outputs, threshold=THRESHOLD, target_sizes=sizes)
-        return [Instances(part["scores"].double(), part["masks"].bool()) for part in found]
+        return [Instances(part["scores"].double(), masks=part["masks"].bool()) for part in found]
 
     return find
 

@@ -25,7 +25,7 @@ from litetext.shipped import shipped
 _PROCESSOR_FILES = ("*.json", "vocab.txt", "merges.txt")
 
 
-def stretched(scores: Float64[Tensor, " k"], threshold: float) -> Float64[Tensor, " k"]:
+def calibrate(scores: Float64[Tensor, " k"], threshold: float) -> Float64[Tensor, " k"]:
     """Scores with which a detector's own threshold becomes 0.5, from which on SA-Co counts.
 
     Linear below it and above it: order, 0 and 1 stay. With a threshold of 0.5 nothing changes.
@@ -38,8 +38,8 @@ def stretched(scores: Float64[Tensor, " k"], threshold: float) -> Float64[Tensor
     return _rounded(torch.where(scores >= threshold, above, scores * (0.5 / threshold)))
 
 
-def compressed(score: float, threshold: float) -> float:
-    """The detector's own score that `stretched` makes this one of."""
+def uncalibrate(score: float, threshold: float) -> float:
+    """The detector's own score that `calibrate` makes this one of."""
     return threshold + (score - 0.5) * 2 * (1 - threshold) if score >= 0.5 else score * 2 * threshold
 
 

@@ -3,7 +3,7 @@
 import inspect
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from lightning.pytorch.utilities import rank_zero_info
@@ -13,9 +13,6 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from litetext.models.text.static import StaticText
 from litetext.modules.optim import check_rates, count_steps, parameter_groups, shorten_warmup, warmup_cosine
-
-if TYPE_CHECKING:
-    from litetext.modules.distill import DistillModule
 
 OF_ADAMW = ("lr", "weight_decay", "decay_tokens")
 OF_SCHEDULE = ("warmup_epochs", "warmup_lr", "min_lr")
@@ -59,7 +56,7 @@ def check_loss_weights(**weights: float) -> None:
             raise ValueError(f"model.{name}_weight is {value}; a loss weight cannot be negative")
 
 
-def configure(module: "DistillModule") -> OptimizerLRScheduler:
+def configure(module: Any) -> OptimizerLRScheduler:
     """The optimizer and the schedule, in Lightning's terms.
 
     By default AdamW; by step a linear warm-up, then the cosine from step 0 that the reference falls onto.
@@ -91,7 +88,7 @@ def configure(module: "DistillModule") -> OptimizerLRScheduler:
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step", "name": "lr"}}
 
 
-def _optimizer(module: "DistillModule") -> Optimizer:
+def _optimizer(module: Any) -> Optimizer:
     if module.optimizer is not None:
         optimizer = module.optimizer([p for p in module.student.parameters() if p.requires_grad])
         _say("optimizer", optimizer, f" of lr {optimizer.param_groups[0]['lr']}", (*OF_ADAMW, "scale_lr"))

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
 from lightning.pytorch import Trainer
@@ -18,9 +18,6 @@ from litetext.models.text.encoder import count_parameters
 from litetext.modules.callbacks import Throughput
 from litetext.modules.checkpointing import checkpoint_of
 from litetext.modules.teacher import quoted
-
-if TYPE_CHECKING:
-    from litetext.modules.distill import DistillModule
 
 _SHOWN = 10  # times the figures are drawn in a run
 
@@ -81,7 +78,7 @@ def drift_figure(seen: dict[str, Tensor]) -> Figure | None:
     return figure
 
 
-def summary(module: "DistillModule") -> str:
+def summary(module: Any) -> str:
     """The closing lines of a fit: scores of the best checkpoint, parameters, folders, the next command."""
     trainer = module.trainer
     best = checkpoint_of(trainer)
@@ -119,7 +116,7 @@ def summary(module: "DistillModule") -> str:
     return "\n".join(lines)
 
 
-def _compared(module: "DistillModule") -> str:
+def _compared(module: Any) -> str:
     few, all_of_them = len(module.agreement.compared or ()), len(module.prompts.val)
     return f"{few:,} of the {all_of_them:,} " if few < all_of_them else ""
 

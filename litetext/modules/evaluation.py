@@ -46,7 +46,7 @@ def name_encoders(sam3: str | None, text_encoders: Mapping[str, str] | None, tea
     return {**({TEACHER: sam3} if teacher and sam3 is not None else {}), **others}
 
 
-def hear(
+def encode_all(
     names: Mapping[str, str],
     asked: Sequence[str],
     check_width: Callable[[int, str], None],

@@ -1,18 +1,15 @@
 """Gradients of a distillation: checked once a step, clipped, and traced to the prompt that spoilt them."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from litetext.data.prompts.datamodule import PromptBatch
 from litetext.modules import distill_report
 
-if TYPE_CHECKING:
-    from litetext.modules.distill import DistillModule
-
 
 def check_and_clip(
-    module: "DistillModule", optimizer: Any, most: float | None, algorithm: str | None, recent: list[PromptBatch]
+    module: Any, optimizer: Any, most: float | None, algorithm: str | None, recent: list[PromptBatch]
 ) -> None:
     """Clips the student's gradients, and stops before one that is not finite spoils weights and checkpoints.
 
@@ -42,7 +39,7 @@ def check_and_clip(
 
 
 @torch.no_grad()
-def _stop(module: "DistillModule", recent: list[PromptBatch], only_prompts: bool) -> None:
+def _stop(module: Any, recent: list[PromptBatch], only_prompts: bool) -> None:
     module.student.eval()  # in training, BatchNorm of several processes would wait for the others
     totals = [(batch, module.total(module.losses(batch))) for batch in recent]
     module.student.train()
@@ -59,6 +56,6 @@ def _stop(module: "DistillModule", recent: list[PromptBatch], only_prompts: bool
         raise ValueError(f"a gradient is not finite at step {step}; {cause}; {kept(module)}")
 
 
-def kept(module: "DistillModule") -> str:
+def kept(module: Any) -> str:
     """Says where the run's checkpoints lie."""
     return f"the last good checkpoints stay in {getattr(module.trainer.checkpoint_callback, 'dirpath', None)}"

@@ -16,13 +16,13 @@ from litetext.metrics.assess import IouType
 from litetext.metrics.cgf1 import PhraseCounts
 from litetext.metrics.counts import headline, official
 from litetext.metrics.matching import rle_text, to_rle
-from litetext.models.detectors import GroundingDino, Owlv2, compressed, load_detector, stretched
+from litetext.models.detectors import GroundingDino, Owlv2, calibrate, load_detector, uncalibrate
 from litetext.models.sam3.image import Sam3Image
 from litetext.models.sam3.phrase_memory import phrases_at_once, sam3_phrase_bytes
 from litetext.models.text.encoder import PhraseFeatures, count_parameters, digest
 from litetext.modules import disagreements
 from litetext.modules.answer_key import begin_key
-from litetext.modules.evaluation import TEACHER, hear, name_encoders
+from litetext.modules.evaluation import TEACHER, encode_all, name_encoders
 from litetext.modules.journal import open_journal, told_reuse
 from litetext.modules.kinds import Kinds, kinds_table
 from litetext.modules.probes import probes_table
@@ -190,7 +190,7 @@ class SegEvalModule(LightningModule):
         asked = list(dict.fromkeys(pair.phrase for image in self.data.images for pair in image.pairs))
         self.sam3 = Sam3Image.from_pretrained(str(self.sam3_path), self.geometry_token, self.dtype_name)
         digest(identity, self.sam3, self.sam3.settings())
-        self.phrases, parameters = hear(
+        self.phrases, parameters = encode_all(
             self.names, asked, self.sam3.check_width, self.trainer.strategy.root_device, identity
         )
         self.text_parameters |= parameters
@@ -230,20 +230,20 @@ class SegEvalModule(LightningModule):
         Args:
             item: The image and its phrases.
         """
-        record = self._heard(item) if self.names else {}
+        record = self._segment_with_sam3(item) if self.names else {}
         asked = [pair.phrase for pair in item.pairs]
         for name, detector in self.detectors.items():
             own, chunk = self.thresholds[name], self.chunk
             if self.memory_gb is not None:
                 chunk = phrases_at_once(self.memory_gb, detector.prompt_bytes(*item.image.shape[1:]))
-            parts = detector.detect(item.image, asked, compressed(self.threshold, own), chunk)
+            parts = detector.detect(item.image, asked, uncalibrate(self.threshold, own), chunk)
             record[name] = {
-                pair.id: Instances(stretched(part.scores, own).tolist(), part.boxes.tolist(), None)
+                pair.id: Instances(calibrate(part.scores, own).tolist(), part.boxes.tolist(), None)
                 for pair, part in zip(item.pairs, parts, strict=True)
             }
         return record
 
-    def _heard(self, item: SegItem) -> Record:
+    def _segment_with_sam3(self, item: SegItem) -> Record:
         if self.sam3 is None:
             raise ValueError("no segmenter is loaded; run setup first")
         pixels = self.sam3.preprocess([item.image]).to(self.sam3.device)

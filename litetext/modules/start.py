@@ -6,7 +6,7 @@ the leading singular directions of its token table, tokens weighed by the root o
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -17,9 +17,6 @@ from litetext.data.prompts.datamodule import PromptDataModule
 from litetext.models.text.static import StaticText
 from litetext.models.text.student import Student
 from litetext.modules.teacher import Teacher
-
-if TYPE_CHECKING:
-    from litetext.modules.distill import DistillModule
 
 RecipeName = Literal["paper", "litetext"]
 _SCALE = 0.5
@@ -58,7 +55,7 @@ RECIPES: dict[str, Recipe] = {
 """Recipes by name; options that are given themselves stand above them."""
 
 
-def start(module: "DistillModule", teacher: Teacher) -> None:
+def start(module: Any, teacher: Teacher) -> None:
     """Starts a module's student from its teacher, as far as the recipe says; says what was done.
 
     Args:

@@ -1,14 +1,11 @@
 """What a checkpoint says of a distillation, and whether a run may go on from it."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from litetext.models.finite import check_tensors
 
-if TYPE_CHECKING:
-    from litetext.modules.distill import DistillModule
 
-
-def describe(module: "DistillModule") -> dict[str, Any]:
+def describe(module: Any) -> dict[str, Any]:
     """Plain values and tensors: what the student is and reads, who taught it, how it scored."""
     about: dict[str, Any] = {
         "student": dict(module.student.config),
@@ -24,7 +21,7 @@ def describe(module: "DistillModule") -> dict[str, Any]:
     return about
 
 
-def check_resumed(module: "DistillModule", checkpoint: dict[str, Any]) -> dict[str, Any]:
+def check_resumed(module: Any, checkpoint: dict[str, Any]) -> dict[str, Any]:
     """Refuses the checkpoint of another student, and in `fit` of another teacher.
 
     Args:

@@ -34,7 +34,7 @@ from litetext.models.sam3.tracking import (
 from litetext.models.sam3.video import Sam3Video
 from litetext.models.text.encoder import PhraseFeatures
 from litetext.modules.answer_key import begin_key, files_hash, item_key
-from litetext.modules.evaluation import TEACHER, digest, hear, name_encoders
+from litetext.modules.evaluation import TEACHER, digest, encode_all, name_encoders
 from litetext.modules.journal import Journal, of_ranks, open_journal, told_reuse
 from litetext.modules.results import defined, missing_side, notes, refuse_nothing, summarize, table
 from litetext.modules.results_files import (
@@ -141,7 +141,7 @@ class VideoEvalModule(LightningModule):
         tracker: Any = self.load_tracker()
         digest(identity, tracker, tracker.about)
         asked = list(dict.fromkeys(phrase for item in data.videos for phrase in item.phrases))
-        self.phrases, self.text_parameters = hear(self.names, asked, tracker.sam3.check_width, device, identity)
+        self.phrases, self.text_parameters = encode_all(self.names, asked, tracker.sam3.check_width, device, identity)
         self.tracker = tracker.to(device)
         self.metrics = nn.ModuleDict()
         for name in self.names:

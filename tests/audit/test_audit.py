@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file, save_file
 
-from litetext.audit.audit import AuditOptions, Parts, audit, corpus_parts
+from litetext.audit.audit import audit, corpus_parts
 from litetext.audit.corpus import tokenize_corpus
 from litetext.audit.encoder import sampled, whole_sam3
+from litetext.audit.options import AuditOptions, Parts
 from litetext.models.text.towers import load_tower
 
 PHRASES = ["white dog", "the red circle", "a red circle with stripes", "old man in a hat", "dog", "small blue bus"]

@@ -9,9 +9,10 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from litetext.audit.audit import AuditOptions, audit
+from litetext.audit.audit import audit
 from litetext.audit.context import context_cost
 from litetext.audit.fit_yaml import to_yaml
+from litetext.audit.options import AuditOptions
 from litetext.audit.paper import NOTES, PAPER, paper_value, retention, same_corpus, same_weights
 from litetext.audit.prescription import CANDIDATES, prescribe, smallest_context
 from litetext.commands.lightning import check

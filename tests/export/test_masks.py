@@ -8,10 +8,11 @@ import pytest
 import torch
 from PIL import Image
 
-from litetext.export.masks import THRESHOLD, Instances, agreement_of, answers, draw_pairs
+from litetext.export.masks import THRESHOLD, agreement_of, answers, draw_pairs
 from litetext.export.targets import export
 from litetext.export.transformers_target import stock_find
 from litetext.models.text.loading import load_text_encoder
+from litetext.saco.instances import Instances
 from litetext.segmenter import Segmenter
 from litetext.tokenizer import Tokenizer
 from tests.export.students import SAM3, STUDENT, checkpoint, snippet
@@ -22,10 +23,10 @@ PROMPTS = ["white dog", "red circle", "large blue square"]
 def found(score: float, top: int = 0) -> Instances:
     mask = torch.zeros(1, 10, 10, dtype=torch.bool)
     mask[0, top : top + 4] = True
-    return Instances(torch.tensor([score], dtype=torch.float64), mask)
+    return Instances(torch.tensor([score], dtype=torch.float64), masks=mask)
 
 
-NOTHING = Instances(torch.zeros(0, dtype=torch.float64), torch.zeros(0, 10, 10, dtype=torch.bool))
+NOTHING = Instances(torch.zeros(0, dtype=torch.float64), masks=torch.zeros(0, 10, 10, dtype=torch.bool))
 
 
 def test_instances_are_matched_and_what_has_no_partner_is_counted() -> None:
@@ -83,7 +84,7 @@ def test_what_differs_in_images_is_refused_though_features_agree(
     def careless(folder: Path, context: int | None) -> Any:
         find = real(folder, context)
         return lambda image, phrases: [
-            Instances(part.scores, part.masks) if n else NOTHING for n, part in enumerate(find(image, phrases))
+            Instances(part.scores, masks=part.masks) if n else NOTHING for n, part in enumerate(find(image, phrases))
         ]
 
     monkeypatch.setattr(transformers_target, "stock_find", careless)

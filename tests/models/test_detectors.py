@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from litetext.models.detectors import GroundingDino, Owlv2, compressed, load_detector, stretched
+from litetext.models.detectors import GroundingDino, Owlv2, calibrate, load_detector, uncalibrate
 from tests.fixtures.detectors_world import by_hand, save_dino, save_owl
 
 KINDS = ("dino", "llmdet", "owl")
@@ -127,14 +127,14 @@ def test_no_phrases_find_nothing(kind: str, loaded: dict[str, Any]) -> None:
 @given(st.floats(0.05, 0.95), st.lists(st.integers(0, 100_000), min_size=1, max_size=20))
 def test_stretching_moves_the_threshold_to_a_half_and_keeps_the_order(least: float, numbers: list[int]) -> None:
     scores = torch.tensor(sorted(numbers), dtype=torch.float64) / 1e5
-    moved = stretched(scores, least)
+    moved = calibrate(scores, least)
     assert bool((moved.diff() >= 0).all())
     assert bool(((moved >= 0) & (moved <= 1)).all())
     assert bool((moved[scores >= least] >= 0.5).all())
     assert bool((moved[scores < least - 2e-5] < 0.5).all())
-    back = torch.tensor([compressed(score, least) for score in moved.tolist()], dtype=torch.float64)
+    back = torch.tensor([uncalibrate(score, least) for score in moved.tolist()], dtype=torch.float64)
     torch.testing.assert_close(back, scores, rtol=0, atol=1.1e-5)
-    torch.testing.assert_close(stretched(scores, 0.5), scores)
+    torch.testing.assert_close(calibrate(scores, 0.5), scores)
 
 
 @pytest.mark.parametrize(("file", "told"), [("config.json", "config.json"), ("model.safetensors", "loaded")])

@@ -27,14 +27,14 @@ class Queries(NamedTuple):
 
 
 def geometry_token(
-    model: Sam3Model, features: Float[Tensor, "b d y x"], places: Float[Tensor, "_ d y x"]
+    model: Sam3Model, features: Float[Tensor, "b d y x"], positions: Float[Tensor, "_ d y x"]
 ) -> Float[Tensor, "b 1 d"]:
     """The geometry encoder's token for an image without boxes.
 
     Args:
         model: The SAM3.
         features: The vision level that the DETR reads, (B, D, y, x).
-        places: Its position encoding, (B or 1, D, y, x).
+        positions: Its position encoding, (B or 1, D, y, x).
 
     Returns:
         One token an image, (B, 1, D); it depends on no phrase.
@@ -42,7 +42,7 @@ def geometry_token(
     encoder = model.geometry_encoder
     prompt = encoder.cls_embed.weight.unsqueeze(0).expand(len(features), -1, -1)
     prompt = encoder.prompt_layer_norm(encoder.final_proj(prompt))
-    flat, where = (t.expand_as(features).flatten(2).transpose(1, 2) for t in (features, places))
+    flat, where = (t.expand_as(features).flatten(2).transpose(1, 2) for t in (features, positions))
     for layer in encoder.layers:
         prompt = layer(prompt_feats=prompt, vision_feats=flat, vision_pos_encoding=where, prompt_mask=None)
     return encoder.output_layer_norm(prompt)
@@ -51,7 +51,7 @@ def geometry_token(
 def decode(
     model: Sam3Model,
     tokens: Float[Tensor, "n p d"],
-    places: Float[Tensor, "_ p d"],
+    positions: Float[Tensor, "_ p d"],
     shape: Int64[Tensor, "1 2"],
     prompt: Float[Tensor, "n l d"],
     valid: Bool[Tensor, "n l"],
@@ -61,20 +61,26 @@ def decode(
     Args:
         model: The SAM3.
         tokens: Image tokens that the DETR encoder made of each phrase, (N, P, D).
-        places: Their position encoding, (N or 1, P, D).
+        positions: Their position encoding, (N or 1, P, D).
         shape: Rows and columns of the tokens, (1, 2).
         prompt: Text features and what follows them, (N, L, D).
         valid: Which of those count, (N, L).
 
     Returns:
-        What `transformers` gives: `intermediate_hidden_states` (K, N, Q, D) and what `judge` reads.
+        What `transformers` gives: `intermediate_hidden_states` (K, N, Q, D) and what `box_and_score_heads` reads.
     """
     return model.detr_decoder(
-        vision_features=tokens, text_features=prompt, vision_pos_encoding=places, text_mask=valid, spatial_shapes=shape
+        vision_features=tokens,
+        text_features=prompt,
+        vision_pos_encoding=positions,
+        text_mask=valid,
+        spatial_shapes=shape,
     )
 
 
-def judge(model: Sam3Model, decoded: Any, prompt: Float[Tensor, "n l d"], valid: Bool[Tensor, "n l"]) -> Queries:
+def box_and_score_heads(
+    model: Sam3Model, decoded: Any, prompt: Float[Tensor, "n l d"], valid: Bool[Tensor, "n l"]
+) -> Queries:
     """Scores and boxes of what `decode` gave; the arguments are those that it had."""
     hidden = decoded.intermediate_hidden_states
     start = decoded.reference_boxes.clamp(0, 1)

@@ -20,7 +20,7 @@ from transformers.masking_utils import create_bidirectional_mask
 
 from litetext.models.finite import check_weights
 from litetext.models.hub import PROCESSOR_FILES, TEXT_FILES, find_model, load_image_processor
-from litetext.models.sam3.forward import Queries, decode, geometry_token, judge
+from litetext.models.sam3.forward import Queries, box_and_score_heads, decode, geometry_token
 from litetext.models.sam3.loading import load_detector
 from litetext.models.sam3.postprocess import finish, official_scores
 from litetext.saco.instances import Instances
@@ -31,18 +31,18 @@ _CHUNK = 16
 
 @dataclass(frozen=True)
 class Vision:
-    """What SAM3 knows of B images before it hears a phrase; `vision[i]` is one of them.
+    """What SAM3 knows of B images before it reads a phrase; `vision[i]` is one of them.
 
     Attributes:
         levels: The pyramid that masks are drawn from, fine to coarse, each (B, D, y, x).
-        begun: Image tokens after the DETR encoder's first self-attention, (B, P, D).
-        places: Their position encoding, (1, P, D).
+        tokens: Image tokens after the DETR encoder's first self-attention, (B, P, D).
+        positions: Their position encoding, (1, P, D).
         token: The geometry token, (B, 1, D).
     """
 
     levels: tuple[Tensor, ...]
-    begun: Float[Tensor, "b p d"]
-    places: Float[Tensor, "1 p d"]
+    tokens: Float[Tensor, "b p d"]
+    positions: Float[Tensor, "1 p d"]
     token: Float[Tensor, "b 1 d"]
 
     def __len__(self) -> int:
@@ -54,10 +54,10 @@ class Vision:
         one = slice(image, image + 1) if image >= 0 else slice(image, image + 1 or None)
         if not len(self.token[one]):
             raise IndexError(f"image {image} of {len(self)}")
-        return Vision(tuple(level[one] for level in self.levels), self.begun[one], self.places, self.token[one])
+        return Vision(tuple(level[one] for level in self.levels), self.tokens[one], self.positions, self.token[one])
 
 
-class Detected(NamedTuple):
+class DecoderOutputs(NamedTuple):
     """Raw outputs of the last decoder layer for N phrases and Q queries.
 
     Attributes:
@@ -73,7 +73,7 @@ class Detected(NamedTuple):
     masks: Float[Tensor, "n q y x"]
 
 
-class _Heard(NamedTuple):
+class _Encoded(NamedTuple):
     """A chunk of phrases up to the masks."""
 
     queries: Queries
@@ -191,7 +191,7 @@ class Sam3Image(nn.Module):
     @torch.no_grad()
     def detect(
         self, vision: Vision, features: Float[Tensor, "n l d"], lengths: Int64[Tensor, " n"], chunk: int = _CHUNK
-    ) -> Detected:
+    ) -> DecoderOutputs:
         """Raw outputs for N phrases about one image, every query's mask among them.
 
         Args:
@@ -206,15 +206,15 @@ class Sam3Image(nn.Module):
         """
         self._check(vision, features, lengths, chunk)
         queries = self.model.detr_decoder.query_embed.num_embeddings
-        empty = vision.begun.new_zeros(0, queries, 4)
+        empty = vision.tokens.new_zeros(0, queries, 4)
         height, width = vision.levels[0].shape[-2:]
         none = empty[..., 0], empty[:, 0, 0], empty, empty.new_zeros(0, queries, height, width)
-        parts = [Detected(*none)]
+        parts = [DecoderOutputs(*none)]
         for start in range(0, len(lengths), chunk):
-            heard = self._hear(vision, features[start : start + chunk], lengths[start : start + chunk])
-            logits, boxes, presence = (part[-1] for part in heard.queries)
-            parts.append(Detected(logits, presence, boxes, self._draw(vision, heard, heard.hidden)))
-        return Detected(*(torch.cat(part) for part in zip(*parts, strict=True)))
+            encoded = self._encode(vision, features[start : start + chunk], lengths[start : start + chunk])
+            logits, boxes, presence = (part[-1] for part in encoded.queries)
+            parts.append(DecoderOutputs(logits, presence, boxes, self._draw(vision, encoded, encoded.hidden)))
+        return DecoderOutputs(*(torch.cat(part) for part in zip(*parts, strict=True)))
 
     def segment(
         self,
@@ -252,8 +252,8 @@ class Sam3Image(nn.Module):
         self, vision: Vision, features: Tensor, lengths: Tensor, size: tuple[int, int], threshold: float, chunk: int
     ) -> Iterator[Instances]:
         for start in range(0, len(lengths), chunk):
-            heard = self._hear(vision, features[start : start + chunk], lengths[start : start + chunk])
-            logits, boxes, presence = (part[-1] for part in heard.queries)
+            encoded = self._encode(vision, features[start : start + chunk], lengths[start : start + chunk])
+            logits, boxes, presence = (part[-1] for part in encoded.queries)
             scores = official_scores(logits, presence)
             if bool(scores.isnan().any()):
                 raise ValueError(
@@ -262,7 +262,7 @@ class Sam3Image(nn.Module):
                 )
             kept = scores >= threshold
             drawn = kept.any(1).nonzero()[:, 0]
-            masks = self._draw_kept(vision, heard, kept, drawn) if len(drawn) else logits.new_zeros(0, 0, 1, 1)
+            masks = self._draw_kept(vision, encoded, kept, drawn) if len(drawn) else logits.new_zeros(0, 0, 1, 1)
             line = {phrase: k for k, phrase in enumerate(drawn.tolist())}
             for n, chosen in enumerate(kept):
                 own = masks[line[n], : int(chosen.sum())] if n in line else logits.new_zeros(0, 1, 1)
@@ -319,42 +319,44 @@ class Sam3Image(nn.Module):
             prompt = torch.cat([prompt, vision.token.expand(count, -1, -1)], 1)
             valid = torch.cat([valid, valid.new_ones(count, 1)], 1)
         encoder: Any = self.model.detr_encoder
-        tokens = vision.begun.expand(count, -1, -1)
+        tokens = vision.tokens.expand(count, -1, -1)
         mask = create_bidirectional_mask(
             config=encoder.config, inputs_embeds=tokens, attention_mask=valid, encoder_hidden_states=prompt
         )
         # The first layer from its cross-attention on: what comes before is in `Vision`.
         first = encoder.layers[0]
-        asked = first.layer_norm2(vision.begun).expand_as(tokens)
+        asked = first.layer_norm2(vision.tokens).expand_as(tokens)
         tokens = tokens + first.cross_attn(query=asked, key=prompt, value=prompt, attention_mask=mask)[0]
         tokens = tokens + first.mlp(first.layer_norm3(tokens))
         for layer in encoder.layers[1:]:
-            tokens = layer(tokens, prompt_feats=prompt, vision_pos_encoding=vision.places, prompt_cross_attn_mask=mask)
+            tokens = layer(
+                tokens, prompt_feats=prompt, vision_pos_encoding=vision.positions, prompt_cross_attn_mask=mask
+            )
         return tokens, prompt, valid
 
-    def _hear(self, vision: Vision, features: Tensor, lengths: Tensor) -> _Heard:
+    def _encode(self, vision: Vision, features: Tensor, lengths: Tensor) -> _Encoded:
         """A chunk through the DETR encoder and decoder."""
         model = self.model
         tokens, prompt, valid = self.fuse(vision, features, lengths)
         shape = torch.tensor([vision.levels[-1].shape[-2:]], device=self.device)
-        decoded = decode(model, tokens, vision.places, shape, prompt, valid)
-        queries = judge(model, decoded, prompt, valid)
-        return _Heard(queries, decoded.intermediate_hidden_states[-1], tokens, prompt, valid)
+        decoded = decode(model, tokens, vision.positions, shape, prompt, valid)
+        queries = box_and_score_heads(model, decoded, prompt, valid)
+        return _Encoded(queries, decoded.intermediate_hidden_states[-1], tokens, prompt, valid)
 
-    def _draw(self, vision: Vision, heard: _Heard, queries: Tensor) -> Tensor:
+    def _draw(self, vision: Vision, encoded: _Encoded, queries: Tensor) -> Tensor:
         # The finer levels stay a batch of one: the pixel decoder adds them to each phrase's coarsest.
         return self.model.mask_decoder(
             decoder_queries=queries,
             backbone_features=list(vision.levels),
-            encoder_hidden_states=heard.tokens,
-            prompt_features=heard.prompt,
-            prompt_mask=heard.valid,
+            encoder_hidden_states=encoded.tokens,
+            prompt_features=encoded.prompt,
+            prompt_mask=encoded.valid,
         ).pred_masks
 
-    def _draw_kept(self, vision: Vision, heard: _Heard, kept: Tensor, drawn: Tensor) -> Tensor:
+    def _draw_kept(self, vision: Vision, encoded: _Encoded, kept: Tensor, drawn: Tensor) -> Tensor:
         """Masks of the kept queries alone, in order, filled up with others to the same number for every phrase."""
         most = int(kept.sum(1).max())
         order = torch.argsort(kept[drawn].int(), dim=1, descending=True, stable=True)[:, :most]
-        queries = heard.hidden[drawn].gather(1, order[..., None].expand(-1, -1, heard.hidden.shape[-1]))
-        some = heard._replace(tokens=heard.tokens[drawn], prompt=heard.prompt[drawn], valid=heard.valid[drawn])
+        queries = encoded.hidden[drawn].gather(1, order[..., None].expand(-1, -1, encoded.hidden.shape[-1]))
+        some = encoded._replace(tokens=encoded.tokens[drawn], prompt=encoded.prompt[drawn], valid=encoded.valid[drawn])
         return self._draw(vision, some, queries)

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 from transformers import Sam3Config, Sam3Model
 
-from litetext.models.sam3.forward import decode, geometry_token, judge
+from litetext.models.sam3.forward import box_and_score_heads, decode, geometry_token
 
 IMAGE_SIZE = 112
 QUERIES = 16
@@ -201,7 +201,7 @@ def forward_phrases(
         prompt_features=prompt[chosen],
         prompt_mask=valid[chosen],
     )
-    queries = judge(model, decoded, prompt, valid)  # after the masks: gradients are summed in this order
+    queries = box_and_score_heads(model, decoded, prompt, valid)  # after the masks: gradients are summed in this order
     return PhraseOutputs(
         logits=queries.logits,
         boxes=queries.boxes,

@@ -14,12 +14,11 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from litetext.models.text.encoder import TextEncoder
+from litetext.models.text.fastest import Precision, choose_precision
 from litetext.models.text.mobileclip import STOCK_LENGTH, ConvMlp, DepthwiseConv, MobileClipText, RepMixerBlock
 from litetext.models.text.quantized import dynamic_int8
 from litetext.models.text.student import Student
 from litetext.models.text.transformer import Attention, TransformerBlock
-
-Precision = Literal["float32", "bfloat16", "float16", "int8"]
 
 
 class _Bucket(NamedTuple):
@@ -169,9 +168,7 @@ class FastStudent(TextEncoder):
     def __init__(self, student: MobileClipText, precision: Precision | Literal["auto"] = "float32") -> None:
         super().__init__()
         if precision == "auto":
-            from litetext.models.text.fastest import choose_precision  # it builds students of this class
-
-            precision = choose_precision(student).precision
+            precision = choose_precision(student, FastStudent).precision
         if precision not in ("float32", "bfloat16", "float16", "int8"):
             raise ValueError(f"precision={precision!r} is unknown; choose float32, bfloat16, float16, int8 or auto")
         self.context_length, self.width, self.padding = student.context_length, student.width, student.padding

@@ -2,15 +2,16 @@
 
 import statistics
 import time
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from litetext.models.text.fast import FastStudent, Precision
 from litetext.models.text.mobileclip import MobileClipText
 
+Precision = Literal["float32", "bfloat16", "float16", "int8"]
 PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16", "int8")
 _LENGTHS = (3, 4, 4, 5, 5, 5, 6, 7, 8, 10)
 """Tokens of the prompts that are timed: their mean is that of real noun phrases, 5.7 with start and end token."""
@@ -35,13 +36,19 @@ _MEASURED: dict[tuple[object, ...], dict[Precision, float]] = {}
 """Milliseconds by the shape of a student, batch size and threads, as measured in this process."""
 
 
-def choose_precision(student: MobileClipText, cosine: float = 0.995, batch_size: int = 64) -> Choice:
+def choose_precision(
+    student: MobileClipText,
+    build: Callable[[MobileClipText, Precision], Any],
+    cosine: float = 0.995,
+    batch_size: int = 64,
+) -> Choice:
     """The precision that `FastStudent(student, "auto")` takes: float32 unless another is faster here and close enough.
 
     Times are remembered in this process for students of one shape; cosines are taken of each student anew.
 
     Args:
         student: Any student on the CPU; it stays as it is.
+        build: Makes the student that runs in a precision: `FastStudent`.
         cosine: What the pooled features of the timed prompts have to keep, at least, against float32.
         batch_size: Prompts at once, as they will be encoded.
 
@@ -50,7 +57,7 @@ def choose_precision(student: MobileClipText, cosine: float = 0.995, batch_size:
     """
     if cosine > 1 or batch_size < 1:
         raise ValueError(f"cosine={cosine} must be at most 1, and batch_size={batch_size} at least 1")
-    ways: dict[Precision, FastStudent] = {one: FastStudent(student, one) for one in PRECISIONS}
+    ways: dict[Precision, Any] = {one: build(student, one) for one in PRECISIONS}
     ids, lengths = _prompts(batch_size, student.config["vocab_size"], student.context_length)
     exact = _pooled(ways["float32"], ids, lengths)
     cosines: dict[Precision, float] = {
@@ -63,7 +70,7 @@ def choose_precision(student: MobileClipText, cosine: float = 0.995, batch_size:
     return Choice(min(kept, key=_MEASURED[key].__getitem__), dict(_MEASURED[key]), cosines)
 
 
-def _milliseconds(ways: dict[Precision, FastStudent], ids: Tensor, lengths: Tensor) -> dict[Precision, float]:
+def _milliseconds(ways: dict[Precision, Any], ids: Tensor, lengths: Tensor) -> dict[Precision, float]:
     """Of a prompt, in turn; processor time where there is one thread, so that other work does not count."""
     clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
     seconds: dict[Precision, list[float]] = {name: [] for name in ways}
@@ -86,6 +93,6 @@ def _prompts(count: int, vocabulary: int, context: int) -> tuple[Tensor, Tensor]
     return ids.masked_fill(places >= lengths[:, None], 0), lengths
 
 
-def _pooled(way: FastStudent, ids: Tensor, lengths: Tensor) -> Tensor:
+def _pooled(way: Any, ids: Tensor, lengths: Tensor) -> Tensor:
     valid = (torch.arange(ids.shape[1]) < lengths[:, None]).unsqueeze(-1)
     return (way(ids, lengths).float() * valid).sum(1) / lengths[:, None]

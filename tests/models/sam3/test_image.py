@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import Sam3ImageProcessor, Sam3Model
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from litetext.models.sam3.image import Detected, Sam3Image, Vision
+from litetext.models.sam3.image import DecoderOutputs, Sam3Image, Vision
 from litetext.models.sam3.postprocess import official_scores, postprocess
 from litetext.models.sam3.tiny import tiny_config, tiny_sam3
 from litetext.models.text.encoder import PhraseFeatures
@@ -59,7 +59,7 @@ def vision(detector: Sam3Image, pixels: Tensor) -> Vision:
 
 
 @torch.no_grad()
-def transformers_forward(sam3: Sam3Model, pixels: Tensor, features: Tensor, ignored_box: bool) -> Detected:
+def transformers_forward(sam3: Sam3Model, pixels: Tensor, features: Tensor, ignored_box: bool) -> DecoderOutputs:
     """Every phrase with its own copy of the image; one ignored box makes transformers add the geometry token."""
     n = len(features)
     mask = (torch.arange(features.shape[1]) < LENGTHS[:n, None]).long()
@@ -74,12 +74,12 @@ def transformers_forward(sam3: Sam3Model, pixels: Tensor, features: Tensor, igno
     )
     low, high = out.pred_boxes.split(2, -1)
     boxes = torch.cat([(low + high) / 2, high - low], -1)
-    return Detected(out.pred_logits, out.presence_logits[:, 0], boxes, out.pred_masks)
+    return DecoderOutputs(out.pred_logits, out.presence_logits[:, 0], boxes, out.pred_masks)
 
 
-def close(ours: Detected, theirs: Detected) -> None:
+def close(ours: DecoderOutputs, theirs: DecoderOutputs) -> None:
     """To 1e-4 of the largest value of each."""
-    for name, a, b in zip(Detected._fields, ours, theirs, strict=True):
+    for name, a, b in zip(DecoderOutputs._fields, ours, theirs, strict=True):
         scale = max(1.0, float(b.abs().max()))
         assert a.shape == b.shape, name
         assert float((a - b).abs().max()) <= 1e-4 * scale, name
@@ -123,9 +123,9 @@ def test_a_phrase_does_not_depend_on_the_others(detector: Sam3Image, vision: Vis
     together = detector.detect(vision[0], features, LENGTHS)
     for n in range(len(LENGTHS)):
         alone = detector.detect(vision[0], features[n : n + 1, : int(LENGTHS[n])], LENGTHS[n : n + 1])
-        close(alone, Detected(*(part[n : n + 1] for part in together)))
+        close(alone, DecoderOutputs(*(part[n : n + 1] for part in together)))
     backwards = detector.detect(vision[0], features.flip(0), LENGTHS.flip(0))
-    close(backwards, Detected(*(part.flip(0) for part in together)))
+    close(backwards, DecoderOutputs(*(part.flip(0) for part in together)))
 
 
 def test_padding_does_not_matter(detector: Sam3Image, vision: Vision, features: Tensor) -> None:
@@ -215,7 +215,7 @@ def test_the_post_processing_is_the_official_one() -> None:
 
 def test_big_images_are_resized_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     masks = torch.randn(1, 5, 8, 8, generator=torch.Generator().manual_seed(4))
-    raw = Detected(torch.ones(1, 5), torch.full((1,), 9.0), torch.rand(1, 5, 4), masks)
+    raw = DecoderOutputs(torch.ones(1, 5), torch.full((1,), 9.0), torch.rand(1, 5, 4), masks)
     (whole,) = postprocess(*raw, size=(30, 50))
     monkeypatch.setattr("litetext.models.sam3.postprocess._PIXELS_AT_ONCE", 2 * 30 * 50)
     (parts,) = postprocess(*raw, size=(30, 50))

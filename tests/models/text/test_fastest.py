@@ -26,7 +26,7 @@ def times(monkeypatch: pytest.MonkeyPatch) -> dict[Precision, float]:
 
 
 def test_the_fastest_is_chosen(student: MobileClipText, times: dict[Precision, float]) -> None:
-    choice = choose_precision(student, cosine=0.9)
+    choice = choose_precision(student, FastStudent, cosine=0.9)
     assert choice.precision == "int8"
     assert choice.milliseconds == times
     assert choice.cosines["float32"] == pytest.approx(1)
@@ -35,28 +35,28 @@ def test_the_fastest_is_chosen(student: MobileClipText, times: dict[Precision, f
 
 def test_nothing_slower_than_float32_is_chosen(student: MobileClipText, times: dict[Precision, float]) -> None:
     times["int8"] = 2.5
-    assert choose_precision(student, cosine=0.0).precision == "float32"
+    assert choose_precision(student, FastStudent, cosine=0.0).precision == "float32"
 
 
 def test_nothing_further_away_than_asked_is_chosen(student: MobileClipText, times: dict[Precision, float]) -> None:
-    choice = choose_precision(student, cosine=1.0)
+    choice = choose_precision(student, FastStudent, cosine=1.0)
     assert choice.cosines["int8"] < 1
     assert choice.precision == "float32"
 
 
 def test_it_measures_once_for_a_shape(student: MobileClipText, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fastest, "_MEASURED", {})
-    choice = choose_precision(student, batch_size=4)
+    choice = choose_precision(student, FastStudent, batch_size=4)
     assert set(choice.milliseconds) == set(PRECISIONS)
     assert all(value > 0 for value in choice.milliseconds.values())
     monkeypatch.setattr(fastest, "_milliseconds", lambda *_: pytest.fail("measured twice"))
-    assert choose_precision(student, batch_size=4).milliseconds == choice.milliseconds
+    assert choose_precision(student, FastStudent, batch_size=4).milliseconds == choice.milliseconds
     with pytest.raises(pytest.fail.Exception, match="measured twice"):
-        choose_precision(student, batch_size=5)
+        choose_precision(student, FastStudent, batch_size=5)
 
 
 def test_what_cannot_be_asked(student: MobileClipText) -> None:
     with pytest.raises(ValueError, match=r"cosine=2\.0"):
-        choose_precision(student, cosine=2.0)
+        choose_precision(student, FastStudent, cosine=2.0)
     with pytest.raises(ValueError, match="batch_size=0"):
-        choose_precision(student, batch_size=0)
+        choose_precision(student, FastStudent, batch_size=0)
