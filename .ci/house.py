@@ -1,0 +1,51 @@
+"""Counts what the house is made of at two revisions: `python .ci/house.py BEFORE [AFTER]` prints a Markdown table."""
+
+import ast
+import io
+import subprocess
+import sys
+import tarfile
+import tempfile
+from pathlib import Path
+
+TYPES = {"Found", "Instances", "Detections", "Boxes", "Segments", "Detected", "Truth", "GroundTruth", "Objects"}
+"""Names that stood, or stand, for what a model finds or an annotator marks."""
+CIRCLES = """
+import grimp
+from tests.test_imports import circles
+graph = grimp.build_graph("litetext", exclude_type_checking_imports=False, cache_dir=None)
+print(len(circles({one: set(graph.find_modules_directly_imported_by(one)) for one in graph.modules})))
+"""
+
+
+def count(revision: str) -> dict[str, object]:
+    """The numbers of one revision, by what they count."""
+    archive = subprocess.run(["git", "archive", revision, "litetext", "README.md"], capture_output=True, check=True)
+    with tempfile.TemporaryDirectory() as folder:
+        with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as files_of_then:
+            files_of_then.extractall(folder, filter="data")
+        root = Path(folder)
+        (root / "tests").mkdir()
+        (root / "tests" / "test_imports.py").write_text(Path("tests/test_imports.py").read_text())
+        files = sorted((root / "litetext").rglob("*.py"))
+        longest = max(files, key=lambda file: len(file.read_text().splitlines()))
+        trees = [ast.parse(file.read_text()) for file in files]
+        classes = [node.name for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+        ran = subprocess.run([sys.executable, "-c", CIRCLES], cwd=root, capture_output=True, text=True, check=True)
+        return {
+            "Python files of the package": len(files),
+            "rooms on its first floor (folders and files)": sum(
+                one.is_dir() or one.suffix == ".py" for one in (root / "litetext").iterdir()
+            ),
+            "import circles, type-only imports included": int(ran.stdout),
+            "longest file, lines": f"{len(longest.read_text().splitlines())} ({longest.relative_to(root)})",
+            "types for instances and marks": sum(name in TYPES for name in classes),
+            "words of README.md": len((root / "README.md").read_text().split()),
+        }
+
+
+if __name__ == "__main__":
+    before, after = (count(revision) for revision in (sys.argv[1], (sys.argv[2:] or ["HEAD"])[0]))
+    print("| | before | after |\n|---|---|---|")
+    for name, value in before.items():
+        print(f"| {name} | {value} | {after[name]} |")
