@@ -1,5 +1,6 @@
 """What users of `Segmenter` get of one phrase in one image."""
 
+import importlib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -113,12 +114,12 @@ class Segments:
             ValueError: supervision is not installed.
         """
         try:
-            from supervision import Detections
+            supervision = importlib.import_module("supervision")  # no dependency, so types do not know it
         except ModuleNotFoundError as error:
             raise ValueError("to_supervision needs the package supervision: pip install supervision") from error
         import numpy as np
 
-        return Detections(
+        return supervision.Detections(
             xyxy=self.boxes.numpy(),
             mask=self.masks.numpy(),
             confidence=self.scores.numpy(),
