@@ -75,6 +75,8 @@ class Option(NamedTuple):
         if self.pairs:
             return _mapping(self.name, words)
         if self.many:
+            if self.kind in (int, float) and len(words) == 1 and words[0][:1] == "[":
+                words = [word.strip() for word in words[0].strip("[]").split(",")]  # [1, 2], as before
             return self.many(self._one(word) for word in words)
         return words if isinstance(words, bool) else self._one(words)
 

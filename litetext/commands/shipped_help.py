@@ -8,6 +8,7 @@ import argparse
 import ast
 import hashlib
 import importlib.metadata
+import importlib.util
 import json
 import os
 import sys
@@ -43,6 +44,9 @@ def shipped_help(command: str) -> str | None:
 def versions() -> dict[str, str]:
     """The versions of what prints the texts; of torch and Python, which decide what Lightning offers, two parts."""
     found = {name: importlib.metadata.version(name) for name in _PACKAGES}
+    found["ruamel.yaml"] = (
+        "installed" if importlib.util.find_spec("ruamel") else "absent"
+    )  # gives --print_config a flag
     torch = ".".join(importlib.metadata.version("torch").split(".")[:2])
     return {**found, "torch": torch, "python": ".".join(map(str, sys.version_info[:2]))}
 

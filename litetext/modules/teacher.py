@@ -142,7 +142,7 @@ def load_teacher(path: str) -> TextEncoder:
         ValueError: If it holds no text encoder.
     """
     seed = _random_seed(path)
-    return load_any_encoder(path).requires_grad_(False) if seed is None else Sam3TextEncoder.random(seed)
+    return load_any_encoder(path, "teacher").requires_grad_(False) if seed is None else Sam3TextEncoder.random(seed)
 
 
 def teacher_tokenizer(path: str) -> HubTokenizer | None:
@@ -152,7 +152,7 @@ def teacher_tokenizer(path: str) -> HubTokenizer | None:
         FileNotFoundError: As `load_teacher`.
         ValueError: As `load_teacher`.
     """
-    return load_tokenizer(path) if _random_seed(path) is None else None
+    return load_tokenizer(path, "teacher") if _random_seed(path) is None else None
 
 
 def check_teacher(teacher: TeacherFacts, path: str, student: Student, context_length: int) -> None:

@@ -106,7 +106,7 @@ def test_vocabulary(covered: dict[str, Any], held_out: float | None, safe: bool 
 def test_tokens_of_another_tokenizer_say_nothing_of_the_student() -> None:
     found = prescribe(audited(lengths(5), encoder=SAM3 | {"kind": "bert", "name": "a/bert"}))
     assert found["vocabulary"]["saves"] is None
-    assert any("audit the corpora without --encoder" in warning for warning in found["warnings"])
+    assert any("audit the corpora without --text_encoder" in warning for warning in found["warnings"])
     assert found["teacher"]["name"] == "facebook/sam3"
     assert found["teacher"]["audited"] is False
 

@@ -6,7 +6,7 @@ from tests.fixtures.runs import Answer
 
 
 def test_each_setting_has_its_figures(litetext: Callable[..., Answer]) -> None:
-    answer = litetext("bench", "video", "--frames", "[4]", "--phrases", "[1, 3]", "--chunk", "2")
+    answer = litetext("bench", "video", "--frames", "[4]", "--phrases", "1", "3", "--chunk", "2")
     assert answer.code == 0, answer.err
     told = dict(line.split(maxsplit=1) for line in answer.out.splitlines())
     for asked in (1, 3):

@@ -135,25 +135,33 @@ def load_tower(name: str | os.PathLike[str]) -> TextTower:
     return opened if isinstance(opened, HubTower) else Sam3Tower(opened, os.fspath(name))
 
 
-def load_any_encoder(name: str | os.PathLike[str]) -> TextEncoder:
+def load_any_encoder(name: str | os.PathLike[str], what: str = "text encoder") -> TextEncoder:
     """As `load_tower`, behind the interface that teachers have: features of token rows.
+
+    Args:
+        name: As `load_tower`.
+        what: What it is, for messages.
 
     Raises:
         FileNotFoundError: As `load_tower`.
         ValueError: As `load_tower`.
     """
-    opened = _open(os.fspath(name))
+    opened = _open(os.fspath(name), what)
     return HubTextEncoder(opened) if isinstance(opened, HubTower) else opened
 
 
-def load_tokenizer(name: str | os.PathLike[str]) -> HubTokenizer | None:
+def load_tokenizer(name: str | os.PathLike[str], what: str = "text encoder") -> HubTokenizer | None:
     """The tokenizer of a text encoder, without its weights; None where it is SAM3's.
+
+    Args:
+        name: As `load_tower`.
+        what: What it is, for messages.
 
     Raises:
         FileNotFoundError: As `load_tower`.
         ValueError: As `load_tower`.
     """
-    path, kind = _find(os.fspath(name))
+    path, kind = _find(os.fspath(name), what)
     if kind in FAMILIES:
         return read_carried(path, kind, os.fspath(name))
     if path.suffix == ".ckpt" or kind == KIND:  # a student, which may have learnt from such a teacher
@@ -161,15 +169,16 @@ def load_tokenizer(name: str | os.PathLike[str]) -> HubTokenizer | None:
     return None
 
 
-def _open(name: str) -> HubTower | Sam3TextEncoder | Student:
-    path, kind = _find(name)
+def _open(name: str, what: str = "text encoder") -> HubTower | Sam3TextEncoder | Student:
+    path, kind = _find(name, what)
     if kind in FAMILIES:
         return HubTower.from_pretrained(path, kind, name)
     return load_text_encoder(path, finite=False)
 
 
-def _find(name: str) -> tuple[Path, str | None]:
-    path = find_model(packaged(shipped(name)), "text encoder", (*TEXT_FILES, *_TOKENIZER_FILES), instead="a local path")
+def _find(name: str, what: str) -> tuple[Path, str | None]:
+    files = (*TEXT_FILES, *_TOKENIZER_FILES)
+    path = find_model(packaged(shipped(name)), what, files, instead="a local folder or sam3.pt")
     kind = _model_type(path)
     if kind is not None and kind not in (*_SAM3_TYPES, *FAMILIES):
         raise ValueError(
