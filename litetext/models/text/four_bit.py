@@ -7,8 +7,10 @@ candidates with the least squared error of its group.
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import BFloat16, Float, Int64, UInt8
-from torch import Tensor, nn
+from jaxtyping import BFloat16, Float, UInt8
+from torch import Tensor
+
+from litetext.models.text.stored import StoredEmbedding, StoredLinear
 
 GROUP = 32
 """Most columns that share a scale."""
@@ -65,84 +67,24 @@ def _group(columns: int) -> int:
     return next((size for size in range(GROUP, GROUP // 2 - 1, -2) if columns % size == 0), GROUP)
 
 
-def _fixed(values: Tensor) -> nn.Parameter:
-    """A parameter that does not learn; 4-bit numbers cannot."""
-    return nn.Parameter(values, requires_grad=False)
+class _FourBits:
+    """Numbers of `quantize_groups`."""
 
+    columns: int
 
-def _empty(rows: int, columns: int) -> tuple[nn.Parameter, nn.Parameter]:
-    group = _group(columns)
-    groups = -(-columns // group)
-    packed = torch.zeros(rows, groups * group // 2, dtype=torch.uint8)
-    return _fixed(packed), _fixed(torch.ones(rows, groups, dtype=torch.bfloat16))
-
-
-class Int4Linear(nn.Module):
-    """A linear layer whose weight is stored in 4 bits; it computes in the type of its input.
-
-    The weight is widened for each call, so the layer is small and slow; `widened` gives a plain one.
-
-    Args:
-        in_features: Columns of the weight.
-        out_features: Rows of the weight.
-        bias: Whether it adds one value an output.
-    """
-
-    def __init__(self, in_features: int, out_features: int, bias: bool = True) -> None:
-        super().__init__()
-        self.in_features = in_features
-        self.weight, self.scale = _empty(out_features, in_features)
-        self.bias = _fixed(torch.zeros(out_features)) if bias else None
-
-    @classmethod
-    def of(cls, linear: nn.Linear) -> "Int4Linear":
-        """The 4-bit form of a linear layer."""
-        made = cls(linear.in_features, linear.out_features, linear.bias is not None)
-        made.weight, made.scale = map(_fixed, quantize_groups(linear.weight))
-        if linear.bias is not None:
-            made.bias = _fixed(linear.bias.detach().float().clone())
-        return made
-
-    def forward(self, rows: Float[Tensor, "*n i"]) -> Float[Tensor, "*n o"]:
-        """Rows (..., in_features) -> rows (..., out_features)."""
-        bias = None if self.bias is None else self.bias.to(rows.dtype)
-        return F.linear(rows, self._plain().to(rows.dtype), bias)
-
-    def widened(self) -> nn.Linear:
-        """The same map as a plain linear layer."""
-        linear = nn.Linear(self.in_features, len(self.weight), self.bias is not None, device="meta")
-        state = {"weight": self._plain()} | ({} if self.bias is None else {"bias": self.bias})
-        linear.load_state_dict(state, assign=True)
-        return linear
-
-    def _plain(self) -> Tensor:
-        return widen_groups(self.weight, self.scale)[:, : self.in_features].contiguous()
-
-
-class Int4Embedding(nn.Module):
-    """A token table stored in 4 bits with one scale for every few columns of a token.
-
-    Args:
-        tokens: Rows V.
-        width: Columns d.
-    """
-
-    def __init__(self, tokens: int, width: int) -> None:
-        super().__init__()
-        self.width = width
-        self.weight, self.scale = _empty(tokens, width)
-
-    @classmethod
-    def of(cls, table: nn.Embedding) -> "Int4Embedding":
-        """The 4-bit form of a token table."""
-        made = cls(*table.weight.shape)
-        made.weight, made.scale = map(_fixed, quantize_groups(table.weight))
-        return made
-
-    def forward(self, ids: Int64[Tensor, "*n"]) -> Float[Tensor, "*n d"]:
-        """Ids (...) -> vectors (..., d)."""
-        return self.widen(self.weight[ids], self.scale[ids])
+    @staticmethod
+    def pack(weight: Tensor) -> tuple[Tensor, Tensor]:
+        """As `quantize_groups`."""
+        return quantize_groups(weight)
 
     def widen(self, weight: Tensor, scale: Tensor) -> Tensor:
-        """Rows of a table stored like this one, as float32 (..., d)."""
-        return widen_groups(weight, scale)[..., : self.width]
+        """As `widen_groups`, without what was filled up."""
+        return widen_groups(weight, scale)[..., : self.columns].contiguous()
+
+
+class Int4Linear(_FourBits, StoredLinear):
+    """A linear layer whose weight is stored in 4 bits."""
+
+
+class Int4Embedding(_FourBits, StoredEmbedding):
+    """A token table stored in 4 bits with one scale for every few columns of a token."""

@@ -16,11 +16,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from litetext.models.text.four_bit import Int4Embedding
-from litetext.models.text.quantized import Int8Embedding
+from litetext.models.text.stored import StoredEmbedding
 from litetext.tokenizer import END, START
 
-Table = nn.Embedding | Int8Embedding | Int4Embedding
+Table = nn.Embedding | StoredEmbedding
 """A token table, however it is stored."""
 OTHERS = "other_tokens.safetensors"
 """The file of the rows that are not in memory, in a folder of its student."""
@@ -152,7 +151,7 @@ def prune(table: Table, kept: Iterable[int], others: str | os.PathLike[str]) -> 
     if not isinstance(table, nn.Embedding):
         parts["scale"] = table.scale
     save_file({name: part[absent].contiguous() for name, part in parts.items()}, others)
-    width = table.width if isinstance(table, Int4Embedding) else table.weight.shape[1]
+    width = table.columns if isinstance(table, StoredEmbedding) else table.embedding_dim
     inner = type(table)(len(chosen), width)
     inner.load_state_dict({name: part[chosen] for name, part in parts.items()})
     return PrunedEmbedding(inner.requires_grad_(False), chosen, OtherRows(others))

@@ -1,19 +1,17 @@
 """The fastest precision: never slower than float32, never further from it than asked."""
 
 import pytest
-import torch
 
 from litetext.models.text import fastest
 from litetext.models.text.fast import FastStudent, Precision
 from litetext.models.text.fastest import PRECISIONS, choose_precision
 from litetext.models.text.mobileclip import MobileClipText
+from tests.fixtures.students import nano
 
 
 @pytest.fixture
 def student() -> MobileClipText:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return MobileClipText("nano", layers=1, vocab_size=200).eval().requires_grad_(False)
+    return nano()
 
 
 @pytest.fixture

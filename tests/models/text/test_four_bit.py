@@ -11,18 +11,11 @@ from litetext.losses import pool
 from litetext.models.text.encoder import count_parameters
 from litetext.models.text.fast import FastStudent
 from litetext.models.text.four_bit import GROUP, Int4Embedding, Int4Linear, quantize_groups, widen_groups
-from litetext.models.text.mobileclip import MobileClipText
 from litetext.models.text.quantized import quantize_weights, resident_bytes
 from litetext.tokenizer import pad
+from tests.fixtures.students import nano
 
 BATCH = pad([[1, 2, 3], [4, 5, 6, 7, 8], [9]])
-
-
-def nano(repmixer: bool = True) -> MobileClipText:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        student = MobileClipText("nano", layers=1, repmixer=repmixer, vocab_size=200)
-    return student.eval().requires_grad_(False)
 
 
 @settings(max_examples=50, deadline=None)

@@ -25,15 +25,9 @@ from litetext.models.text.quantized import (
 )
 from litetext.models.text.towers import load_tower
 from litetext.tokenizer import Tokenizer, pad
+from tests.fixtures.students import nano
 
 BATCH = pad([[1, 2, 3], [4, 5, 6, 7, 8], [9]])
-
-
-def nano(repmixer: bool = True) -> MobileClipText:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        student = MobileClipText("nano", layers=1, repmixer=repmixer, vocab_size=200)
-    return student.eval().requires_grad_(False)
 
 
 @settings(max_examples=50, deadline=None)
