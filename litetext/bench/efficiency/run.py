@@ -6,8 +6,6 @@ import time
 from collections.abc import Sequence
 from typing import Any, Literal
 
-import torch
-
 from litetext.bench.efficiency import subject
 from litetext.bench.efficiency.backends import FIXED_SHAPE, Backend, missing
 from litetext.bench.efficiency.cost import SAM3_TOKENS, Sam3Cost, sam3_cost
@@ -17,6 +15,7 @@ from litetext.bench.efficiency.subject import Facts, Padding, Pass, Spec
 from litetext.bench.timing import Measured
 from litetext.data.prompts.corpora import read_prompts
 from litetext.data.shapes.phrases import phrases
+from litetext.models.devices import find_device
 from litetext.models.hub import find_model
 from litetext.models.text.mobileclip import PRESETS
 from litetext.shipped import shipped
@@ -134,13 +133,7 @@ def _check(contexts: Sequence[int], batches: Sequence[int], threads: int | None,
             raise ValueError(f"--{option} is {least}; it must be at least 1")
     if not seconds > 0:
         raise ValueError(f"--seconds is {seconds}; it must be more than 0")
-    try:
-        kind = torch.device(device).type
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise ValueError(f"--device {device} is not to be had here: {str(error).splitlines()[0]}") from error
-    if kind == "meta":
-        raise ValueError("--device meta computes nothing; choose cpu, cuda or mps")
+    find_device(device)
 
 
 def _draw(prompts: str | None) -> tuple[list[str], str]:
