@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +16,7 @@ from litetext.models.text.teacher import Sam3TextEncoder
 from litetext.models.text.towers import load_tower
 from litetext.modules.start import directions, mean_feature, resolve, start_tokens
 from tests.fixtures.bert import WIDTH, save_bert
-from tests.fixtures.runs import Answer, weights
+from tests.fixtures.runs import Answer, same_weights, stopped_at, weights
 from tests.modules.test_teachers import write_config
 
 FIT = ("fit", "--config", "tiny.yaml")
@@ -84,27 +83,15 @@ def test_our_recipe_starts_from_the_teacher_and_the_papers_does_not(
 
 
 def test_a_resumed_run_does_not_start_again(
-    folder: Path, litetext: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    folder: Path, litetext: Callable[..., Answer], caplog: pytest.LogCaptureFixture
 ) -> None:
-    from litetext.modules.distill import DistillModule
-
     ours = (*FIT, "--model.recipe", "litetext", "--last.every_n_steps", "1")
     assert litetext(*ours, "--run", "whole").code == 0
-    step = DistillModule.training_step
-
-    def stop(module: DistillModule, batch: Any, number: int) -> Any:
-        if module.trainer.global_step == 7:
-            raise ValueError("the power failed")
-        return step(module, batch, number)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(DistillModule, "training_step", stop)
-        assert litetext(*ours, "--run", "part").code == 2
+    assert stopped_at(7, lambda: litetext(*ours, "--run", "part")).code == 2
     caplog.clear()
     assert litetext(*ours, "--run", "part", "--ckpt_path", "last").code == 0
     assert "starts from its teacher" not in caplog.text
-    one, other = weights("checkpoints/whole/last.ckpt"), weights("checkpoints/part/last.ckpt")
-    assert all(torch.equal(tensor, other[name]) for name, tensor in one.items())
+    assert same_weights("checkpoints/whole/last.ckpt", "checkpoints/part/last.ckpt")
 
 
 # The static table

@@ -15,9 +15,8 @@ from litetext.models.text.bank import load_bank
 from litetext.models.text.loading import load_text_encoder
 from litetext.models.text.students import load_student
 from litetext.models.text.towers import load_any_encoder, load_tower
-from litetext.modules.distill import DistillModule
 from tests.fixtures.bert import WIDTH, bert_config, save_bert
-from tests.fixtures.runs import Answer, tiny_config, weights
+from tests.fixtures.runs import Answer, same_weights, stopped_at, tiny_config, weights
 
 FIT = ("fit", "--config", "bert.yaml")
 PROMPTS = ["red dog", "the tall person on the left", "striped circles"]
@@ -86,24 +85,12 @@ def test_live_and_stored_features_teach_alike(bert: Path, litetext: Callable[...
         torch.testing.assert_close(tensor, live[name], rtol=0, atol=2e-2)  # the store has 16 bits
 
 
-def test_a_resumed_run_ends_where_an_undisturbed_one_does(
-    bert: Path, litetext: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_resumed_run_ends_where_an_undisturbed_one_does(bert: Path, litetext: Callable[..., Answer]) -> None:
     whole = (*FIT, "--last.every_n_steps", "1")
     assert litetext(*whole, "--run", "whole").code == 0
-    step = DistillModule.training_step
-
-    def stop(module: DistillModule, batch: Any, number: int) -> Any:
-        if module.trainer.global_step == 7:
-            raise ValueError("the power failed")
-        return step(module, batch, number)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(DistillModule, "training_step", stop)
-        assert litetext(*whole, "--run", "part").code == 2
+    assert stopped_at(7, lambda: litetext(*whole, "--run", "part")).code == 2
     assert litetext(*whole, "--run", "part", "--ckpt_path", "last").code == 0
-    one, other = weights("checkpoints/whole/last.ckpt"), weights("checkpoints/part/last.ckpt")
-    assert all(torch.equal(tensor, other[name]) for name, tensor in one.items())
+    assert same_weights("checkpoints/whole/last.ckpt", "checkpoints/part/last.ckpt")
 
 
 def test_a_bank_has_the_tokenizer_in_it(taught: Path, litetext: Callable[..., Answer], tmp_path: Path) -> None:
