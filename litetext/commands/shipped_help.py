@@ -126,9 +126,6 @@ class _Option(argparse.Action):
         super().__init__([shown["name"]], "option", nargs, required=bool(shown.get("required")), help=shown.get("help"))
         self.shown = shown
 
-    def __call__(self, *_: Any) -> None:
-        raise NotImplementedError
-
 
 class _Formatter(argparse.HelpFormatter):
     def _format_args(self, action: argparse.Action, default_metavar: str) -> str:

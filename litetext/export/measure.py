@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from litetext.export import masks
-from litetext.export.masks import Agreement, Find, agreement_of, answers, benchmark_sam3, choose_pairs, through
+from litetext.export.masks import Agreement, agreement_of, answers, benchmark_sam3, choose_pairs, through
 from litetext.export.order import Order, Outcome, our_features
 from litetext.models.sam3.image import Sam3Image
 from litetext.shipped import shipped
@@ -71,11 +71,11 @@ def _compare(order: Order, made: Outcome, path: Path, name: str, pairs: int | No
     world = masks.world_of(student.width)
     asked = choose_pairs(sam3, pairs, world, made.fits)
     ours = answers(through(sam3, partial(our_features, student)), asked)
-    theirs: Find
     if made.find is not None:
         del sam3  # the stock model is another copy of it
         theirs = made.find
-    else:
-        assert made.hear is not None
+    elif made.hear is not None:
         theirs = through(sam3, made.hear)
+    else:
+        raise TypeError("an export gives features or what it finds, one of them at least")
     return agreement_of(ours, answers(theirs, asked), name)

@@ -127,7 +127,7 @@ def find(meaning: Meaning, scene: Scene) -> tuple[int, ...] | None:
     """Positions in `Scene.sprites` of the objects meant, ascending; None where people would disagree about one."""
     fits = [is_thing(meaning.head, sprite) for sprite in scene.sprites]
     if meaning.anchor is not None and meaning.relation is not None:
-        fits = [_both(fit, _is_beside(meaning, k, scene)) for k, fit in enumerate(fits)]
+        fits = [_both(fit, _is_beside(meaning.anchor, meaning.relation, k, scene)) for k, fit in enumerate(fits)]
     if meaning.head.position in POSITIONS:
         fits = [_both(fit, is_at(meaning.head.position, s)) for fit, s in zip(fits, scene.sprites, strict=True)]
     if None in fits:
@@ -141,14 +141,12 @@ def find(meaning: Meaning, scene: Scene) -> tuple[int, ...] | None:
     return found if meaning.number in (None, len(found)) else ()
 
 
-def _is_beside(meaning: Meaning, position: int, scene: Scene) -> bool | None:
+def _is_beside(anchor: Thing, relation: str, position: int, scene: Scene) -> bool | None:
     """Whether the sprite stands in the relation to some anchor."""
-    assert meaning.anchor is not None
-    assert meaning.relation is not None
     sprite, answer = scene.sprites[position], False
     for k, other in enumerate(scene.sprites):
         if k != position:
-            fit = _both(is_thing(meaning.anchor, other), is_related(meaning.relation, sprite, other))
+            fit = _both(is_thing(anchor, other), is_related(relation, sprite, other))
             if fit:
                 return True
             answer = None if fit is None else answer

@@ -27,9 +27,7 @@ def thing_of(word: str) -> Thing:
 
 def name_any(noun: int, rng: random.Random) -> Thing:
     """The bare thing, mostly under its name."""
-    thing = name_kind(noun, rng)
-    assert thing is not None
-    return thing
+    return name_kind(noun, rng) or thing_of(words(noun).name)
 
 
 def _with_attributes(thing: Thing, sprite: Sprite, rng: random.Random, most: int = 2) -> Thing:

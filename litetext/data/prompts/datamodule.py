@@ -221,15 +221,13 @@ class PromptDataModule(LightningDataModule):
         elif self.trainer is not None:
             self.seed = self.trainer.strategy.broadcast(self.seed)
         if self._table is None:
-            made = self._made_here()
-            self.attach(made)
+            self._table = PromptTable.load(self._made_here())
             if several and self.trainer is not None:
                 self.trainer.strategy.barrier()
             if self._made is not None:  # what is mapped needs no name, and so is gone however the run ends
                 shutil.rmtree(self._made, ignore_errors=True)
                 give_back()
         table = self._table
-        assert table is not None
         for side, name in ((table.train, "training"), (table.val, "validation")):
             if not len(side):
                 raise ValueError(
