@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -16,10 +17,10 @@ from litetext.metrics.assess import IouType
 from litetext.metrics.cgf1 import PhraseCounts
 from litetext.metrics.counts import headline, official
 from litetext.metrics.matching import rle_text, to_rle
-from litetext.models.detectors import GroundingDino, Owlv2, calibrate, load_detector, uncalibrate
+from litetext.models.detectors import GroundingDino, Owlv2
 from litetext.models.sam3.image import Sam3Image
 from litetext.models.sam3.phrase_memory import phrases_at_once, sam3_phrase_bytes
-from litetext.models.text.encoder import PhraseFeatures, count_parameters, digest
+from litetext.models.text.encoder import PhraseFeatures, digest
 from litetext.modules import disagreements
 from litetext.modules.answer_key import begin_key
 from litetext.modules.evaluation import TEACHER, encode_all, name_encoders
@@ -41,6 +42,7 @@ from litetext.modules.results_files import (
 from litetext.modules.run_data import run_data
 from litetext.modules.seed_tables import add_seeds, seeds_table
 from litetext.modules.selecting import distinct
+from litetext.modules.zero_shot import ZeroShot
 from litetext.saco.instances import Instances
 
 
@@ -48,7 +50,7 @@ class SegEvalModule(LightningModule):
     """Scores text encoders by what a frozen SAM3 segments with them (paper, Table 3), all in one pass.
 
     Vision features are computed once an image, text features once a distinct phrase and encoder. Zero-shot detectors
-    stand beside them, scored by their boxes.
+    stand beside them, scored by their boxes, and by the masks that these prompt with `box_segmenter`.
 
     Args:
         sam3: The segmenter in transformers' layout: a folder, `checkpoints/sam3-tiny`, or a hub id (`facebook/sam3`).
@@ -68,6 +70,8 @@ class SegEvalModule(LightningModule):
         detector_thresholds: By a detector's name, its own score that counts as 0.5: detectors are not calibrated.
             Scores below and above are stretched in proportion, so that official evaluators count the same. By default
             what the SAM 3 paper uses (section F.1): 0.4, and 0.2 for OWLv2.
+        box_segmenter: A SAM or SAM 2 of transformers that makes a mask of each box that a detector finds, a folder or
+            a hub id (`facebook/sam-vit-huge`, `facebook/sam2.1-hiera-large`). Then detectors are scored by masks too.
         phrases_per_prompt: Phrases that a Grounding DINO hears in one prompt, where they compete. SAM 3's authors
             found 30 on Gold and 20 on Silver much better than 1, so that is how to compare with their numbers.
         memory_gb: Memory for phrases in GB, beside weights and image. Then `chunk` follows from an estimate of what
@@ -95,6 +99,7 @@ class SegEvalModule(LightningModule):
         memory_gb: float | None = None,
         fresh: bool = False,
         nms: float | None = None,
+        box_segmenter: str | None = None,
     ) -> None:
         super().__init__()
         detectors, thresholds = detectors or {}, dict(detector_thresholds or {})
@@ -113,6 +118,8 @@ class SegEvalModule(LightningModule):
         unknown = sorted(thresholds.keys() - detectors.keys())
         if unknown:
             raise ValueError(f"model.detector_thresholds.{unknown[0]}: model.detectors has no such name")
+        if box_segmenter is not None and not detectors:
+            raise ValueError("model.box_segmenter makes masks of detectors' boxes; name a detector in model.detectors")
         for name, value in thresholds.items():
             if not 0 < value < 1:
                 raise ValueError(f"model.detector_thresholds.{name} is {value}; choose a score between 0 and 1")
@@ -133,10 +140,9 @@ class SegEvalModule(LightningModule):
         self.dtype_name: Literal["float32", "bfloat16", "float16"] = dtype
         self.threshold, self.chunk, self.memory_gb, self.pictures = threshold, chunk, memory_gb, pictures
         self.nms = nms
-        self.detector_paths, self.thresholds, self.together = detectors, thresholds, phrases_per_prompt
+        self.zero_shot = ZeroShot(detectors, thresholds, phrases_per_prompt, box_segmenter)
         self.fresh = fresh
         self.sam3: Sam3Image | None = None
-        self.detectors: dict[str, GroundingDino | Owlv2] = {}
         self.counts = nn.ModuleList()
         self.place: dict[tuple[str, str, IouType], int] = {}
         self.phrases: dict[str, PhraseFeatures] = {}
@@ -146,7 +152,7 @@ class SegEvalModule(LightningModule):
     @property
     def scored(self) -> list[str]:
         """Names of all that is scored: text encoders, then detectors."""
-        return [*self.names, *self.detector_paths]
+        return [*self.names, *self.zero_shot.paths]
 
     @property
     def data(self) -> SegDataModule:
@@ -170,15 +176,15 @@ class SegEvalModule(LightningModule):
         identity = begin_key(self, options)
         if self.names:
             self._load_segmenter(identity)
-        for name, path in self.detector_paths.items():
-            self._load_detector(name, path, identity)
+        self.zero_shot.load(self.trainer.strategy.root_device, identity)
+        self.text_parameters |= self.zero_shot.text_parameters
         boxed = {i.subset for i in data.images for p in i.pairs for t in p.truths if t.masks is None and t.boxes}
-        if boxed and self.names:
+        if boxed and (self.names or self.zero_shot.boxes is not None):
             rank_zero_info(f"subset {', '.join(sorted(boxed))} has no masks: there and on average boxes are scored")
         self.place = {}
         for name in self.scored:
             for subset in data.names:
-                if name in self.names and subset not in boxed:
+                if (name in self.names or self.zero_shot.boxes is not None) and subset not in boxed:
                     self.place[name, subset, "segm"] = len(self.place)
                 self.place[name, subset, "bbox"] = len(self.place)
         self.counts = nn.ModuleList(PhraseCounts(iou_type) for _, _, iou_type in self.place)
@@ -199,15 +205,6 @@ class SegEvalModule(LightningModule):
             each = sam3_phrase_bytes(self.sam3)
             self.chunk = phrases_at_once(self.memory_gb, each)
             rank_zero_info(f"{self.memory_gb:g} GB: {self.chunk:,} phrases at once, {each / 1e6:,.1f} MB each")
-
-    def _load_detector(self, name: str, path: str, identity: Any) -> None:
-        detector = load_detector(path, self.together)
-        least = self.thresholds.setdefault(name, detector.usual_threshold)
-        digest(identity, detector, f"{name} {least} {detector.settings()}")
-        self.detectors[name] = detector.to(self.trainer.strategy.root_device)
-        self.text_parameters[name] = count_parameters(detector.text)
-        total = count_parameters(detector)
-        rank_zero_info(f"detector {name}: {path}, {total:,} parameters; scores from {least:g} on count, boxes only")
 
     def test_step(self, batch: SegBatch, batch_idx: int) -> None:
         """Asks the images of a batch for their phrases, with everything that is scored, and counts."""
@@ -231,17 +228,12 @@ class SegEvalModule(LightningModule):
             item: The image and its phrases.
         """
         record = self._segment_with_sam3(item) if self.names else {}
-        asked = [pair.phrase for pair in item.pairs]
-        for name, detector in self.detectors.items():
-            own, chunk = self.thresholds[name], self.chunk
-            if self.memory_gb is not None:
-                chunk = phrases_at_once(self.memory_gb, detector.prompt_bytes(*item.image.shape[1:]))
-            parts = detector.detect(item.image, asked, uncalibrate(self.threshold, own), chunk)
-            record[name] = {
-                pair.id: Instances(calibrate(part.scores, own).tolist(), part.boxes.tolist(), None)
-                for pair, part in zip(item.pairs, parts, strict=True)
-            }
-        return record
+        return record | self.zero_shot.find(item, self.threshold, partial(self._prompts_at_once, item))
+
+    def _prompts_at_once(self, item: SegItem, detector: GroundingDino | Owlv2) -> int:
+        if self.memory_gb is None:
+            return self.chunk
+        return phrases_at_once(self.memory_gb, detector.prompt_bytes(*item.image.shape[1:]))
 
     def _segment_with_sam3(self, item: SegItem) -> Record:
         if self.sam3 is None:
@@ -287,7 +279,7 @@ class SegEvalModule(LightningModule):
             row = defined(headline(counts), *sides[subset], ("CG_F1", "IL_MCC"))
             scores[iou_type].setdefault(name, {})[subset] = row
             numbers.setdefault(name, {}).setdefault(subset, {}).update(official(counts, iou_type))
-        totals = {name: count_parameters(detector) for name, detector in self.detectors.items()}
+        totals = self.zero_shot.parameters()
         self.results = summarize(scores["segm"], self.text_parameters, TEACHER, scores["bbox"], totals, data.beside)
         left_out = sum(len(skip.ids) for skip in skips)
         first = f"; the first reason: {skips[0]}" if skips else ""

@@ -10,7 +10,7 @@ import pytest
 
 from litetext.models.sam3.image import Sam3Image
 from litetext.modules.seg_eval import SegEvalModule
-from tests.fixtures.detectors_world import save_dino, save_owl
+from tests.fixtures.detectors_world import save_dino, save_owl, save_sam
 from tests.fixtures.runs import Answer
 
 COMMON = ("--config", "shapes.yaml", "--data.root", "null", "--trainer.enable_progress_bar", "false")
@@ -145,6 +145,29 @@ def test_detectors_need_no_sam3_and_go_on_where_they_stopped(
     assert len(calls) == 3 * images
     assert litetext(*alone, str(world / "dino")).code == 0
     assert len(calls) == 4 * images
+
+
+@pytest.mark.usefixtures("there")
+def test_boxes_prompt_a_sam_and_its_masks_are_scored(
+    world: Path, litetext: Callable[..., Answer], caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    alone = ("test", *COMMON, *coco(world, "masks"), "--model.sam3", "null", "--model.text_encoders", "null")
+    alone += ("--model.pictures", "1", "--model.detectors.owl", str(world / "owl"))
+    assert litetext(*alone).code == 0
+    boxes, boxed = predictions(), results()["encoders"]["owl"]
+    answer = litetext(*alone, "--model.box_segmenter", str(save_sam(tmp_path / "sam")))
+    assert answer.code == 0, answer.err
+    assert f"their boxes prompt {tmp_path / 'sam'}" in caplog.text
+    found, owl = predictions(), results()["encoders"]["owl"]
+    assert owl["iou"] == "segm"
+    assert owl["bbox"]["average"] == boxed["average"], "boxes are what they were"
+    assert owl["parameters"] > boxed["parameters"]
+    assert [{k: v for k, v in one.items() if k != "segmentation"} for one in found] == boxes
+    sizes = {(i["height"], i["width"]) for i in json.loads((world / "masks.json").read_text())["images"]}
+    assert {tuple(one["segmentation"]["size"]) for one in found} <= sizes
+    refused = litetext("test", *COMMON, *coco(world, "masks"), "--model.box_segmenter", "x")
+    assert refused.code == 2
+    assert "model.box_segmenter makes masks of detectors' boxes" in refused.err
 
 
 def predictions() -> list[dict[str, Any]]:
