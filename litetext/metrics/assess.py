@@ -6,7 +6,7 @@ oracle.
 """
 
 from collections.abc import Sequence
-from itertools import accumulate
+from itertools import accumulate, islice
 from typing import Any, Literal
 
 import numpy as np
@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float64, Int64
 
 from litetext.metrics.matching import as_boxes, assigned_ious, box_ious, is_tensor, mask_ious, to_rle
 from litetext.saco.instances import Instances, Truth
+from litetext.saco.masks import checked
 
 IouType = Literal["segm", "bbox"]
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
@@ -51,6 +52,8 @@ def assess(
         raise ValueError(f'iou_type must be "segm" or "bbox", got {iou_type!r}')
     if not len(detections):
         return np.zeros((0, 12), dtype=np.int64)
+    if iou_type == "segm":
+        detections, truths = _checked(detections, truths)
     width = max(len(annotators) for annotators in truths)
     sizes = np.zeros((len(detections), width, 2), dtype=np.int64)
     present = np.zeros((len(detections), width), dtype=bool)
@@ -71,6 +74,25 @@ def assess(
         judged = np.concatenate(pairs)[:, None] >= THRESHOLDS
         hits[slots] = np.add.reduceat(judged, starts, axis=0, dtype=np.int64)
     return _oracle(sizes, hits.reshape(len(detections), width, 10), present)
+
+
+def _checked(
+    detections: Sequence[Instances], truths: Sequence[Sequence[Truth]]
+) -> tuple[Sequence[Instances], Sequence[Sequence[Truth]]]:
+    """The same with run-length masks that have been checked, all in one pass."""
+    holders: list[Any] = [*detections, *(one for annotators in truths for one in annotators)]
+    listed = [[] if one.masks is None or is_tensor(one.masks) else list(one.masks) for one in holders]
+    try:
+        sound = iter(checked([mask for masks in listed for mask in masks]))
+    except ValueError:
+        return detections, truths  # where a datapoint is matched, the damaged mask is named
+    made = iter(
+        [
+            one._replace(masks=list(islice(sound, len(masks)))) if masks else one
+            for one, masks in zip(holders, listed, strict=True)
+        ]
+    )
+    return list(islice(made, len(detections))), [list(islice(made, len(annotators))) for annotators in truths]
 
 
 def _match(

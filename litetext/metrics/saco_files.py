@@ -14,7 +14,7 @@ import numpy as np
 from litetext.metrics.assess import IouType, assess
 from litetext.metrics.counts import Counts, official, tally
 from litetext.saco.fields import read_box, read_number_id, read_size, shown
-from litetext.saco.images import Annotator, evaluated, read_annotator, read_json
+from litetext.saco.images import Annotator, check_segmentations, evaluated, read_annotator, read_json
 from litetext.saco.instances import Instances, Truth
 from litetext.saco.masklets import read_score
 from litetext.saco.masks import Rle, empty_mask, read_mask
@@ -47,6 +47,7 @@ def read_predictions(path: str | Path) -> dict[int, list[dict[str, Any]]]:
         except ValueError as error:
             raise ValueError(f"{where}: {error}") from error
         grouped[image].append({**item, "image_id": image, "category_id": category, "score": score, "bbox": box})
+    check_segmentations([item for items in grouped.values() for item in items])
     return dict(grouped)
 
 

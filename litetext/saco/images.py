@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from litetext.saco.fields import Id, counted, read_flag, read_id, repeated, shown
+from litetext.saco.masks import sound_masks
 
 _SHARED = "annotations that share their id with another one all count"
 
@@ -139,7 +140,9 @@ def by_image(
     categories: Mapping[Id, Any],
     path: str | Path,
 ) -> tuple[dict[Id, list[dict[str, Any]]], list[str]]:
-    """Annotations by their image, in the order of the file, with ids as numbers and `iscrowd` as 0 or 1.
+    """Annotations by their image, in the order of the file.
+
+    Their ids become numbers, `iscrowd` 0 or 1, and sound run-length masks checked ones.
 
     Args:
         items: Entries of `annotations`.
@@ -204,7 +207,19 @@ def by_image(
             f"{path}: {total:,} of {len(items):,} annotations belong to nothing in the file: {'; '.join(notes)}; "
             "give a file whose annotations name the ids of its own images and categories"
         )
+    check_segmentations([item for some in grouped.values() for item in some])
     return dict(grouped), notes
+
+
+def check_segmentations(items: Sequence[dict[str, Any]]) -> None:
+    """Check the run-length masks of annotations or predictions in one pass; what is not sound stays as it is.
+
+    Args:
+        items: Mappings, with `segmentation` or without.
+    """
+    masked = [item for item in items if "segmentation" in item]
+    for item, mask in zip(masked, sound_masks([item["segmentation"] for item in masked]), strict=True):
+        item["segmentation"] = mask
 
 
 def _shift(items: Sequence[dict[str, Any]], categories: Mapping[Id, Any]) -> str:

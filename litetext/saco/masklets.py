@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float64, Int64
 from pycocotools import mask
 
 from litetext.saco.fields import Id, read_box, read_flag, read_number_id, shown
-from litetext.saco.masks import CheckedMask, Rle, empty_mask, mask_area, mask_box, read_mask
+from litetext.saco.masks import CheckedMask, Rle, empty_mask, mask_area, mask_box, read_mask, sound_masks
 
 _rle: Any = mask  # its type stubs know fewer inputs than it accepts
 
@@ -168,9 +168,8 @@ def masklets(
             for t, box in enumerate(_each_frame(item, "bboxes", length)):
                 _read_frame_box(box, t, truth, boxes[i], boxed[i])
             areas[i] = [_area(area, t) for t, area in enumerate(_each_frame(item, "areas", length))]
-            found = [
-                _mask(code, t, video, place, amiss) for t, code in enumerate(_each_frame(item, "segmentations", length))
-            ]
+            codes = sound_masks(_each_frame(item, "segmentations", length))
+            found = [_mask(code, t, video, place, amiss) for t, code in enumerate(codes)]
         except (ValueError, OverflowError) as error:
             about = f"(video {video.id}, category {shown(item.get('category_id'), 20)})"
             raise ValueError(f"{where} {place} {about}: {error}") from error

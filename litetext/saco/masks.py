@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float64
 from pycocotools import mask
 
 from litetext.saco.fields import LARGEST_IMAGE, LARGEST_SIDE, read_number_id, shown
+from litetext.saco.run_lengths import FAULTS, decode, sound
 
 Rle = dict[str, Any]
 """One compressed mask as in COCO files: {"size": [height, width], "counts": str or bytes}."""
@@ -58,17 +59,43 @@ def read_mask(segmentation: Any, height: int, width: int, any_size: bool = False
 
 
 def checked(masks: Sequence[Rle]) -> list[CheckedMask]:
-    """Compressed masks of any size, each checked unless it was before.
+    """Compressed masks of any size, each checked unless it was before; many at once cost little more than one.
 
     Raises:
         ValueError: One is damaged; its place in the list is named.
     """
+    if len(done := [one for one in masks if isinstance(one, CheckedMask)]) == len(masks):
+        return done
+    known = sound_masks(masks)
     found: list[CheckedMask] = []
-    for place, one in enumerate(masks):
+    for place, one in enumerate(known):
         try:
             found.append(one if isinstance(one, CheckedMask) else _read_runs(one, 0, 0, any_size=True))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"mask {place} of {len(masks)}: {error}") from error
+    return found
+
+
+def sound_masks(masks: Sequence[Any]) -> list[Any]:
+    """The same list, compressed masks whose runs need no change as checked ones: the rest is left to `read_mask`.
+
+    Args:
+        masks: Values of `segmentation`, as they stand in a file.
+    """
+    found = list(masks)
+    places: list[int] = []
+    texts: list[bytes] = []
+    sizes: list[tuple[int, int]] = []
+    for place, one in enumerate(masks):
+        counts = None if isinstance(one, CheckedMask) or not isinstance(one, dict) else one.get("counts")
+        if isinstance(counts, str | bytes) and (size := _size(one)) is not None:
+            places.append(place)
+            texts.append(counts.encode() if isinstance(counts, str) else counts)  # what is no ASCII is no code
+            sizes.append(size)
+    pixels = np.array([height * width for height, width in sizes], dtype=np.int64)
+    for place, size, fine in zip(places, sizes, sound(texts, pixels).tolist(), strict=True):
+        if fine:
+            found[place] = CheckedMask(size=list(size), counts=masks[place]["counts"])
     return found
 
 
@@ -228,7 +255,9 @@ def _decoded(counts: Any, height: int, width: int) -> np.ndarray:
     try:
         if not isinstance(counts, (str, bytes)):
             raise ValueError(f"counts are {shown(counts)}")
-        runs = _runs(counts.encode("ascii") if isinstance(counts, str) else counts)
+        runs, _, faults = decode([counts.encode("ascii") if isinstance(counts, str) else counts])
+        if faults[0]:
+            raise ValueError(FAULTS[faults[0]])
     except ValueError as error:
         raise ValueError(f"a mask's runs are damaged ({error})") from error
     _check_runs(runs, height, width)
@@ -272,28 +301,3 @@ def _size(segmentation: dict[str, Any]) -> tuple[int, int] | None:
 
 def _other_size(segmentation: dict[str, Any], height: int, width: int) -> str:
     return f"a mask's size (height, width) is {shown(segmentation.get('size'))}, the image's is [{height}, {width}]"
-
-
-def _runs(counts: bytes) -> np.ndarray:
-    # Five bits a byte, lowest first; bit 5 says that more follow, bit 4 of the last byte is the sign; from the
-    # fourth number on, the difference to the number two places before (COCO API, maskApi.c).
-    codes = np.frombuffer(counts, dtype=np.uint8).astype(np.int64) - 48
-    if not len(codes):
-        return codes
-    if codes.min() < 0 or codes.max() > 63:
-        raise ValueError("a byte is no run-length code")
-    last = (codes & 32) == 0
-    if not last[-1]:
-        raise ValueError("the text ends within a number")
-    ends = np.flatnonzero(last)
-    starts = np.concatenate([[0], ends[:-1] + 1])
-    if int((ends - starts).max()) > 6:
-        raise ValueError("a number has more than 32 bits")
-    place = np.arange(len(codes)) - np.repeat(starts, ends - starts + 1)
-    numbers = np.add.reduceat((codes & 31) << (5 * place), starts)
-    numbers -= np.where(codes[ends] & 16, np.int64(1) << (5 * (ends - starts + 1)), 0)
-    # The second number is absolute, and so is the third; differences begin with the fourth.
-    numbers[1::2] = np.cumsum(numbers[1::2])
-    if len(numbers) > 2:
-        numbers[2::2] = np.cumsum(numbers[2::2])
-    return numbers

@@ -315,10 +315,12 @@ def test_i4_a_crowd_is_no_region_to_ignore() -> None:
         left = dict(found)
         for i in found:
             marks = [mark for a in annotators for mark in a.annotations.get(i, [])]
-            crowds = [mark["segmentation"] for mark in marks if mark.get("iscrowd")]
+            crowds = [dict(mark["segmentation"]) for mark in marks if mark.get("iscrowd")]
             if crowds:
                 left[i] = [
-                    item for item in found[i] if rle.iou([item["segmentation"]], crowds, [1] * len(crowds)).max() < 0.5
+                    item
+                    for item in found[i]
+                    if rle.iou([dict(item["segmentation"])], crowds, [1] * len(crowds)).max() < 0.5
                 ]
         return left
 
