@@ -219,15 +219,6 @@ def test_the_shipped_ablation_has_the_papers_variants() -> None:
     assert len(different) == 8
 
 
-def test_the_shipped_students_have_four_sizes() -> None:
-    plan = read_plan(yaml.safe_load(config_path("students.yaml").read_text()))
-    assert {group: list(variants) for group, variants in plan.groups.items()} == {
-        "size": ["1/4", "1/8", "1/16", "1/32"]
-    }
-    assert plan.against == {"size": "1/8"}
-    assert len(plan.seeds) == 3
-
-
 def test_a_finished_fit_of_another_teacher_or_other_prompts_is_not_taken_for_this_one(
     again: Path, commands: list[list[str]], refused: Callable[..., str], teacher_file: Path
 ) -> None:

@@ -51,12 +51,13 @@ def test_nothing_is_drawn_of_one_variant(tmp_path: Path) -> None:
     assert draw_curve(tmp_path / "curve.svg", {"size": {"1": entry, "2": {**entry, "variant": "b"}}}, sizes, "two")
 
 
-@pytest.mark.parametrize("name", ["capacity.yaml", "capacity_nouns.yaml"])
+@pytest.mark.parametrize("name", ["capacity.yaml", "students.yaml"])
 def test_the_shipped_curves_have_both_recipes_and_the_table(name: str) -> None:
     plan = read_plan(yaml.safe_load(config_path(name).read_text()))
     assert list(plan.groups) == ["paper's recipe", "our recipe", "static table"]
     assert all(list(labels) == ["1/4", "1/8", "1/16", "1/32"] for labels in plan.groups.values())
-    assert bool(plan.test) == ("nouns" in name)
+    assert bool(plan.test) == (name == "students.yaml")
+    assert len(plan.seeds) == 3
     assert re.match("Students of ", plan.curve)
     for recipe, group in (("paper", "paper's recipe"), ("litetext", "our recipe")):
         assert {options["model.recipe"] for options in plan.groups[group].values()} == {recipe}
