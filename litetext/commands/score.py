@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from litetext.saco.fields import shown
 
@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     from litetext.metrics.assess import IouType
     from litetext.metrics.counts import Counts
 
+
+Layout = Literal["saco", "coco", "gemini", "dino-x", "youtube-vis"]
+"""How predictions are written."""
 
 CURVES = ("TPs", "FPs", "FNs", "positive_micro_FPs", "pmF1_per_iou", "positive_macro_F1_per_iou")
 """What the official evaluator counts at each of ten thresholds, by the names of its counters."""
@@ -54,7 +57,7 @@ def positives(counts: "Counts") -> int:
     return int(counts.images[0] + counts.images[3])
 
 
-def count(gt: Sequence[str], predictions: str, allow_unknown: bool = False) -> Counted:
+def count(gt: Sequence[str], predictions: str, allow_unknown: bool = False, layout: Layout = "saco") -> Counted:
     """Matches one subset.
 
     Args:
@@ -62,20 +65,23 @@ def count(gt: Sequence[str], predictions: str, allow_unknown: bool = False) -> C
         predictions: A file in the COCO results layout, plain or gzipped: a mask (`segmentation`) and, for the box
             numbers, a `bbox` [x, y, width, height] normalised to 0..1 for each prediction.
         allow_unknown: Whether a quarter or more of the predictions may belong to nothing in the ground truth.
+        layout: How the predictions are written, if otherwise; see `litetext.metrics.other_results`.
 
     Raises:
         FileNotFoundError: If a file does not exist.
         ValueError: If a file cannot be used, or more than three annotators are given.
     """
+    from litetext.metrics.other_results import read_results
     from litetext.metrics.saco_check import check_files
-    from litetext.metrics.saco_files import count_files, read_predictions
+    from litetext.metrics.saco_files import count_files
     from litetext.saco.images import read_annotator  # slow to import, and --help needs none of it
 
     if not 1 <= len(gt) <= 3:
         raise ValueError(f"--gt names {len(gt)} files; give those of one to three annotators of one subset")
     annotators = [read_annotator(path) for path in gt]
-    files = check_files(annotators, read_predictions(predictions), predictions, allow_unknown)
-    kinds, notes = files.kinds, files.notes
+    read = read_results(predictions, layout, annotators, allow_unknown)
+    files = check_files(annotators, read.predictions, predictions, allow_unknown)
+    kinds, notes = files.kinds, [*read.notes, *files.notes]
     if not kinds:
         raise ValueError(f"--predictions {predictions}: nothing to score; {'; '.join(notes)}")
     counts: dict[IouType, Counts] = {k: count_files(files.annotators, files.predictions, k) for k in kinds}
@@ -158,6 +164,7 @@ def score(
     *,
     gt: list[str],
     predictions: str,
+    predictions_format: Layout = "saco",
     output: str | None = None,
     overwrite: bool = False,
     official: str | None = None,
@@ -173,6 +180,8 @@ def score(
         gt: Ground truth of one subset: the files of one to three annotators, or one VEval file; plain or .gz.
         predictions: Predictions, plain or .gz: COCO results (boxes normalised to 0..1), or a list of tracks (in
             pixels).
+        predictions_format: Other layouts: coco (results with boxes in pixels), gemini and dino-x (answers by datapoint
+            id or image file name: a JSON mapping or a folder of files), youtube-vis (tracks with masks alone).
         output: Also write the numbers to this JSON file.
         overwrite: Replace an --output file that is not from this command.
         official: Also print the largest difference from the official evaluator's numbers in this JSON file.
@@ -193,7 +202,7 @@ def score(
     if output is not None:
         _check_output(Path(output), inputs, overwrite)
     of_kind = _score_videos if any(is_video_file(path) for path in gt) else _score_images
-    scores = of_kind(gt, predictions, official, entry, allow_unknown)
+    scores = of_kind(gt, predictions, official, entry, allow_unknown, predictions_format)
     if output is not None:
         write_json(output, scores)
 
@@ -223,10 +232,10 @@ def _ours(path: Path) -> bool:
 
 
 def _score_images(
-    gt: Sequence[str], predictions: str, official: str | None, entry: str | None, allow_unknown: bool
+    gt: Sequence[str], predictions: str, official: str | None, entry: str | None, allow_unknown: bool, layout: Layout
 ) -> dict[str, Any]:
     """Prints the numbers of images; gives what --output holds."""
-    counted = count(gt, predictions, allow_unknown)
+    counted = count(gt, predictions, allow_unknown, layout)
     numbers = counted.numbers()
     print(table(numbers))
     for note in counted.notes:
@@ -254,7 +263,7 @@ def _about(notes: Sequence[str], left_out: int, what: str) -> dict[str, Any]:
 
 
 def _score_videos(
-    gt: Sequence[str], predictions: str, official: str | None, entry: str | None, allow_unknown: bool
+    gt: Sequence[str], predictions: str, official: str | None, entry: str | None, allow_unknown: bool, layout: Layout
 ) -> dict[str, Any]:
     """Prints the numbers of videos; gives what --output holds."""
     from litetext.metrics.veval_files import KINDS, score_video_files
@@ -262,7 +271,9 @@ def _score_videos(
 
     if len(gt) != 1:
         raise ValueError(f"--gt names {len(gt)} files; videos have one annotator: give one VEval file")
-    scores = score_video_files(gt[0], predictions, allow_unknown)
+    if layout not in ("saco", "youtube-vis"):
+        raise ValueError(f"--predictions_format {layout} is of images, and --gt is of videos; theirs is youtube-vis")
+    scores = score_video_files(gt[0], predictions, allow_unknown, layout == "youtube-vis")
     numbers: dict[str, float | None] = scores["dataset_results"]
     kinds = list(KINDS.values())
     print(

@@ -11,6 +11,7 @@ from litetext.metrics.assess import IouType
 from litetext.metrics.hota import hota_numbers
 from litetext.metrics.saco_check import UNKNOWN
 from litetext.metrics.teta import teta_numbers
+from litetext.metrics.track_results import complete_tracks
 from litetext.metrics.video import PLACES, VideoRows, assess_video, phrase_numbers
 from litetext.saco.fields import read_id, read_number_id, shown
 from litetext.saco.images import read_json
@@ -36,7 +37,7 @@ class VideoPredictions(NamedTuple):
 
 
 def read_video_predictions(
-    path: str | Path, annotations: VideoAnnotations, allow_unknown: bool = False
+    path: str | Path, annotations: VideoAnnotations, allow_unknown: bool = False, youtube_vis: bool = False
 ) -> VideoPredictions:
     """Predicted masklets by video.
 
@@ -47,6 +48,7 @@ def read_video_predictions(
         path: A list of tracks {video_id, category_id, score, bboxes, segmentations, areas}, plain or gzipped.
         annotations: The ground truth that they belong to.
         allow_unknown: Whether a quarter or more of the tracks may name videos or categories that it does not hold.
+        youtube_vis: The tracks are YouTube-VIS results, see `complete_tracks`.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -54,6 +56,8 @@ def read_video_predictions(
             quarter of the tracks (with `allow_unknown`: all) belong to nothing in this ground truth.
     """
     content = read_json(path)
+    if youtube_vis:
+        content = complete_tracks(content, annotations.videos, str(path))
     if not isinstance(content, list):
         raise ValueError(f"{path} must hold a JSON list of tracks, got {type(content).__name__}")
     tracks = [_track(item, f"{path}: track {number}") for number, item in enumerate(content)]
@@ -155,13 +159,16 @@ def asked(annotations: VideoAnnotations, predictions: dict[VideoId, Masklets]) -
     return {video: list(categories) for video, categories in pairs.items()}
 
 
-def score_video_files(gt: str | Path, predictions: str | Path, allow_unknown: bool = False) -> dict[str, Any]:
+def score_video_files(
+    gt: str | Path, predictions: str | Path, allow_unknown: bool = False, youtube_vis: bool = False
+) -> dict[str, Any]:
     """The official numbers of a predictions file under their names.
 
     Args:
         gt: Ground truth of one split.
         predictions: The tracks of any system.
         allow_unknown: See `read_video_predictions`.
+        youtube_vis: See `read_video_predictions`.
 
     Returns:
         `dataset_results` (fractions; TETA's in percent; None for what the predictions do not hold), `video_np_results`,
@@ -176,7 +183,7 @@ def score_video_files(gt: str | Path, predictions: str | Path, allow_unknown: bo
     if not annotations.truth:
         why = f"; {'; '.join(annotations.notes)}" if annotations.notes else ""
         raise ValueError(f"{gt} holds no masklet to be found: negatives alone give no score{why}")
-    found, notes, kinds = read_video_predictions(predictions, annotations, allow_unknown)
+    found, notes, kinds = read_video_predictions(predictions, annotations, allow_unknown, youtube_vis)
     if not annotations.masked and "segm" in kinds:
         kinds.remove("segm")
         notes.append(f"mask is left out: {annotations.name} does not hold it")

@@ -5,7 +5,6 @@ memory, and a polygon's coordinate of NaN or 1e9 ends the process. Every mask th
 predictions, of images or videos, goes through `read_mask`; what comes out is safe for all of its functions.
 """
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -56,6 +55,42 @@ def read_mask(segmentation: Any, height: int, width: int, any_size: bool = False
             raise ValueError("the polygons cover no pixel")
         return CheckedMask(found)
     raise ValueError(f"segmentation must be a run-length mask or polygons, got {shown(segmentation, 80)}")
+
+
+def read_row_runs(segmentation: Any, height: int, width: int) -> CheckedMask:
+    """A mask whose runs go along rows and may end with its last pixel, as DINO-X writes them; COCO's go down columns.
+
+    Args:
+        segmentation: {"size": [height, width], "counts": text as COCO's or a list of runs}.
+        height: Rows of the image.
+        width: Columns of the image.
+
+    Raises:
+        ValueError: It is no such mask, damaged or of another size.
+    """
+    if not isinstance(segmentation, dict) or _size(segmentation) != (height, width):
+        told = segmentation if not isinstance(segmentation, dict) else segmentation.get("size")
+        raise ValueError(f"a mask's size (height, width) is {shown(told)}, the image's is [{height}, {width}]")
+    counts = segmentation.get("counts")
+    try:
+        if isinstance(counts, list):
+            runs = np.asarray([read_number_id(run) for run in counts], dtype=np.int64)
+        elif isinstance(counts, str):
+            runs = _runs(counts.encode("ascii"))
+        else:
+            raise ValueError(f"counts are {shown(counts)}")
+    except (ValueError, OverflowError) as error:
+        raise ValueError(f"a mask's runs are damaged ({error})") from error
+    if len(runs) and int(runs.min()) < 0:
+        raise ValueError("a mask's runs are damaged (one is negative)")
+    rest = height * width - float(runs.sum(dtype=np.float64))
+    if rest < 0:
+        raise ValueError(f"a mask's runs cover {height * width - rest:.0f} pixels, the image has {height * width}")
+    pixels = np.zeros(height * width, dtype=bool)
+    ends = np.cumsum(runs)
+    for start, end in zip(ends[:-1:2].tolist(), ends[1::2].tolist(), strict=True):
+        pixels[start:end] = True
+    return CheckedMask(encode_masks(pixels.reshape(1, height, width))[0])
 
 
 def checked(masks: Sequence[Rle]) -> list[CheckedMask]:
@@ -291,10 +326,11 @@ def _size(segmentation: dict[str, Any]) -> tuple[int, int] | None:
     size = segmentation.get("size")
     if not isinstance(size, (list, tuple)) or len(size) != 2:
         return None
-    if not all(isinstance(x, (int, float)) and not isinstance(x, bool) and math.isfinite(x) for x in size):
+    try:
+        height, width = (read_number_id(x) for x in size)  # as text too, as ids and runs may be
+    except ValueError:
         return None
-    height, width = int(size[0]), int(size[1])
-    if (height, width) != tuple(size) or not (0 < height <= LARGEST_SIDE and 0 < width <= LARGEST_SIDE):
+    if not (0 < height <= LARGEST_SIDE and 0 < width <= LARGEST_SIDE):
         return None
     return (height, width) if height * width <= LARGEST_IMAGE else None
 

@@ -34,6 +34,8 @@ def test_every_mask_that_pycocotools_writes_passes(height: int, width: int, shar
         with pytest.raises(ValueError, match="size"):
             read_mask(code, *size)
         assert read_mask(code, *size, any_size=True) == code, "as officially: it matches nothing"
+    as_text = {**code, "size": [str(side) for side in code["size"]]}
+    assert read_mask(as_text, *code["size"]) == code, "numbers may be written as text, as ids may"
     for damaged in (
         {**code, "counts": code["counts"][:-1]},
         {**code, "size": [height, width + 1]},
