@@ -21,6 +21,8 @@ CLASSES = {
     "fit": [
         ("--model.help", "litetext.modules.DistillModule"),
         ("--data.help", "litetext.data.PromptDataModule"),
+        ("--model.help", "litetext.modules.TaskDistillModule"),
+        ("--data.help", "litetext.data.TaskDataModule"),
     ],
     "test": [
         ("--model.help", "litetext.modules.SegEvalModule"),

@@ -1,5 +1,6 @@
 from .features.store import FeatureStore as FeatureStore
 from .images.datamodule import SegDataModule as SegDataModule
+from .images.task import TaskDataModule as TaskDataModule
 from .permutation import permute as permute
 from .prompts.corpora import read_prompts as read_prompts
 from .prompts.datamodule import PromptDataModule as PromptDataModule

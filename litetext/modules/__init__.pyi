@@ -5,4 +5,5 @@ from .distill import DistillModule as DistillModule
 from .prompt_bank import PromptBankModule as PromptBankModule
 from .seg_eval import SegEvalModule as SegEvalModule
 from .shapes_fit import ShapesFitModule as ShapesFitModule
+from .task_distill import TaskDistillModule as TaskDistillModule
 from .video_eval import VideoEvalModule as VideoEvalModule

@@ -36,7 +36,7 @@ def check_recipe(kind: type, optimizer: Any, lr_scheduler: Any, given: Mapping[s
         ("optimizer", optimizer, OF_ADAMW),
         ("lr_scheduler", lr_scheduler, OF_SCHEDULE),
     ):
-        idle = [name for name in names if replaced is not None and given[name] != defaults[name]]
+        idle = [n for n in names if replaced is not None and n in given and given[n] != defaults[n]]
         if idle:
             raise ValueError(
                 f"model.{idle[0]} is {given[idle[0]]}, but model.{option} replaces what it belongs to: give "

@@ -2,7 +2,7 @@
 
 import resource
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -78,8 +78,13 @@ def drift_figure(seen: dict[str, Tensor]) -> Figure | None:
     return figure
 
 
-def summary(module: Any) -> str:
-    """The closing lines of a fit: scores of the best checkpoint, parameters, folders, the next command."""
+def summary(module: Any, told: Callable[[Any, dict[str, float]], str] | None = None) -> str:
+    """The closing lines of a fit: scores of the best checkpoint, parameters, folders, the next command.
+
+    Args:
+        module: The distillation.
+        told: Says its scores in a line; by default those of held-out prompts.
+    """
     trainer = module.trainer
     best = checkpoint_of(trainer)
     scores = module.scores
@@ -90,11 +95,7 @@ def summary(module: Any) -> str:
     teacher = module.teacher_parameters
     lines = [""]
     if scores:
-        lines.append(
-            f"validation cosine   {scores['cosine']:.4f} per token, {scores['pooled_cosine']:.4f} pooled; "
-            f"agreement {scores['agreement']:.4f} (share of {_compared(module)}held-out prompts with the teacher's "
-            "nearest neighbour)"
-        )
+        lines.append((told or prompt_scores)(module, scores))
     if teacher:
         lines.append(
             f"parameters          {student:,} of the teacher's {teacher:,}: "
@@ -116,9 +117,15 @@ def summary(module: Any) -> str:
     return "\n".join(lines)
 
 
-def _compared(module: Any) -> str:
+def prompt_scores(module: Any, scores: dict[str, float]) -> str:
+    """Cosine and agreement on held-out prompts, in a line."""
     few, all_of_them = len(module.agreement.compared or ()), len(module.prompts.val)
-    return f"{few:,} of the {all_of_them:,} " if few < all_of_them else ""
+    compared = f"{few:,} of the {all_of_them:,} " if few < all_of_them else ""
+    return (
+        f"validation cosine   {scores['cosine']:.4f} per token, {scores['pooled_cosine']:.4f} pooled; "
+        f"agreement {scores['agreement']:.4f} (share of {compared}held-out prompts with the teacher's "
+        "nearest neighbour)"
+    )
 
 
 def _speed(trainer: Trainer) -> list[str]:

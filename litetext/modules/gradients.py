@@ -1,15 +1,15 @@
 """Gradients of a distillation: checked once a step, clipped, and traced to the prompt that spoilt them."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 
-from litetext.data.prompts.datamodule import PromptBatch
 from litetext.modules import distill_report
 
 
 def check_and_clip(
-    module: Any, optimizer: Any, most: float | None, algorithm: str | None, recent: list[PromptBatch]
+    module: Any, optimizer: Any, most: float | None, algorithm: str | None, recent: Sequence[Any]
 ) -> None:
     """Clips the student's gradients, and stops before one that is not finite spoils weights and checkpoints.
 
@@ -39,7 +39,7 @@ def check_and_clip(
 
 
 @torch.no_grad()
-def _stop(module: Any, recent: list[PromptBatch], only_prompts: bool) -> None:
+def _stop(module: Any, recent: Sequence[Any], only_prompts: bool) -> None:
     module.student.eval()  # in training, BatchNorm of several processes would wait for the others
     totals = [(batch, module.total(module.losses(batch))) for batch in recent]
     module.student.train()

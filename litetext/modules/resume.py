@@ -25,11 +25,13 @@ _LENGTH = ("trainer.max_epochs", "trainer.max_steps")
 # the corpora's token rows.
 _FREE = (
     *("model.features_dir", "model.teacher_batch_tokens", "model.teacher_features", "model.teacher", "model.output"),
+    "model.vision_dir",
     *("data.num_workers", "data.val_batch_size", "data.sources", "model.student."),
 )
 # A run that goes on from another run's checkpoint under its own name may change these, which do take effect.
 _FORK = (
     *("model.mse_weight", "model.cosine_weight", "model.consistency_weight", "model.consistency_padding"),
+    *(f"model.{part}_weight" for part in ("text", "presence", "scores", "boxes", "masks")),
     *("checkpoint.", "trainer."),
 )
 

@@ -5,6 +5,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from lightning.pytorch import Trainer
@@ -14,16 +15,28 @@ from torch import Tensor
 from litetext.data.features.fill import FeatureError, fill
 from litetext.data.features.manifest import StoreKey
 from litetext.data.features.store import FeatureStore
-from litetext.data.prompts.datamodule import PromptDataModule
+from litetext.data.token_rows import TokenRows
 from litetext.modules.teacher import Teacher, TeacherFacts, quoted
 
 _PROBE_SECONDS = 5.0
 
 
+class HasRows(Protocol):
+    """What holds the prompts of a run."""
+
+    def feature_rows(self) -> TokenRows:
+        """Token rows that need teacher features."""
+        ...
+
+    def feature_prompt(self, row: int) -> str:
+        """The prompt behind one of them."""
+        ...
+
+
 def store_features(
     teacher: Teacher,
     facts: TeacherFacts,
-    data: PromptDataModule,
+    data: HasRows,
     root: str,
     tokens_per_batch: int,
     trainer: Trainer,

@@ -13,7 +13,7 @@ def describe(module: Any) -> dict[str, Any]:
         "teacher_parameters": module.teacher_parameters,
         "teacher_fingerprint": module.teacher_fingerprint,
         "sources": dict(module.prompts.sources),
-        "context_length": module.prompts.context_length,
+        "context_length": module.student.context_length,
         "scores": dict(module.scores),
     }
     if module.student.reads is not None:

@@ -310,6 +310,10 @@ class Sam3Image(nn.Module):
             Image tokens for each phrase (N, P, D); what they attended to, text and then the geometry token (N, M, D);
             and which of that counts (N, M).
         """
+        return self._fuse(vision, features, lengths)
+
+    def _fuse(self, vision: Vision, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        # Also of N phrases about an image each, with gradients for the text: see `answers`.
         count = len(lengths)
         lengths = lengths.to(self.device)
         longest = int(lengths.max())
@@ -337,7 +341,7 @@ class Sam3Image(nn.Module):
     def _encode(self, vision: Vision, features: Tensor, lengths: Tensor) -> _Encoded:
         """A chunk through the DETR encoder and decoder."""
         model = self.model
-        tokens, prompt, valid = self.fuse(vision, features, lengths)
+        tokens, prompt, valid = self._fuse(vision, features, lengths)
         shape = torch.tensor([vision.levels[-1].shape[-2:]], device=self.device)
         decoded = decode(model, tokens, vision.positions, shape, prompt, valid)
         queries = box_and_score_heads(model, decoded, prompt, valid)

@@ -1,0 +1,257 @@
+"""TaskDataModule: images and phrases for the task loss, some phrases about each of some images a step."""
+
+from collections.abc import Sequence
+from hashlib import blake2b
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from lightning.pytorch import LightningDataModule
+from lightning.pytorch.utilities import rank_zero_info
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from litetext.data.images.asked import AskedImage, read_asked
+from litetext.data.prompts.corpora import split_prompts
+from litetext.data.sampling import EpochSampler, ResumableLoader
+from litetext.tokenizer import TokenBatch
+
+_NAMED = 3
+
+
+class TaskBatch(NamedTuple):
+    """N phrases about B images; what the module adds is None at first.
+
+    Attributes:
+        images: Each image's number in `TaskDataModule.images`, (B,).
+        owner: Which of them a phrase is about, (N,).
+        index: Each phrase's number in `TaskDataModule.prompts`, (N,).
+        number: Each pair's own number, for counting it once, (N,).
+        tokens: The phrases as the student reads them, (N, L).
+        heard: The teacher's features, (N, M, D).
+        heard_lengths: Its valid tokens, (N,).
+    """
+
+    images: Tensor
+    owner: Tensor
+    index: Tensor  # pyright: ignore[reportIncompatibleMethodOverride]
+    number: Tensor
+    tokens: TokenBatch | None = None
+    heard: Tensor | None = None
+    heard_lengths: Tensor | None = None
+
+
+class TaskDataset(Dataset):
+    """Groups of phrases about one image; whole batches at once.
+
+    Args:
+        data: The datamodule.
+        images: Numbers of the images of this side of the split.
+        shuffled: Group an image's phrases anew each epoch.
+    """
+
+    def __init__(self, data: "TaskDataModule", images: Sequence[int], shuffled: bool) -> None:
+        self.data, self.shuffled = data, shuffled
+        counts = [len(data.asked[n]) for n in images]
+        groups = [
+            (n, first) for n, count in zip(images, counts, strict=True) for first in range(0, count, data.phrases)
+        ]
+        self.groups = np.asarray(groups, dtype=np.int64).reshape(-1, 2)
+
+    def __len__(self) -> int:
+        return len(self.groups)
+
+    def __getitems__(self, positions: Sequence[int]) -> TaskBatch:
+        """The batch of these groups; position + epoch * length asks for that epoch's."""
+        data = self.data
+        owner, index, number = [], [], []
+        chosen = []
+        for place, position in enumerate(positions):
+            epoch, group = divmod(int(position), len(self))
+            image, first = (int(value) for value in self.groups[group])
+            order = np.arange(len(data.asked[image]))
+            if self.shuffled:
+                order = np.random.default_rng([data.seed, epoch, image]).permutation(len(order))
+            order = order[first : first + data.phrases]
+            chosen.append(image)
+            owner += [place] * len(order)
+            index += data.asked[image][order].tolist()
+            number += (data.firsts[image] + order).tolist()
+        images, of, which, pairs = (torch.tensor(v, dtype=torch.int64) for v in (chosen, owner, index, number))
+        return TaskBatch(images, of, which, pairs)
+
+
+class TaskDataModule(LightningDataModule):
+    """Images without annotations, and phrases that are asked of them, in groups of phrases about one image.
+
+    An epoch asks every phrase of every image once. Images are held out by a hash of their names.
+
+    Attributes:
+        images: The images, after `setup`.
+        prompts: All phrases, each once.
+        asked: Numbers of the phrases of each image.
+        train: Numbers of the images to train on, `val` of those held out.
+
+    Args:
+        images: `nouns:N` for N scenes of the world of nouns and phrases about them; a folder of images, whose
+            `prompts` are asked; or a JSON of SA-Co Gold or Silver, for its images and phrases alone.
+        prompts: What is asked of the images of a folder: a corpus, as `PromptDataModule.sources` takes it.
+        image_folder: Where the images of a JSON lie; by default beside it.
+        asked: Phrases that are drawn for each image; those of a JSON are all asked.
+        batch_images: Images of a training step on each device.
+        phrases: Phrases a step asks of each of them.
+        val_fraction: Share of the images held out.
+        skip_unusable_images: Go on without the images that are missing or no images; by default they end the run.
+        seed: Seed of the batches; by default the run's own, `seed_everything`. It does not change what is asked.
+        num_workers: Processes that put batches together.
+
+    Raises:
+        ValueError: If an option is out of its range.
+    """
+
+    def __init__(
+        self,
+        images: str,
+        prompts: str | None = None,
+        image_folder: str | None = None,
+        asked: int = 32,
+        batch_images: int = 8,
+        phrases: int = 8,
+        val_fraction: float = 0.05,
+        skip_unusable_images: bool = False,
+        seed: int | None = None,
+        num_workers: int = 0,
+    ) -> None:
+        super().__init__()
+        for name, value in (("asked", asked), ("batch_images", batch_images), ("phrases", phrases)):
+            if value < 1:
+                raise ValueError(f"data.{name} is {value}; it must be at least 1")
+        if not 0 < val_fraction < 1:
+            raise ValueError(f"data.val_fraction is {val_fraction}; choose a share between 0 and 1, such as 0.05")
+        if seed is not None and seed < 0:
+            raise ValueError(f"data.seed is {seed}; it must be 0 or more")
+        if num_workers < 0:
+            raise ValueError(f"data.num_workers is {num_workers}; it must be 0 or more")
+        self.root, self.corpus, self.image_folder = images, prompts, image_folder
+        self.asked_most, self.batch_images, self.phrases = asked, batch_images, phrases
+        self.val_fraction, self.skip_unusable_images = val_fraction, skip_unusable_images
+        self._own_seed = seed is not None
+        self.seed, self.num_workers = torch.initial_seed() if seed is None else seed, num_workers
+        self.images: list[AskedImage] = []
+        self.prompts: list[str] = []
+        self.asked: list[np.ndarray] = []
+        self.firsts: list[int] = []
+        self.train: list[int] = []
+        self.val: list[int] = []
+        self._resume = 0
+        self._loader: ResumableLoader | None = None
+
+    @property
+    def sources(self) -> dict[str, str]:
+        """What the checkpoint says of the data."""
+        return {"images": self.root, **({} if self.corpus is None else {"prompts": self.corpus})}
+
+    @property
+    def batch_size(self) -> int:
+        """Phrases of a step on each device, where every image has as many."""
+        return self.batch_images * self.phrases
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """Training batches of one epoch on each rank, after `setup`."""
+        groups = sum(-(-len(self.asked[n]) // self.phrases) for n in self.train)
+        return max(1, groups // (self.batch_images * self._rank()[1]))
+
+    def setup(self, stage: str) -> None:
+        """Finds the images, says what is there and what is left out, and splits them. Once.
+
+        Raises:
+            FileNotFoundError: Nothing lies at a path.
+            ValueError: An image cannot be used, or too few are left.
+        """
+        if self.images:
+            return
+        if self.trainer is not None and self.trainer.world_size > 1:
+            self.seed = self.trainer.strategy.broadcast(self.seed)
+        found, lost = read_asked(self.root, self.corpus, self.image_folder, self.asked_most)
+        if lost and not self.skip_unusable_images:
+            some = "; ".join(lost[:_NAMED]) + ("; ..." if len(lost) > _NAMED else "")
+            raise ValueError(
+                f"{len(lost):,} images of data.images {self.root} cannot be used: {some}; mend or remove them, or go "
+                "on without them (--data.skip_unusable_images true)"
+            )
+        for line in lost[:_NAMED]:
+            rank_zero_info(f"left out: {line}")
+        train, val = split_prompts([image.name for image in found], self.val_fraction)
+        rank = self._rank()[1]
+        if len(train) < rank or len(val) < rank:
+            raise ValueError(
+                f"data.images {self.root}: {len(found):,} images give {len(train)} to train on and {len(val)} held "
+                f"out (data.val_fraction={self.val_fraction}) for {rank} processes; add images or change the fraction"
+            )
+        number: dict[str, int] = {}
+        self.asked = [np.array([number.setdefault(p, len(number)) for p in image.phrases]) for image in found]
+        self.firsts = np.cumsum([0, *map(len, self.asked)]).tolist()
+        self.images, self.prompts, self.train, self.val = found, list(number), train, val
+        rank_zero_info(
+            f"images {self.root}: {len(train):,} to train on, {len(val):,} held out, {len(lost):,} left out; "
+            f"{self.firsts[-1]:,} pairs with {len(number):,} different phrases"
+        )
+
+    @property
+    def digest(self) -> str:
+        """Hash over names and phrases, which tells whether a resumed run has its data."""
+        told = blake2b(digest_size=16)
+        for image in self.images:
+            told.update("\n".join((image.name, *image.phrases, "")).encode("utf-8", "surrogatepass"))
+        return told.hexdigest()
+
+    def train_dataloader(self) -> DataLoader:
+        """Batches of some images each; continues where a resumed run stopped."""
+        dataset = TaskDataset(self, self.train, shuffled=True)
+        sampler = EpochSampler(np.zeros(len(dataset), np.int32), self.batch_images, self.seed, *self._rank())
+        if self.trainer is not None and self.trainer.overfit_batches:  # type: ignore[attr-defined]
+            sampler.fix_epoch()
+        self._loader = ResumableLoader(dataset, batch_sampler=sampler, **self._loading())
+        self._loader.skip, self._resume = self._resume % len(sampler), 0
+        return self._loader
+
+    def val_dataloader(self) -> DataLoader:
+        """All phrases of the held-out images; each rank takes its stride."""
+        rank, world = self._rank()
+        dataset = TaskDataset(self, self.val[rank::world], shuffled=False)
+        places = list(range(len(dataset)))
+        batches = [places[i : i + self.batch_images] for i in range(0, len(places), self.batch_images)]
+        return DataLoader(dataset, batch_sampler=batches, **self._loading())
+
+    def state_dict(self) -> dict[str, Any]:
+        """Batches of this epoch that are done, so that a resumed run goes on with the next."""
+        done = self._loader.done if self._loader is not None else 0
+        ended = self.trainer is not None and done >= self.trainer.num_training_batches
+        return {"done": 0 if ended else done, "seed": self.seed, "asked": self.digest}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes up the state of an interrupted run.
+
+        Raises:
+            ValueError: The images or phrases are not those of that run.
+        """
+        fitting = self.trainer is not None and self.trainer.state.fn == "fit"
+        if not self._own_seed:
+            self.seed = int(state_dict.get("seed", self.seed))
+        if fitting and state_dict.get("asked") != self.digest:
+            raise ValueError(
+                f"the checkpoint was trained on other images or phrases than data.images {self.root} holds now; a "
+                "resumed run keeps its data: give those, or begin a new run without --ckpt_path"
+            )
+        self._resume = int(state_dict["done"])
+
+    def _rank(self) -> tuple[int, int]:
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)
+
+    def _loading(self) -> dict[str, Any]:
+        return {"collate_fn": _as_is, "num_workers": self.num_workers, "persistent_workers": self.num_workers > 0}
+
+
+def _as_is(batch: TaskBatch) -> TaskBatch:
+    return batch

@@ -1,0 +1,366 @@
+"""TaskDistillModule: a distilled student learns on from what a frozen SAM3 makes of its features."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from lightning.pytorch import Callback, LightningModule
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor
+from torchmetrics import MeanMetric, MetricCollection
+
+from litetext.data.features.store import FeatureStore
+from litetext.data.images.task import TaskBatch, TaskDataModule
+from litetext.data.token_rows import TokenRows
+from litetext.losses import masked_cosine, masked_mse
+from litetext.metrics.cgf1 import PhraseCounts
+from litetext.metrics.counts import headline
+from litetext.models.sam3.answers import Answers, answer, draw, of_each
+from litetext.models.sam3.image import Sam3Image
+from litetext.models.sam3.postprocess import finish, official_scores
+from litetext.models.text.encoder import require_sam3_tokens
+from litetext.models.text.students import load_student, read_checkpoint
+from litetext.modules import distill_report, taught
+from litetext.modules.callbacks import Throughput
+from litetext.modules.distill_optim import check_loss_weights, check_recipe, configure
+from litetext.modules.gradients import check_and_clip
+from litetext.modules.run_data import run_data
+from litetext.modules.stored_features import store_features
+from litetext.modules.stored_vision import VisionStore, identify, see
+from litetext.modules.task_loss import DETECTOR_PARTS, detector_losses
+from litetext.modules.teacher import CACHE, Teacher, check_teacher
+from litetext.saco.instances import Instances, Truth
+from litetext.shipped import shipped
+from litetext.tokenizer import TokenBatch, Tokenizer, pad
+
+PARTS = (*DETECTOR_PARTS, "mse", "cosine")
+_SURE = 0.5  # from this score on an instance counts
+
+
+class TaskDistillModule(LightningModule):
+    """Trains a distilled student through a frozen SAM3, towards what that finds with its own text encoder.
+
+    The loss of a phrase about an image, see `litetext.modules.task_loss` for its parts:
+    L = w_text A + w_presence P + w_scores S + w_boxes B + w_masks M + w_mse MSE + w_cosine cosine.
+    The student is validated against the SAM3's own answers on held-out images: `val/CG_F1` takes them for the truth.
+
+    Args:
+        start: Checkpoint of `litetext fit` whose student is trained on.
+        sam3: The SAM3 whose text encoder taught it: a folder of transformers, a hub id, or Meta's `sam3.pt`.
+        features_dir: Folder of the stores of teacher features, as that of `DistillModule`.
+        teacher_batch_tokens: Tokens the teacher encodes at once.
+        vision: `stored` encodes every image once and keeps what SAM3 sees of it on disk, in half precision; `live`
+            runs the vision tower in every step.
+        vision_dir: Folder of what is seen.
+        geometry_token: Append the geometry token to every phrase, as Meta's SAM3 does.
+        text_weight: Weight of what reads the text in the detector (A).
+        presence_weight: Weight of presence (P).
+        scores_weight: Weight of the queries' classes (S).
+        boxes_weight: Weight of the boxes (B).
+        masks_weight: Weight of the masks (M); 0 draws none, which halves the time of a step.
+        masks_drawn: Phrases a step whose masks are drawn, those that the teacher is surest of.
+        mse_weight: Weight of the MSE of the features, as in `DistillModule`. Phrases that the student's context cuts
+            and the teacher's does not have no part in it.
+        cosine_weight: Weight of the cosine loss of the features, likewise.
+        lr: Learning rate after the warm-up; it is not scaled.
+        weight_decay: Decay of matrices but the token table.
+        warmup_epochs: Epochs of linear warm-up.
+        warmup_lr: Learning rate at the first step.
+        min_lr: Learning rate at the last step.
+        optimizer: Another optimizer than AdamW, as in `DistillModule`.
+        lr_scheduler: Another schedule, as in `DistillModule`.
+        lr_scheduler_interval: Whether that schedule steps once an `epoch` or once a `step`.
+
+    Raises:
+        FileNotFoundError: If there is no such checkpoint.
+        ValueError: If it holds no student that a SAM3 reads, or an option is out of its range.
+    """
+
+    def __init__(
+        self,
+        start: str,
+        sam3: str = "facebook/sam3",
+        features_dir: str = "checkpoints/features",
+        teacher_batch_tokens: int = 2048,
+        vision: Literal["stored", "live"] = "stored",
+        vision_dir: str = "checkpoints/vision",
+        geometry_token: bool = True,
+        text_weight: float = 1.0,
+        presence_weight: float = 1.0,
+        scores_weight: float = 1.0,
+        boxes_weight: float = 1.0,
+        masks_weight: float = 1.0,
+        masks_drawn: int = 8,
+        mse_weight: float = 0.2,
+        cosine_weight: float = 1.0,
+        lr: float = 2e-3,
+        weight_decay: float = 0.0,
+        warmup_epochs: float = 0.1,
+        warmup_lr: float = 1e-6,
+        min_lr: float = 1e-6,
+        optimizer: OptimizerCallable | None = None,
+        lr_scheduler: LRSchedulerCallable | None = None,
+        lr_scheduler_interval: Literal["epoch", "step"] = "epoch",
+    ) -> None:
+        super().__init__()
+        weights = dict(
+            zip(PARTS, (text_weight, presence_weight, scores_weight, boxes_weight, masks_weight), strict=False)
+        )
+        self.weights = {**weights, "mse": mse_weight, "cosine": cosine_weight}
+        check_loss_weights(**self.weights)
+        if not any(self.weights.values()):
+            raise ValueError("all weights of the task loss are 0: nothing would be learnt; give one a positive weight")
+        for name, value in (("teacher_batch_tokens", teacher_batch_tokens), ("masks_drawn", masks_drawn)):
+            if value < 1:
+                raise ValueError(f"model.{name} is {value}; it must be at least 1")
+        given = {"lr": lr, "weight_decay": weight_decay, "warmup_epochs": warmup_epochs}
+        given |= {"warmup_lr": warmup_lr, "min_lr": min_lr}
+        check_recipe(TaskDistillModule, optimizer, lr_scheduler, given)
+        self.save_hyperparameters(ignore=["optimizer", "lr_scheduler"])
+        begin = shipped(start)
+        self.student = load_student(begin).train().requires_grad_(True)
+        self._taught_by = str(read_checkpoint(begin)["litetext"].get("teacher_fingerprint", ""))
+        require_sam3_tokens(self.student.reads, f"model.start {start}")
+        self.teacher_path, self.features_dir, self.teacher_batch_tokens = sam3, features_dir, teacher_batch_tokens
+        self.vision, self.vision_dir, self.geometry_token = vision, vision_dir, geometry_token
+        self.masks_drawn = masks_drawn if masks_weight else 0
+        self.lr, self.weight_decay, self.scale_lr, self.decay_tokens = lr, weight_decay, False, False
+        self.warmup_epochs, self.warmup_lr, self.min_lr = warmup_epochs, warmup_lr, min_lr
+        self.optimizer, self.lr_scheduler, self.lr_scheduler_interval = optimizer, lr_scheduler, lr_scheduler_interval
+        self.val_losses = MetricCollection({name: MeanMetric() for name in (*PARTS, "loss")}, compute_groups=False)
+        self.counts = PhraseCounts("segm")
+        self.scores: dict[str, float] = {}
+        self.teacher_parameters, self.teacher_fingerprint, self.detector = 0, "", ""
+        self.store: FeatureStore | None = None
+        self.seen: VisionStore | None = None
+        self._sam3: list[Sam3Image] = []  # in a list, so that it is no part of the module's weights
+        self._rows: tuple[list[list[int]], list[list[int]]] = ([], [])
+        self._recent: list[TaskBatch] = []
+        self._finished = False
+
+    @property
+    def prompts(self) -> TaskDataModule:
+        """The datamodule of the run.
+
+        Raises:
+            ValueError: If the run has another kind of data.
+        """
+        return run_data(self, TaskDataModule)
+
+    @property
+    def sam3(self) -> Sam3Image:
+        """The frozen SAM3, after `setup`."""
+        return self._sam3[0]
+
+    def setup(self, stage: str) -> None:
+        """Loads the SAM3, and fills or opens the stores of text and vision features. Once."""
+        data, device = self.prompts, self.trainer.strategy.root_device
+        if self._sam3:
+            return
+        teacher = Teacher(self.teacher_path, Path(self.features_dir) / CACHE)
+        facts = self.trainer.strategy.broadcast(teacher.facts() if self.trainer.is_global_zero else None)
+        if facts is None:
+            raise ValueError(f"model.sam3 {self.teacher_path} could not be read on the first process")
+        check_teacher(facts, self.teacher_path, self.student, self.student.context_length)
+        self.teacher_parameters, self.teacher_fingerprint = facts.parameters, facts.fingerprint
+        if self._taught_by not in ("", facts.fingerprint):
+            rank_zero_warn(
+                f"the student of model.start {self.hparams['start']} was taught by another text encoder than that of "
+                f"model.sam3 {self.teacher_path}: it begins far from what it shall learn"
+            )
+        sam3 = Sam3Image.from_pretrained(self.teacher_path, self.geometry_token).to(device)
+        sam3.check_width(self.student.width, f"model.start {self.hparams['start']}")
+        self.detector = identify(sam3)
+        own, whole = Tokenizer(self.student.context_length), Tokenizer(facts.context_length)
+        self._rows = own.encode(data.prompts), whole.encode(data.prompts)
+        rank_zero_info(
+            f"{own.truncated:,} of {len(data.prompts):,} phrases cut at {own.context_length} tokens for the student, "
+            f"{whole.truncated:,} at {whole.context_length} for the teacher"
+        )
+        texts = _Texts(data.prompts, self._rows[1])
+        self.store = store_features(teacher, facts, texts, self.features_dir, self.teacher_batch_tokens, self.trainer)
+        if self.vision == "stored":
+            self.seen = VisionStore(self.vision_dir, sam3, self.detector, data.images)
+            self.seen.fill(self.trainer)
+        self._sam3.append(sam3)
+
+    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Adds the phrases' tokens and the teacher's features of them."""
+        if not isinstance(batch, TaskBatch) or self.store is None:
+            return batch
+        numbers = batch.index.tolist()
+        tokens = pad([self._rows[0][n] for n in numbers])
+        if self.student.padding == "reference":
+            more = self.student.context_length - tokens.ids.shape[1]
+            tokens = TokenBatch(torch.nn.functional.pad(tokens.ids, (0, more)), tokens.lengths)
+        lengths = torch.tensor([len(self._rows[1][n]) for n in numbers])
+        return batch._replace(tokens=tokens, heard=self.store.padded(batch.index), heard_lengths=lengths)
+
+    def configure_callbacks(self) -> list[Callback]:
+        """Measures how fast the run trains; its closing lines say it."""
+        return [Throughput()]
+
+    def forward(self, ids: Tensor, lengths: Tensor) -> Tensor:
+        """The student's token features, (B, L, D)."""
+        return self.student(ids, lengths)
+
+    # Losses
+
+    def losses(self, batch: TaskBatch) -> dict[str, Tensor]:
+        """The parts of the loss of each phrase, before their weights, (N,) each."""
+        return self._compare(batch, self.masks_drawn)[0]
+
+    def _compare(self, batch: TaskBatch, most: int) -> tuple[dict[str, Tensor], Answers, Answers, Tensor]:
+        """Losses, the answers to student and teacher, and the phrases whose masks were drawn, `most` of them."""
+        tokens, heard, lengths = batch.tokens, batch.heard, batch.heard_lengths
+        if tokens is None or heard is None or lengths is None:
+            raise ValueError("the batch has no teacher features; run setup first")
+        heard = heard.float()
+        with torch.no_grad():
+            numbers = batch.images.tolist()
+            if self.seen is not None:
+                vision = self.seen.take(numbers)
+            else:
+                vision = see(self.sam3, [self.prompts.images[n] for n in numbers])
+            each = of_each(vision, batch.owner)
+            asked = answer(self.sam3, each, heard, lengths)
+            sure = _official(asked.answers).amax(1)
+            drawn = sure.argsort(descending=True, stable=True)[: min(most, int((sure >= _SURE).sum()))]
+            teacher = draw(self.sam3, asked, drawn)
+        features = self.student(*tokens).float()
+        student = draw(self.sam3, answer(self.sam3, each, features, tokens.lengths), drawn)
+        parts = detector_losses(student, teacher, drawn)
+        shared = min(features.shape[1], heard.shape[1])
+        mask = tokens.mask[:, :shared] & (tokens.lengths == lengths)[:, None]
+        pair = features[:, :shared], heard[:, :shared]
+        parts |= {"mse": masked_mse(*pair, mask), "cosine": masked_cosine(*pair, mask)}
+        return parts, student, teacher, drawn
+
+    def total(self, parts: dict[str, Tensor]) -> Tensor:
+        """The weighted sum of the parts, (N,)."""
+        return torch.stack([weight * parts[name] for name, weight in self.weights.items()]).sum(0)
+
+    def targets(self, tokens: Any, stored: Tensor | None) -> Tensor:
+        """The teacher's features of a batch, (N, M, D)."""
+        if stored is None:
+            raise ValueError("the batch has no teacher features; run setup first")
+        return stored.float()
+
+    def training_step(self, batch: TaskBatch, batch_idx: int) -> Tensor:
+        """Mean loss of a batch."""
+        self._recent.append(batch)
+        parts = self.losses(batch)
+        loss = self.total(parts).mean()
+        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch.index))
+        self.log_dict({f"train/{name}": part.mean() for name, part in parts.items()}, batch_size=len(batch.index))
+        return loss
+
+    def configure_gradient_clipping(
+        self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        """Clips, and stops at a gradient that is not finite, see `check_and_clip`."""
+        recent, self._recent = self._recent, []
+        check_and_clip(self, optimizer, gradient_clip_val, gradient_clip_algorithm, recent)
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """AdamW with warm-up and cosine, or what `optimizer` and `lr_scheduler` name."""
+        return configure(self)
+
+    # Held-out images
+
+    def validation_step(self, batch: TaskBatch, batch_idx: int) -> None:
+        """Compares the answers to the student with those to the teacher, all masks drawn."""
+        parts, student, teacher, drawn = self._compare(batch, len(batch.index))
+        for name, part in {**parts, "loss": self.total(parts)}.items():
+            self.val_losses[name].update(part)
+        found, truth = _instances(student, drawn), _instances(teacher, drawn)
+        self.counts.update(batch.number, found, [Truth(one.masks) for one in truth])
+
+    def on_validation_epoch_end(self) -> None:
+        """Logs `val/*`."""
+        with self.counts.sync_context():
+            self.scores = {name: float(value) for name, value in headline(self.counts.counts()).items()}
+        self.scores |= {name: float(value) for name, value in self.val_losses.compute().items()}
+        for name, value in self.scores.items():
+            self.log(f"val/{name}", value, prog_bar=name in ("CG_F1", "loss"), sync_dist=True)
+        self.counts.reset()
+        self.val_losses.reset()
+
+    # Checkpoints
+
+    @classmethod
+    def load_from_checkpoint(cls, checkpoint_path: Any, *args: Any, **options: Any) -> "TaskDistillModule":
+        """The module of a checkpoint that `litetext fit` wrote; the checkpoint itself brings the student."""
+        options = {"start": str(checkpoint_path), **options, "weights_only": True}
+        return super().load_from_checkpoint(checkpoint_path, *args, **options)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Adds plain values: what the student is, who taught it, how it scored."""
+        checkpoint["litetext"] = {**taught.describe(self), "detector": self.detector, "start": self.hparams["start"]}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuses the checkpoint of another student, and in `fit` of another teacher or detector.
+
+        Raises:
+            ValueError: Naming what differs.
+        """
+        about = taught.check_resumed(self, checkpoint)
+        if self.detector and about.get("detector", self.detector) != self.detector:
+            raise ValueError(
+                f"the checkpoint learnt through another detector than model.sam3 {self.teacher_path}; name the same "
+                "one, or begin anew with model.start"
+            )
+        self.scores = dict(about.get("scores", {}))
+
+    def on_fit_end(self) -> None:
+        """Notes that the fit came to its end."""
+        self._finished = True
+
+    def teardown(self, stage: str) -> None:
+        """Prints where everything lies and what to run next."""
+        if self._finished and self.trainer.is_global_zero:
+            print(distill_report.summary(self, _told))
+        self._finished = False
+
+
+class _Texts:
+    """Phrases and their token rows as the store of features asks for them."""
+
+    def __init__(self, phrases: Sequence[str], rows: list[list[int]]) -> None:
+        self.phrases, self.rows = phrases, rows
+
+    def feature_rows(self) -> TokenRows:
+        return TokenRows.of(self.rows)
+
+    def feature_prompt(self, row: int) -> str:
+        return self.phrases[row]
+
+
+def _official(answers: Answers) -> Tensor:
+    """The scores that are cut at a half, (N, Q)."""
+    return official_scores(answers.logits[-1], answers.presence[-1])
+
+
+def _instances(answers: Answers, drawn: Tensor) -> list[Instances]:
+    """What counts as found for each phrase, at the size of the masks; empty masks where none were drawn."""
+    scores, boxes = _official(answers), answers.boxes[-1]
+    height, width = answers.masks.shape[-2:]
+    line = {phrase: k for k, phrase in enumerate(drawn.tolist())}
+    found = []
+    for n, kept in enumerate(scores >= _SURE):
+        none = scores.new_full((int(kept.sum()), height, width), -1.0, dtype=torch.float32)
+        masks = answers.masks[line[n], kept] if n in line else none
+        one = finish(scores[n, kept], boxes[n, kept], masks, (height, width))
+        found.append(Instances(one.scores.cpu(), one.boxes.cpu(), one.masks.cpu()))
+    return found
+
+
+def _told(module: Any, scores: dict[str, float]) -> str:
+    """What the held-out images said, in a line."""
+    return (
+        f"held-out images     CG_F1 {scores['CG_F1']:.2f}, IL_MCC {scores['IL_MCC']:.3f}, pmF1 {scores['pmF1']:.2f} "
+        f"against the teacher's own answers; loss {scores['loss']:.4f}"
+    )

@@ -1,0 +1,135 @@
+"""The second stage: a student learns through a frozen SAM3, resumes bit for bit, and refuses what does not fit."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from litetext.data.shapes.world import phrases
+from litetext.models.text.students import load_student
+from litetext.modules.task_distill import TaskDistillModule
+from litetext.shipped import shipped
+from tests.fixtures.runs import Answer, same_weights, weights
+
+START = "checkpoints/student-tiny/student.ckpt"
+FIT = ("fit", "--config", "stage.yaml")
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Six images, prompts about shapes, and `stage.yaml`: 4 steps an epoch, 2 epochs."""
+    monkeypatch.chdir(tmp_path)
+    for n in range(6):
+        (tmp_path / "images").mkdir(exist_ok=True)
+        Image.new("RGB", (40, 30), (40 * n, 200, 20)).save(tmp_path / "images" / f"{n}.png")
+    (tmp_path / "prompts.txt").write_text("\n".join(phrases(40, 0)))
+    config = {
+        "model": {
+            "class_path": "litetext.modules.TaskDistillModule",
+            "init_args": {"start": START, "sam3": "checkpoints/sam3-tiny", "lr": 1e-3, "masks_drawn": 2},
+        },
+        "data": {
+            "class_path": "litetext.data.TaskDataModule",
+            "init_args": {
+                "images": "images",
+                "prompts": "prompts.txt",
+                "asked": 4,
+                "phrases": 2,
+                "batch_images": 2,
+                "val_fraction": 0.3,
+            },
+        },
+        "trainer": {
+            "max_epochs": 2,
+            "accelerator": "cpu",
+            "devices": 1,
+            "use_distributed_sampler": False,
+            "enable_progress_bar": False,
+            "enable_model_summary": False,
+            "num_sanity_val_steps": 0,
+            "log_every_n_steps": 1,
+        },
+        "checkpoint": {"monitor": "val/loss", "mode": "min"},
+    }
+    (tmp_path / "stage.yaml").write_text(yaml.safe_dump(config))
+    return tmp_path
+
+
+def test_a_student_learns_on_resumes_bit_for_bit_and_finds_its_features_again(
+    place: Path, litetext: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = litetext(*FIT, "--run", "whole")
+    assert whole.code == 0, whole.err
+    assert "held-out images     CG_F1" in whole.out
+    files = [*(place / "checkpoints/vision").glob("*/*.safetensors")]
+    assert len(files) == 6
+    written = {file: file.stat().st_mtime_ns for file in files}
+    trained, last = load_student("checkpoints/whole/best.ckpt"), "checkpoints/whole/last.ckpt"
+    assert trained.config == load_student(shipped(START)).config
+    assert not same_weights(last, shipped(START))
+    assert not any(key.startswith("sam3") for key in weights(last)), "the SAM3 is named, not stored"
+
+    train = TaskDistillModule.training_step
+
+    def stop(module: TaskDistillModule, batch: Any, number: int) -> Any:
+        if module.trainer.global_step == 3:
+            raise ValueError("the power failed")
+        return train(module, batch, number)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TaskDistillModule, "training_step", stop)
+        assert "the power failed" in litetext(*FIT, "--run", "part", "--last.every_n_steps", "1").err
+    resumed = litetext(*FIT, "--run", "part", "--ckpt_path", "last")
+    assert resumed.code == 0, resumed.err
+    assert {file: file.stat().st_mtime_ns for file in written} == written, "no image is looked at again"
+    assert same_weights("checkpoints/part/last.ckpt", last)
+
+    (place / "prompts.txt").write_text("\n".join(phrases(40, 1)))
+    other = litetext(*FIT, "--run", "part", "--ckpt_path", "last")
+    assert other.code == 2
+    assert "trained on other images or phrases" in other.err
+    again = TaskDistillModule.load_from_checkpoint(last)
+    assert all(torch.equal(value, weights(last)[name]) for name, value in again.state_dict().items())
+
+
+def test_what_does_not_fit_is_refused_in_one_line(
+    place: Path, litetext: Callable[..., Answer], refused: Callable[..., str]
+) -> None:
+    assert "no such file" in refused(*FIT, "--model.start", "nowhere.ckpt")
+    assert "checkpoints/sam3-none" in refused(*FIT, "--model.sam3", "checkpoints/sam3-none")
+    assert "model.text_weight is -1" in refused(*FIT, "--model.text_weight", "-1")
+    zero = [f"--model.{name}_weight=0" for name in ("text", "presence", "scores", "boxes", "masks", "mse", "cosine")]
+    assert "nothing would be learnt" in refused(*FIT, *zero)
+    (place / "images/2.png").write_bytes((place / "images/2.png").read_bytes()[:60])
+    cut = litetext(*FIT)
+    assert cut.code == 2
+    assert "2.png: it does not decode" in cut.err
+
+
+def test_the_features_of_an_image_that_was_damaged_are_made_again(place: Path, litetext: Callable[..., Answer]) -> None:
+    one = ("--trainer.max_steps", "1", "--trainer.limit_val_batches", "0")
+    assert litetext(*FIT, *one, "--run", "one").code == 0
+    (folder,) = (place / "checkpoints/vision").iterdir()
+    assert json.loads((folder / "about.json").read_text())["device"] == "cpu"
+    files = sorted(folder.glob("*.safetensors"))
+    for file in files:
+        file.write_bytes(file.read_bytes()[:100])
+    with pytest.warns(UserWarning, match="is damaged or gone"):
+        answer = litetext(*FIT, *one, "--run", "two")
+    assert answer.code == 0, answer.err
+    assert same_weights("checkpoints/one/last.ckpt", "checkpoints/two/last.ckpt")
+
+
+def test_other_data_is_named(place: Path, refused: Callable[..., str]) -> None:
+    config = yaml.safe_load((place / "stage.yaml").read_text())
+    config["data"] = {
+        "class_path": "litetext.data.PromptDataModule",
+        "init_args": {"sources": {"shapes": "shapes:50"}},
+    }
+    (place / "other.yaml").write_text(yaml.safe_dump(config))
+    assert "reads a TaskDataModule; data.class_path names PromptDataModule" in refused("fit", "--config", "other.yaml")
