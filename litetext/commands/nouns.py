@@ -2,6 +2,8 @@
 
 from typing import Literal
 
+from litetext.commands.parsing import Positive
+
 _USUAL = {"images": 40, "videos": 24, "probes": 40, "pictures": 24, "scenes": 6}
 
 
@@ -10,7 +12,7 @@ def nouns(
     /,
     *,
     what: Literal["images", "videos", "probes", "pictures", "scenes"] = "images",
-    number: int | None = None,
+    number: Positive | None = None,
     seed: int = 0,
     style: str | None = None,
     show: list[str] | None = None,

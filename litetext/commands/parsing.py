@@ -252,7 +252,7 @@ def _add(parser: argparse.ArgumentParser, option: Option, must: bool, also: Sequ
 def _help(option: Option, also: Sequence[str]) -> str:
     text = option.text + "".join(f" (also {name})" for name in also)
     if option.required:
-        text += " (required)" if not option.positional else ""
+        text += " (required)"
     elif option.default is not None and option.default is not False and option.default != ():
         default = option.default
         shown = " ".join(map(str, default)) if isinstance(default, list | tuple) else default

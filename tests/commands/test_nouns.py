@@ -49,7 +49,7 @@ def test_pictures_show_all_drawings_and_write_over_nothing(
     with Image.open(out / "scenes.png") as page:
         assert page.size[0] == 6 * (224 + 8)
     assert "is there and is no empty folder" in refused("nouns", str(out), "--what", "pictures")
-    assert "number is 0; a page holds from 1 to 1000 scenes" in refused(
+    assert "--number is 0; it must be at least 1" in refused(
         "nouns", str(tmp_path / "x"), "--what", "pictures", "--number", "0"
     )
 
@@ -117,12 +117,12 @@ def test_a_benchmark_that_was_changed_or_is_of_another_seed_is_refused(
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (["--number", "0"], "images is 0; it must be from 1 to 100000"),
+        (["--number", "0"], "--number is 0; it must be at least 1"),
         (["--what", "videos", "--number", "10001"], "videos is 10001; it must be from 1 to 10000"),
         (["--what", "songs"], "songs"),
         (["--seed", "-1"], "seed is -1; it must be 0 or more"),
-        (["--number", "-3"], "images is -3; it must be from 1 to 100000"),
-        (["--what", "probes", "--number", "0"], "images is 0; it must be from 1 to 100000"),
+        (["--number", "-3"], "--number is -3; it must be at least 1"),
+        (["--what", "probes", "--number", "0"], "--number is 0; it must be at least 1"),
         (["--what", "pictures", "--seed", "-1"], "seed is -1; it must be 0 or more"),
         (["--what", "scenes", "--seed", "-1"], "seed is -1; it must be 0 or more"),
         (["--what", "scenes", "--number", "1001"], "number is 1001; give from 1 to 1000 scenes"),
