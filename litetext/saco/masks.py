@@ -72,15 +72,7 @@ def read_row_runs(segmentation: Any, height: int, width: int) -> CheckedMask:
         told = segmentation if not isinstance(segmentation, dict) else segmentation.get("size")
         raise ValueError(f"a mask's size (height, width) is {shown(told)}, the image's is [{height}, {width}]")
     counts = segmentation.get("counts")
-    try:
-        if isinstance(counts, list):
-            runs = np.asarray([read_number_id(run) for run in counts], dtype=np.int64)
-        elif isinstance(counts, str):
-            runs = _runs(counts.encode("ascii"))
-        else:
-            raise ValueError(f"counts are {shown(counts)}")
-    except (ValueError, OverflowError) as error:
-        raise ValueError(f"a mask's runs are damaged ({error})") from error
+    runs = _runs_of_list(counts) if isinstance(counts, list) else _runs_of_text(counts)
     if len(runs) and int(runs.min()) < 0:
         raise ValueError("a mask's runs are damaged (one is negative)")
     rest = height * width - float(runs.sum(dtype=np.float64))
@@ -273,10 +265,7 @@ def _read_runs(segmentation: dict[str, Any], height: int, width: int, any_size: 
         return _from_runs(runs, size)
     if not isinstance(counts, list):
         raise ValueError(f"a mask's counts are {shown(counts)}, neither text nor a list of runs")
-    try:
-        runs = np.asarray([read_number_id(run) for run in counts], dtype=np.int64)
-    except (ValueError, OverflowError) as error:
-        raise ValueError(f"a mask's runs are damaged ({error})") from error
+    runs = _runs_of_list(counts)
     _check_runs(runs, *size)
     return _from_runs(runs, size)
 
@@ -287,6 +276,13 @@ def _from_runs(runs: np.ndarray, size: tuple[int, int]) -> CheckedMask:
 
 def _decoded(counts: Any, height: int, width: int) -> np.ndarray:
     """The runs of compressed counts, which add up to the size."""
+    runs = _runs_of_text(counts)
+    _check_runs(runs, height, width)
+    return runs
+
+
+def _runs_of_text(counts: Any) -> np.ndarray:
+    """The runs of compressed counts, whatever they add up to."""
     try:
         if not isinstance(counts, (str, bytes)):
             raise ValueError(f"counts are {shown(counts)}")
@@ -295,8 +291,14 @@ def _decoded(counts: Any, height: int, width: int) -> np.ndarray:
             raise ValueError(FAULTS[faults[0]])
     except ValueError as error:
         raise ValueError(f"a mask's runs are damaged ({error})") from error
-    _check_runs(runs, height, width)
     return runs
+
+
+def _runs_of_list(counts: list[Any]) -> np.ndarray:
+    try:
+        return np.asarray([read_number_id(run) for run in counts], dtype=np.int64)
+    except (ValueError, OverflowError) as error:
+        raise ValueError(f"a mask's runs are damaged ({error})") from error
 
 
 def _check_runs(runs: np.ndarray, height: int, width: int) -> None:
