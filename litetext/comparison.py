@@ -11,7 +11,7 @@ from jaxtyping import UInt8
 from litetext.data.pixels import to_rgb
 from litetext.data.prompts.corpora import is_empty
 from litetext.metrics.matching import rle, to_rle
-from litetext.models.text.encoder import PhraseFeatures, TextEncoder, require_sam3_tokens
+from litetext.models.text.encoder import PhraseFeatures, TextEncoder, require_sam3_features
 from litetext.models.text.loading import load_text_encoder
 from litetext.modules.disagreements import objects
 from litetext.overlays import overlay
@@ -73,7 +73,7 @@ class Comparison:
     def __init__(self, model: str, text_encoder: str, device: str | None = None, dtype: DType = "float32") -> None:
         student = load_text_encoder(text_encoder)
         teacher = Segmenter(model, device=device, dtype=dtype)
-        require_sam3_tokens(student.reads, f"text encoder {text_encoder}")
+        require_sam3_features(student.reads, f"text encoder {text_encoder}")
         teacher.sam3.check_width(student.width, f"text encoder {text_encoder}")
         self.sam3 = teacher.sam3
         self.encoders = (teacher.encoder, student.to(teacher.device))

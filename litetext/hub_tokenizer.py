@@ -35,6 +35,7 @@ class HubTokenizer:
         form: How a prompt is written before it is cut.
         special: Ids that are no part of a prompt's words.
         overflow: `truncate` cuts a longer prompt as the tokenizer does, and counts it; `error` refuses it.
+        sam3_ids: SAM3's id of each of its tokens, where it is SAM3's tokenizer with a part of its tokens.
 
     Attributes:
         truncated: Prompts cut so far.
@@ -51,6 +52,7 @@ class HubTokenizer:
         form: Form = "plain",
         special: Sequence[int] = (),
         overflow: Overflow = "truncate",
+        sam3_ids: Sequence[int] = (),
     ) -> None:
         if context_length < 3:
             raise ValueError(f"context_length={context_length} leaves no room between start and end; give at least 3")
@@ -61,6 +63,7 @@ class HubTokenizer:
         self.overflow: Overflow = overflow
         self.context_length, self.truncated = context_length, 0
         self.special = frozenset(int(number) for number in special)
+        self.sam3_ids = tuple(int(number) for number in sam3_ids)
         self._opened: Any = None
 
     @classmethod
@@ -95,7 +98,8 @@ class HubTokenizer:
 
     def about(self) -> dict[str, Any]:
         """What is to be said of it beside its files."""
-        return {"name": self.name, "form": self.form, "special": sorted(self.special), "files": sorted(self.files)}
+        told = {"name": self.name, "form": self.form, "special": sorted(self.special), "files": sorted(self.files)}
+        return told | ({"sam3_ids": list(self.sam3_ids)} if self.sam3_ids else {})
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> "HubTokenizer":
@@ -109,7 +113,8 @@ class HubTokenizer:
                 name: bytes(held.numpy().tobytes()) if isinstance(held, Tensor) else bytes(held)
                 for name, held in state["files"].items()
             }
-            return cls(files, str(state["name"]), form=state["form"], special=state["special"])
+            more = {"sam3_ids": state.get("sam3_ids", ())}
+            return cls(files, str(state["name"]), form=state["form"], special=state["special"], **more)
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"the tokenizer that is stored with the student is damaged ({error})") from error
 
@@ -133,7 +138,8 @@ class HubTokenizer:
 
     def cut_to(self, context_length: int, overflow: Overflow = "truncate") -> "HubTokenizer":
         """The same tokenizer for another context, its count at 0."""
-        other = HubTokenizer(self.files, self.name, context_length, self.form, sorted(self.special), overflow)
+        special = sorted(self.special)
+        other = HubTokenizer(self.files, self.name, context_length, self.form, special, overflow, self.sam3_ids)
         other._opened = self._opened
         return other
 
@@ -163,6 +169,13 @@ class HubTokenizer:
             rows[n] = row
         self.truncated += len(long)
         return rows
+
+    def as_sam3(self, prompts: Sequence[str]) -> list[bool]:
+        """Whether each prompt comes out in the tokens of SAM3's whole tokenizer; never without `sam3_ids`."""
+        whole = Tokenizer(self.context_length).encode(prompts)
+        own = self.cut_to(self.context_length).encode(prompts)
+        known = self.sam3_ids
+        return [bool(known) and [known[i] for i in row] == list(theirs) for row, theirs in zip(own, whole, strict=True)]
 
     def __call__(self, prompts: Sequence[str], length: int | None = None) -> TokenBatch:
         """Token ids of B prompts, padded with 0 to `length` or the longest of them."""

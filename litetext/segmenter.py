@@ -19,13 +19,14 @@ from torch import Tensor
 from litetext.data.pixels import to_rgb
 from litetext.data.prompts.corpora import is_empty
 from litetext.data.videos.clips import Clip, RgbFrames
+from litetext.hub_tokenizer import AnyTokenizer
 from litetext.models.devices import find_device
 from litetext.models.sam3.image import Sam3Image
 from litetext.models.sam3.linking import Linker
 from litetext.models.sam3.tracking import DetectAndLink, OwnTracker, Tracker, Tracking, choose_tracking
 from litetext.models.sam3.video import Sam3Video
 from litetext.models.text.bank import PhraseBank, is_bank, load_bank
-from litetext.models.text.encoder import PhraseFeatures, require_sam3_tokens
+from litetext.models.text.encoder import PhraseFeatures, require_sam3_features
 from litetext.models.text.loading import load_text_encoder
 from litetext.modules.selecting import select
 from litetext.modules.tiling import Piece, Tile, join, make_tiles, pieces
@@ -118,10 +119,10 @@ class Segmenter:
             self.encoder = load_text_encoder(named)
         self.tracking: Tracking = choose_tracking(model, tracker)
         if self.encoder is not None:
-            require_sam3_tokens(self.encoder.reads, f"text encoder {named}")
+            require_sam3_features(self.encoder.reads, f"text encoder {named}")
             self.sam3.check_width(self.encoder.width, f"text encoder {named}")
         if self.bank is not None:
-            require_sam3_tokens(self.bank.reads, self.bank.path)
+            require_sam3_features(self.bank.reads, self.bank.path)
             self.sam3.check_width(self.bank.origin.width, self.bank.path)
             if self.encoder is not None:
                 self.bank.check_encoder(self.encoder, named)
@@ -211,13 +212,25 @@ class Segmenter:
 
     def cut(self, phrases: Sequence[str]) -> list[str]:
         """Those phrases that are longer than the text encoder's context; it reads their beginning."""
-        tokenizer, found = Tokenizer(self.context_length), []
+        tokenizer, found = self._tokenizer, []
         for phrase in phrases:
             before = tokenizer.truncated
             tokenizer.encode([phrase])
             if tokenizer.truncated > before:
                 found.append(phrase)
         return found
+
+    def in_pieces(self, phrases: Sequence[str]) -> list[str]:
+        """Those phrases that a text encoder with a part of SAM3's tokens reads in smaller pieces than SAM3 does."""
+        tokenizer = self._tokenizer
+        if isinstance(tokenizer, Tokenizer):
+            return []
+        return [phrase for phrase, same in zip(phrases, tokenizer.as_sam3(phrases), strict=True) if not same]
+
+    @property
+    def _tokenizer(self) -> AnyTokenizer:
+        reads = self.encoder.reads if self.bank is None else self.bank.reads
+        return Tokenizer(self.context_length) if reads is None else reads.cut_to(self.context_length)
 
     def _ranked(self, pixels: Tensor, phrases: Sequence[str]) -> Iterator[Segments]:
         """The instances of each phrase, the highest score first."""

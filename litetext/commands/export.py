@@ -24,6 +24,8 @@ def export(
     length: Positive | None = None,
     bits: Literal[8, 4] = 8,
     push: str | None = None,
+    results: str | None = None,
+    results_of: str | None = None,
 ) -> None:
     """Writes a student in the layout of another program.
 
@@ -53,6 +55,9 @@ def export(
         pairs: Pairs of image and phrase in which what is found is compared; 160 by default, 8 in a SAM3 of full size.
         length: Tokens of every prompt of onnx and torch, padding included; any number by default.
         bits: What compact stores weights in; 4 is half the size, and further from the student.
+        results: The results.json of a litetext test, for the card; of SA-Co also as .eval_results/*.yaml, which the hub
+            reads.
+        results_of: The student's name in it, where it holds several.
         push: Upload the folder to this repository of the Hugging Face hub too (owner/name); needs `hf auth login`.
 
     Raises:
@@ -62,8 +67,12 @@ def export(
     from litetext.data.prompts.corpora import read_prompts  # slow to import, and --help needs none of it
     from litetext.export import push as hub
     from litetext.export import targets
+    from litetext.export.evaluation import read_evaluation
     from litetext.export.place import check_place
 
+    if results_of is not None and results is None:
+        raise ValueError("--results_of names a text encoder in the --results file; give both")
+    evaluated = None if results is None else read_evaluation(results, results_of)
     check_place(output, overwrite, [path for path in (checkpoint, sam3, prompts, keep) if path is not None])
     if push is not None:
         hub.ready_to_push(push)
@@ -83,6 +92,7 @@ def export(
         overwrite,
         length,
         bits,
+        evaluated,
     )
     for what, parity in made.parities.items():
         print(parity.line(what))

@@ -125,6 +125,11 @@ def segment(
             f"{len(cut):,} of {len(phrases):,} phrases cut at {segmenter.context_length} tokens, "
             f"what comes after is not heard: {cut[0][:60]!r}"
         )
+    if pieces := segmenter.in_pieces(phrases):
+        _note(
+            f"{len(pieces):,} of {len(phrases):,} phrases have tokens that this text encoder lacks, and are read in "
+            f"smaller pieces: {pieces[0][:60]!r}"
+        )
     if any(item.clip for item in inputs):
         segmenter.load_tracker()  # before the first clip, as with phrases
         _note(f"tracker: {describe(segmenter.tracking, sam3, tracker)}")

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from litetext.export.evaluation import table
 from litetext.export.front_matter import front_matter
 from litetext.export.order import Outcome
 from litetext.export.place import EXPORTED
@@ -58,6 +59,7 @@ def _body(name: str, subject: Subject, made: Outcome) -> str:
         "",
         *_numbers(about.get("scores") or {}),
         "",
+        *([] if made.evaluated is None else [*table(made.evaluated), ""]),
         "## Equal to the student",
         "",
         "Features of real prompts, this export against litetext:",

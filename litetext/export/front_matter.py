@@ -3,6 +3,7 @@
 import re
 from typing import Any
 
+from litetext.export.evaluation import model_index
 from litetext.export.order import Outcome
 from litetext.export.subject import Subject
 from litetext.shipped import shipped
@@ -36,6 +37,7 @@ def front_matter(name: str, target: str, subject: Subject, made: Outcome, sam3: 
     teacher = str(about["teacher"]) if about.get("teacher") else None
     origin = (sam3 if made.whole is not None else None) or teacher
     scores = _scores(about.get("scores") or {}, ", ".join(about.get("sources") or {}) or "unknown prompts")
+    scores += [] if made.evaluated is None else model_index(made.evaluated)
     terms: dict[str, Any] = dict(license_of(origin))
     data = ModelCardData(
         **terms,

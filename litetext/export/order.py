@@ -6,6 +6,7 @@ from typing import Literal
 
 from torch import Tensor
 
+from litetext.export.evaluation import Evaluated
 from litetext.export.masks import Agreement, Find, Hear
 from litetext.export.parity import Parity
 from litetext.export.subject import Subject
@@ -58,6 +59,7 @@ class Outcome:
         fits: Which phrases it hears as the student does; None for all.
         agreements: What was found in images, beside the student; empty where `unmeasured` says why.
         unmeasured: Why nothing was compared in images.
+        evaluated: What `litetext test` found with the student, if it was given.
     """
 
     parities: dict[str, Parity]
@@ -70,6 +72,7 @@ class Outcome:
     fits: Callable[[str], bool] | None = None
     agreements: tuple[Agreement, ...] = ()
     unmeasured: str = field(default="")
+    evaluated: Evaluated | None = None
 
 
 def our_features(encoder: TextEncoder, prompts: Sequence[str]) -> list[Tensor]:
@@ -85,6 +88,10 @@ def require_sam3_student(order: Order, target: str) -> MobileClipText:
         ValueError: If another text encoder taught it, or it is no MobileCLIP.
     """
     student, source = order.subject.student, order.subject.source
+    if student.reads is not None and student.reads.sam3_ids:
+        raise ValueError(
+            f"{source} knows {len(student.reads.sam3_ids):,} of SAM3's tokens; export the student that it was made of"
+        )
     if student.reads is not None:
         raise ValueError(
             f"--to {target} puts a student into a SAM3, and {source} reads the tokens of {student.reads.name}, which "

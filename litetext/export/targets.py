@@ -1,6 +1,7 @@
 """What a student is exported to: one function a target, each writes a folder, proves it, and says how to open it."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -10,6 +11,7 @@ import numpy as np
 from litetext.checkpoints.reading import open_state
 from litetext.checkpoints.writing import MODEL_PREFIX, replace_text, to_layout, write_state
 from litetext.export.card import write_card
+from litetext.export.evaluation import Evaluated, write_evaluation
 from litetext.export.measure import measure
 from litetext.export.onnx_folder import write_onnx
 from litetext.export.order import Dtype, Order, Outcome, our_features, require_sam3_student
@@ -123,6 +125,7 @@ def export(
     overwrite: bool = False,
     length: int | None = None,
     bits: Literal[8, 4] = 8,
+    evaluated: Evaluated | None = None,
 ) -> Outcome:
     """Writes a student in another program's layout, compares it with ours, and adds a model card.
 
@@ -144,6 +147,7 @@ def export(
         overwrite: Replace an earlier export of that name, once the new one is whole.
         length: Tokens of every prompt of ONNX and ExportedProgram, padding included; None for any number.
         bits: What a compact student stores weights in.
+        evaluated: What `litetext test` found with the student, for the card and the hub.
 
     Returns:
         What was made.
@@ -176,7 +180,9 @@ def export(
     inputs = [checkpoint, sam3 or str(subject.about.get("teacher") or checkpoint)]
     check_place(output, overwrite, inputs)
     with whole_folder(output, replace=overwrite) as folder:
-        made = measure(order, TARGETS[target](order, folder), folder, pairs, exact)
+        made = replace(measure(order, TARGETS[target](order, folder), folder, pairs, exact), evaluated=evaluated)
+        if evaluated is not None:
+            write_evaluation(evaluated, folder)
         name = Path(output).name
         card = write_card(name, target, subject, made, sam3)
         (folder / "README.md").write_text(card, encoding="utf-8")

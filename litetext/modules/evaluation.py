@@ -9,7 +9,7 @@ from lightning.pytorch.utilities import rank_zero_info
 
 from litetext.models.finite import check_tensors
 from litetext.models.text.bank import is_bank, load_bank
-from litetext.models.text.encoder import PhraseFeatures, digest, require_sam3_tokens
+from litetext.models.text.encoder import PhraseFeatures, digest, require_sam3_features
 from litetext.models.text.loading import load_text_encoder
 
 TEACHER = "teacher"
@@ -71,7 +71,7 @@ def encode_all(
         if is_bank(path):
             bank = load_bank(path)
             origin = bank.origin
-            require_sam3_tokens(bank.reads, f"text encoder {name} ({path})")
+            require_sam3_features(bank.reads, f"text encoder {name} ({path})")
             check_width(origin.width, f"text encoder {name} ({path})")
             side.parameters[name], side.phrases[name] = origin.parameters, bank.select(asked)
             identity.update(f"{name} {bank.checksum} {origin.tokenizer} {origin.context_length}".encode())
@@ -81,7 +81,7 @@ def encode_all(
             )
             continue
         encoder = load_text_encoder(path)
-        require_sam3_tokens(encoder.reads, f"text encoder {name} ({path})")
+        require_sam3_features(encoder.reads, f"text encoder {name} ({path})")
         check_width(encoder.width, f"text encoder {name} ({path})")
         side.parameters[name] = encoder.parameter_count
         encoder.to(device)
@@ -94,4 +94,10 @@ def encode_all(
             f"text encoder {name}: {path}, {side.parameters[name]:,} parameters; "
             f"{heard.truncated:,} of {len(asked):,} phrases cut at {encoder.context_length} tokens"
         )
+        if encoder.reads is not None:
+            same = sum(encoder.reads.cut_to(encoder.context_length).as_sam3(asked))
+            rank_zero_info(
+                f"text encoder {name}: {same:,} of {len(asked):,} phrases ({same / max(1, len(asked)):.1%}) are "
+                "tokenized as by SAM3's whole tokenizer, the others in smaller pieces"
+            )
     return side

@@ -1,13 +1,17 @@
 """Exports to the hub, against a stand-in for its HTTP interface."""
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
-from huggingface_hub import ModelCard
+import yaml
+from huggingface_hub import ModelCard, parse_eval_result_entries
 
+from litetext.data.images.gold import GOLD
 from litetext.export.front_matter import is_hub_id, license_of
 from litetext.export.targets import export
 from litetext.models.text.loading import load_text_encoder
@@ -87,6 +91,41 @@ def test_front_matter_as_the_hub_reads_it(tmp_path: Path) -> None:
     assert result.dataset_name == "held-out prompts of a"
     export(str(tmp_path / "out"), "text", str(tmp_path / "small"), ["red circle"], pairs=0)
     assert ModelCard.load(tmp_path / "small" / "README.md").data.pipeline_tag == "feature-extraction"
+
+
+def test_results_of_a_test_as_the_hub_reads_them(tmp_path: Path, litetext: Any, refused: Any) -> None:
+    row = {"CG_F1": 51.25, "IL_MCC": 0.79, "pmF1": 63.6, "retention": 0.959}
+    subsets = {name: {"CG_F1": 50.0 + n, "IL_MCC": 0.8, "pmF1": 60.0} for n, name in enumerate(GOLD)}
+    entry = {"iou": "segm", "average": row, "subsets": subsets}
+    results = tmp_path / "results.json"
+    results.write_text(json.dumps({"encoders": {"teacher": entry, "mine": entry}, "partial": True, "left_out": 3}))
+    out = tmp_path / "out"
+    command = ("export", checkpoint(tmp_path / "s.ckpt"), "--to", "text", "--prompts", "shapes:4", "--output", str(out))
+    answer = litetext(*command, "--pairs", "0", "--results", str(results))
+    assert answer.code == 0, answer.err
+    entries = parse_eval_result_entries(yaml.safe_load((out / ".eval_results/saco_gold.yaml").read_text()))
+    assert [(e.dataset_id, e.task_id, e.value) for e in entries[:2]] == [
+        ("facebook/SACo-Gold", "default", 51.25),
+        ("facebook/SACo-Gold", GOLD[0], 50.0),
+    ]
+    assert len(entries) == 8
+    assert entries[0].notes == "CG_F1 of masks, litetext test; partial: 3 pairs left out"
+    card = ModelCard.load(out / "README.md")
+    told = {r.metric_type: r.metric_value for r in card.data.eval_results if r.task_type == "mask-generation"}
+    assert told == {"cg_f1": 51.25, "il_mcc": 0.79, "pmf1": 63.6}
+    assert "| metaclip | 50.000 | 0.800 | 60.000 |" in card.text
+    # Another data set has no place on the hub: the card alone tells of it.
+    results.write_text(json.dumps({"encoders": {"a": {**entry, "subsets": {"common": row}}, "b": entry}}))
+    more = ("--overwrite", "--pairs", "0", "--results", str(results))
+    assert "holds a, b; name the student with --results_of" in refused(*command, *more)
+    assert "--results_of c is not in" in refused(*command, *more, "--results_of", "c")
+    assert "no such file" in refused(*command, "--results", str(tmp_path / "none.json"))
+    assert "give both" in refused(*command, "--results_of", "c")
+    assert litetext(*command, *more, "--results_of", "a").code == 0
+    assert not (out / ".eval_results").exists()
+    assert "| common | 51.250" in (out / "README.md").read_text()
+    results.write_text("[]")
+    assert "is no results.json of litetext test" in refused(*command, *more)
 
 
 def test_licenses_and_hub_ids() -> None:

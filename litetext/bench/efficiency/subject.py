@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from litetext.bench.efficiency.backends import FIXED_SHAPE, Backend, Run, prepare
 from litetext.bench.efficiency.cost import prompt_flops
-from litetext.models.text.encoder import count_parameters
+from litetext.models.text.encoder import count_parameters, require_sam3_tokens
 from litetext.models.text.loading import load_text_encoder
 from litetext.models.text.mobileclip import PRESETS, MobileClipText
 from litetext.models.text.student import Student
@@ -222,7 +222,9 @@ def open_encoder(source: str, longest: int) -> Sam3TextEncoder | Student:
         return Sam3TextEncoder.random(0, context_length=longest)
     if source in PRESETS:
         return MobileClipText(source, context_length=longest)  # type: ignore[arg-type]  # one of the presets
-    return load_text_encoder(source)
+    encoder = load_text_encoder(source)
+    require_sam3_tokens(encoder.reads, source)  # what is measured is drawn as SAM3's tokens
+    return encoder
 
 
 def _load_libraries() -> None:

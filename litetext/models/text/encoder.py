@@ -205,11 +205,30 @@ def require_sam3_tokens(tokenizer: AnyTokenizer | None, name: str) -> None:
     Raises:
         ValueError: If it is the tokenizer of another text encoder.
     """
+    if isinstance(tokenizer, HubTokenizer) and tokenizer.sam3_ids:
+        raise ValueError(
+            f"{name} knows {len(tokenizer.sam3_ids):,} of SAM3's tokens, by numbers of its own; give the student that "
+            "it was made of"
+        )
     if isinstance(tokenizer, HubTokenizer):
         raise ValueError(
             f"{name} reads the tokens of {tokenizer.name}, which taught it, and its features are that one's; a SAM3 "
             "cannot read them: give a text encoder that a SAM3's own taught"
         )
+
+
+def require_sam3_features(tokenizer: AnyTokenizer | None, name: str) -> None:
+    """As `require_sam3_tokens`, but SAM3's own tokenizer may lack tokens: for who encodes text, not ids.
+
+    Args:
+        tokenizer: The text encoder's, or None for SAM3's.
+        name: What the text encoder is called.
+
+    Raises:
+        ValueError: If it is the tokenizer of another text encoder.
+    """
+    if not (isinstance(tokenizer, HubTokenizer) and tokenizer.sam3_ids):
+        require_sam3_tokens(tokenizer, name)
 
 
 def encode_phrases(encoder: TextEncoder, tokenizer: AnyTokenizer, phrases: Sequence[str]) -> PhraseFeatures:

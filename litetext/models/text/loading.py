@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tokenizers import Tokenizer as FastTokenizer
 from torch import Tensor
 
 from litetext.checkpoints.text import TextState, read_text_state, require_match, resize_positions
+from litetext.hub_tokenizer import JSON, HubTokenizer
 from litetext.models.finite import check_weights
 from litetext.models.hub import find_model
 from litetext.models.text.compact import is_compact, load_compact
@@ -54,12 +56,9 @@ def _load(path: Path, context_length: int | None, heads: int | None) -> Sam3Text
         return load_text_folder(path)
     found = read_text_state(path)
     if isinstance(config.get("litetext"), dict) and found.layout == "litetext":
-        if "trimmed" in config["litetext"]:
-            raise ValueError(
-                f"{path} knows {len(config['litetext']['trimmed']):,} tokens by numbers of its own, those of its "
-                "tokenizer in transformers; litetext reads all of SAM3's: take the student that it was made of"
-            )
-        return _exported(found, config["litetext"].get("student"))
+        student = _exported(found, config["litetext"].get("student"))
+        student.reads = trimmed_tokenizer(path, config)
+        return student
     if found.layout in ("sam3", "meta", "native"):
         return Sam3TextEncoder.from_state(found, path, heads)
     if "projector.weight" not in found.state:
@@ -79,6 +78,34 @@ def _load(path: Path, context_length: int | None, heads: int | None) -> Sam3Text
     require_match(student.state_dict(), state, found)
     student.load_state_dict(state, assign=True)
     return student.eval().requires_grad_(False)
+
+
+def trimmed_tokenizer(folder: Path, config: dict[str, Any]) -> HubTokenizer | None:
+    """The tokenizer of a folder of `export --to trimmed`; None of a folder with all of SAM3's tokens.
+
+    Args:
+        folder: The export.
+        config: Its config.json.
+
+    Raises:
+        ValueError: Its tokenizer.json is missing or damaged, or is not of these tokens.
+    """
+    kept = config["litetext"].get("trimmed") if isinstance(config.get("litetext"), dict) else None
+    if kept is None:
+        return None
+    try:
+        opened = FastTokenizer.from_file(str(folder / JSON))
+    except Exception as error:  # the library raises plain exceptions
+        raise ValueError(f"{folder}/{JSON} cannot be read ({error}); export it again") from error
+    opened.no_padding()
+    opened.no_truncation()
+    name = f"SAM3, {len(kept):,} tokens of it"
+    tokenizer = HubTokenizer({JSON: opened.to_str().encode()}, name, sam3_ids=kept)
+    if not len(kept) <= tokenizer.vocab_size <= len(kept) + 1:  # one more where padding has a token of its own
+        raise ValueError(
+            f"{folder}/{JSON} has {tokenizer.vocab_size:,} tokens, config.json {len(kept):,}; export it again"
+        )
+    return tokenizer
 
 
 def _exported(found: TextState, config: Any) -> MobileClipText:

@@ -16,10 +16,10 @@ from litetext.hub_tokenizer import HubTokenizer
 from litetext.models.hub import TEXT_FILES, find_model
 from litetext.models.packaged import packaged
 from litetext.models.text.encoder import TextEncoder
-from litetext.models.text.folder import KIND
+from litetext.models.text.folder import KIND, stored_config
 from litetext.models.text.hf_towers import FAMILIES, HubTower, read_carried
 from litetext.models.text.hub_encoder import HubTextEncoder
-from litetext.models.text.loading import load_text_encoder
+from litetext.models.text.loading import load_text_encoder, trimmed_tokenizer
 from litetext.models.text.student import Student
 from litetext.models.text.teacher import Sam3TextEncoder
 from litetext.shipped import shipped
@@ -166,7 +166,7 @@ def load_tokenizer(name: str | os.PathLike[str], what: str = "text encoder") -> 
         return read_carried(path, kind, os.fspath(name))
     if path.suffix == ".ckpt" or kind == KIND:  # a student, which may have learnt from such a teacher
         return load_text_encoder(path, finite=False).reads
-    return None
+    return trimmed_tokenizer(path, stored_config(path)) if path.is_dir() else None
 
 
 def _open(name: str, what: str = "text encoder") -> HubTower | Sam3TextEncoder | Student:
