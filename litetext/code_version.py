@@ -26,13 +26,13 @@ def code_version(modules: Sequence[str] = (), libraries: Sequence[str] = _DECISI
     Returns:
         16 hexadecimal digits.
     """
-    told = hashlib.blake2b(digest_size=8)
+    hasher = hashlib.blake2b(digest_size=8)
     paths = [_PACKAGE / name for name in modules] or sorted(_PACKAGE.rglob("*.py"))
     for path in paths:
-        told.update(f"{path.relative_to(_PACKAGE).as_posix()}\n{_bare(path)}\n".encode())
+        hasher.update(f"{path.relative_to(_PACKAGE).as_posix()}\n{_bare(path)}\n".encode())
     for name in libraries:
-        told.update(f"{name} {_version(name)}\n".encode())
-    return told.hexdigest()
+        hasher.update(f"{name} {_version(name)}\n".encode())
+    return hasher.hexdigest()
 
 
 def _bare(path: Path) -> str:

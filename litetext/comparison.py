@@ -99,7 +99,7 @@ class Comparison:
         texts, seconds = _encode(self.encoders, asked)
         size = (int(pixels.shape[1]), int(pixels.shape[2]))
         found = [self.sam3.segment(vision, *features.take(asked), size, threshold) for features in texts]
-        sides = (_Found(), _Found())
+        sides = (_SideMasks(), _SideMasks())
         shared: list[float | None] = []
         seen = 0
         for phrase, *pair in zip(asked, *found, strict=True):
@@ -118,7 +118,7 @@ class Comparison:
         return Answer(asked, teacher, student, shared)
 
 
-class _Found:
+class _SideMasks:
     """What is to be drawn on one side, phrase after phrase."""
 
     def __init__(self) -> None:

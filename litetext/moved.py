@@ -41,7 +41,8 @@ _MOVED = {
     "bench.flops": "bench.efficiency.cost",
     "bench.rounds": "bench.efficiency.rounds",
     "bench.sam3_time": "bench.efficiency.sam3_time",
-    "bench.subject": "bench.efficiency.subject",
+    "bench.efficiency.subject": "bench.efficiency.measured",
+    "bench.subject": "bench.efficiency.measured",
     "checkpoints.layouts": "checkpoints.text",
     "checkpoints.names": "checkpoints.text_names",
     "checkpoints.whole": "checkpoints.sam3",
@@ -67,6 +68,8 @@ _MOVED = {
     "data.video_frames": "data.videos.frames",
     "demo_command": "commands.demo",
     "export.onnx_target": "export.graphs",
+    "export.order": "export.request",
+    "export.subject": "export.source",
     "export_command": "commands.export",
     "lightning_cli": "commands.lightning",
     "metrics.ledger": "metrics.keyed",
@@ -107,7 +110,7 @@ _MOVED = {
 }
 
 
-class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+class _OldNameFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     """Gives today's module for a name of then, with a warning."""
 
     def find_spec(
@@ -135,5 +138,5 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
 def install() -> None:
     """Lets old names be imported; asked first, since folders that have gone may have left their caches."""
-    if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
-        sys.meta_path.insert(0, _Finder())
+    if not any(isinstance(finder, _OldNameFinder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _OldNameFinder())

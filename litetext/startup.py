@@ -83,7 +83,7 @@ class _Later(Loader):
         return getattr(self.loader, name)
 
 
-class _Finder(MetaPathFinder):
+class _LateFinder(MetaPathFinder):
     """Finds the one package, once."""
 
     def find_spec(
@@ -103,5 +103,5 @@ def put_off_torchmetrics() -> None:
 
     Does nothing where it is imported already.
     """
-    if _PACKAGE not in sys.modules and not any(isinstance(finder, _Finder) for finder in sys.meta_path):
-        sys.meta_path.insert(0, _Finder())
+    if _PACKAGE not in sys.modules and not any(isinstance(finder, _LateFinder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _LateFinder())

@@ -263,7 +263,7 @@ def _short(prompt: object) -> str:
     return repr(prompt[:57] + "..." if isinstance(prompt, str) and len(prompt) > 60 else prompt)[:100]
 
 
-def forget() -> None:
+def clear_cache() -> None:
     """Empties the tables of this process, as if no prompt had been encoded yet. Ids stay as they are."""
     _KNOWN.clear()
     _fast_tokenizer.cache_clear()

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from litetext import aliases, moved
-from litetext.aliases import public_paths
+from litetext.aliases import public_option, public_options, public_paths
 
 SAVED = Path(__file__).parent / "fixtures" / "configs" / "saved_0.1.0.yaml"
 
@@ -34,6 +34,19 @@ def test_only_whole_names_are_replaced():
     assert public_paths('{"class_path": "litetext.data.veval.VideoDataModule"}').endswith(
         '"litetext.data.VideoDataModule"}'
     )
+
+
+def test_an_option_of_an_earlier_version_has_its_name_of_today():
+    assert public_option("--model.least=0.2") == "--model.min_score=0.2"
+    assert public_option("--model.init_args.least") == "--model.init_args.min_score"
+    assert public_option("--model.leastwise") == "--model.leastwise"
+    saved = {"model": {"class_path": "x", "init_args": {"least": 0.2, "chunk": 4}}, "data": {"least": 1}}
+    assert public_options(saved) == {
+        "model": {"class_path": "x", "init_args": {"min_score": 0.2, "chunk": 4}},
+        "data": {"least": 1},
+    }
+    assert public_options({"model": {"least": 0.2, "min_score": 0.4}}) == {"model": {"min_score": 0.4}}
+    assert saved["model"]["init_args"]["least"] == 0.2
 
 
 def test_a_config_saved_by_the_version_before_still_trains(litetext, folder, teacher_file):

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from litetext import tokenizer
 from litetext.bench.bpe import PlainBpe
 from litetext.bench.tokenize import bench_tokenize
-from litetext.tokenizer import END, START, VOCAB_SIZE, Tokenizer, clean, forget, pad, token_text
+from litetext.tokenizer import END, START, VOCAB_SIZE, Tokenizer, clean, clear_cache, pad, token_text
 
 GOLDEN = json.loads((Path(__file__).parent / "fixtures/golden/tokenizer.json").read_text(encoding="utf-8"))
 UNCUT = 1_000_000
@@ -208,7 +208,7 @@ def test_a_full_table_of_words_changes_no_id(monkeypatch):
 
 
 def test_missing_vocabulary_is_one_clear_line(monkeypatch, tmp_path):
-    forget()
+    clear_cache()
     tokenizer._vocabulary.cache_clear()
     with monkeypatch.context() as patch:
         patch.setattr(importlib.util, "find_spec", lambda name: None)

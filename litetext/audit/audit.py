@@ -9,7 +9,7 @@ import numpy as np
 
 from litetext.audit.context import context_stats
 from litetext.audit.corpus import Corpus, tokenize_corpus
-from litetext.audit.options import AuditOptions, Parts, Tell
+from litetext.audit.options import AuditOptions, Parts, Progress
 from litetext.audit.prescription import prescribe, to_yaml
 from litetext.audit.vocabulary import covered, vocabulary_stats
 from litetext.data.prompts.corpora import PromptSource, read_prompts
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from litetext.models.text.towers import TextTower
 
 
-def audit(options: AuditOptions, tell: Tell = lambda part, done: None) -> dict[str, Any]:
+def audit(options: AuditOptions, progress: Progress = lambda part, done: None) -> dict[str, Any]:
     """Measures corpora, and an encoder on them.
 
     Args:
         options: What is asked.
-        tell: Is told how far it is.
+        progress: Is called with the part and the share that is done.
 
     Returns:
         The content of audit.json: plain values alone, None for what is undefined. Parts that failed are missing, and
@@ -35,7 +35,7 @@ def audit(options: AuditOptions, tell: Tell = lambda part, done: None) -> dict[s
         ValueError: No corpus has a prompt.
     """
     options.check_paths()
-    parts = Parts(tell)
+    parts = Parts(progress)
     sources = _read(options.prompts, parts)
     tower = None
     if options.encoder is not None:
@@ -83,7 +83,7 @@ def _tokenize(sources: Sequence[PromptSource], tower: "TextTower | None", parts:
             corpora[source.name] = tokenize_corpus(
                 source.prompts,
                 tokenize,
-                lambda done, first=first, part=part: parts.tell("tokens", 0.05 + 0.07 * (first + part * done)),
+                lambda done, first=first, part=part: parts.progress("tokens", 0.05 + 0.07 * (first + part * done)),
             )
             before += len(source.prompts)
         return corpora

@@ -43,14 +43,14 @@ class Corpus(NamedTuple):
 def tokenize_corpus(
     prompts: Sequence[str],
     tokenize: Callable[[list[str]], Sequence[Sequence[int]]] | None = None,
-    tell: Callable[[float], None] = lambda done: None,
+    progress: Callable[[float], None] = lambda done: None,
 ) -> Corpus:
     """Tokenizes a corpus in steps, so that little more than its arrays is in memory.
 
     Args:
         prompts: N prompts.
         tokenize: Prompts to rows of ids, start and end included, uncut and without padding; SAM3's when None.
-        tell: Is told the share that is done, after every step.
+        progress: Is called with the share that is done, after every step.
 
     Returns:
         The corpus; without prompts its arrays are empty.
@@ -61,5 +61,5 @@ def tokenize_corpus(
         rows = tokenize(list(prompts[start : start + CHUNK]))
         lengths.append(np.fromiter(map(len, rows), np.int32, len(rows)))
         ids.append(np.fromiter(chain.from_iterable(rows), np.int32, int(lengths[-1].sum())))
-        tell(min(1.0, (start + CHUNK) / len(prompts)))
+        progress(min(1.0, (start + CHUNK) / len(prompts)))
     return Corpus(prompts, np.concatenate(ids), np.concatenate(lengths))

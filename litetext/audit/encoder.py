@@ -39,13 +39,13 @@ def sampled(corpora: "Mapping[str, Corpus]", count: int, seed: int) -> list[str]
     return prompts if len(prompts) <= count else random.Random(seed).sample(prompts, count)
 
 
-def encode(tower: TextTower, prompts: Sequence[str], tell: Callable[[float], None]) -> list[Tensor]:
+def encode(tower: TextTower, prompts: Sequence[str], progress: Callable[[float], None]) -> list[Tensor]:
     """Features of prompts, in steps.
 
     Args:
         tower: The encoder.
         prompts: N prompts.
-        tell: Is told the share that is done.
+        progress: Is called with the share that is done.
 
     Returns:
         For each prompt the features of its valid tokens, (n, width).
@@ -56,7 +56,7 @@ def encode(tower: TextTower, prompts: Sequence[str], tell: Callable[[float], Non
     features: list[Tensor] = []
     with torch.inference_mode():
         for start in range(0, len(prompts), _CHUNK):
-            tell(start / len(prompts))
+            progress(start / len(prompts))
             features += tower.encode(prompts[start : start + _CHUNK])
     bad = sum(not bool(torch.isfinite(rows).all()) for rows in features)
     if bad:
@@ -92,7 +92,9 @@ def encoder_parts(
     features = parts.attempt(
         "features",
         0.2,
-        lambda: encode(tower, drawn, lambda done: parts.tell(f"features of {len(drawn):,} prompts", 0.2 + 0.45 * done)),
+        lambda: encode(
+            tower, drawn, lambda done: parts.progress(f"features of {len(drawn):,} prompts", 0.2 + 0.45 * done)
+        ),
     )
     if features is not None:
         matrices = dict(

@@ -11,7 +11,7 @@ from typing import Any
 from litetext.data.prompts.corpora import drawn_world, locate
 from litetext.shipped import shipped
 
-Tell = Callable[[str, float], None]
+Progress = Callable[[str, float], None]
 """Called with the part at hand and the share of the audit that is done."""
 
 
@@ -92,14 +92,14 @@ class Parts:
     """Runs the parts of an audit one after the other; one that fails leaves a line and no result.
 
     Args:
-        tell: Is called before each part.
+        progress: Is called before each part.
 
     Attributes:
         failed: Why a part failed, by its name.
     """
 
-    def __init__(self, tell: Tell) -> None:
-        self.tell = tell
+    def __init__(self, progress: Progress) -> None:
+        self.progress = progress
         self.failed: dict[str, str] = {}
 
     def attempt(self, name: str, start: float, function: Callable[[], Any]) -> Any:
@@ -113,12 +113,14 @@ class Parts:
         Returns:
             What it computed, or None when it failed.
         """
-        self.tell(name, start)
+        self.progress(name, start)
         try:
             return function()
         except Exception as error:  # whatever is wrong with one part, the others are delivered
             if os.environ.get("LITETEXT_DEBUG") == "1":
                 traceback.print_exc()
-            told = " ".join(str(error).split()) or "no reason given"
-            self.failed[name] = told if isinstance(error, ValueError | OSError) else f"{type(error).__name__}: {told}"
+            reason = " ".join(str(error).split()) or "no reason given"
+            self.failed[name] = (
+                reason if isinstance(error, ValueError | OSError) else f"{type(error).__name__}: {reason}"
+            )
             return None

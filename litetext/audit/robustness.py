@@ -31,7 +31,7 @@ _CHUNK = 4
 _MEASURES = ("logits", "weights", "output", "routing")
 
 
-class _Attention(NamedTuple):
+class _AttentionTrace(NamedTuple):
     """One text cross-attention: H heads, P image tokens, M tokens of text and geometry.
 
     Attributes:
@@ -193,7 +193,7 @@ def _inputs(reference: PhraseFeatures, other: PhraseFeatures) -> dict[str, Any]:
 class _Run(NamedTuple):
     """A run of the DETR encoder: its cross-attentions, what left it, and which of the tokens M are text."""
 
-    attended: list[_Attention]
+    attended: list[_AttentionTrace]
     encoded: Float[Tensor, "n p d"]
     text: Bool[Tensor, "n m"]
 
@@ -218,14 +218,14 @@ def _listen(sam3: Sam3Image, vision: Vision, batch: TextBatch) -> _Run:
     return _Run(attended, encoded.float(), text)
 
 
-def _attention(module: Any, given: dict[str, Tensor], output: Tensor, valid: Tensor) -> _Attention:
+def _attention(module: Any, given: dict[str, Tensor], output: Tensor, valid: Tensor) -> _AttentionTrace:
     def heads(rows: Tensor) -> Tensor:
         return rows.unflatten(-1, (module.num_attention_heads, -1)).transpose(1, 2).float()
 
     asking, asked = heads(module.q_proj(given["query"])), heads(module.k_proj(given["key"]))
     logits = asking @ asked.mT * module.scaling
     weights = logits.masked_fill(~valid[:, None, None], -torch.inf).softmax(-1)
-    return _Attention(logits, weights, heads(module.v_proj(given["value"])), output, module)
+    return _AttentionTrace(logits, weights, heads(module.v_proj(given["value"])), output, module)
 
 
 @torch.no_grad()

@@ -33,7 +33,7 @@ def bench_audit(prompts: str, count: int = 400_000) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "corpus.txt"
         file.write_text("".join(f"{prompt}\n" for prompt in _repeated(prompts, count)), encoding="utf-8")
-        tokenizer.forget()
+        tokenizer.clear_cache()
         start = time.perf_counter()
         found = audit(AuditOptions({"corpus": str(file)}))
         seconds = time.perf_counter() - start

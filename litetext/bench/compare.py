@@ -33,7 +33,7 @@ class Change(NamedTuple):
         return self.before_spread[1] < self.after_spread[0] or self.after_spread[1] < self.before_spread[0]
 
 
-class Comparison(NamedTuple):
+class RecordComparison(NamedTuple):
     """What differs between two files.
 
     Attributes:
@@ -51,7 +51,7 @@ class Comparison(NamedTuple):
     single: dict[str, str]
 
 
-def compare_records(before: dict[str, Any], after: dict[str, Any]) -> Comparison:
+def compare_records(before: dict[str, Any], after: dict[str, Any]) -> RecordComparison:
     """Compares two files, figure by figure.
 
     Args:
@@ -72,7 +72,7 @@ def compare_records(before: dict[str, Any], after: dict[str, Any]) -> Comparison
         for name in numbers[0]
         if name in numbers[1]
     ]
-    return Comparison(
+    return RecordComparison(
         before["benchmark"],
         _differences(_flat(before["machine"]), _flat(after["machine"])),
         _differences(before["options"], after["options"]),
@@ -128,16 +128,16 @@ def released(benchmark: str, machine_kind: str) -> Path:
     return path
 
 
-def show(comparison: Comparison) -> None:
+def show(comparison: RecordComparison) -> None:
     """Prints what differs: machine and options first, then figures beyond their spread, then what is not known.
 
     Args:
         comparison: What `compare_records` returned.
     """
     for what, (before, after) in comparison.machine.items():
-        print(f"machine: {what} {_told(before)} -> {_told(after)}")
+        print(f"machine: {what} {_shown(before)} -> {_shown(after)}")
     for name, (before, after) in comparison.options.items():
-        print(f"option: {name} {_told(before)} -> {_told(after)}: the figures answer different questions")
+        print(f"option: {name} {_shown(before)} -> {_shown(after)}: the figures answer different questions")
     width = max((len(change.name) for change in comparison.changes), default=0)
     groups = {
         True: "beyond the spread of both runs",
@@ -158,7 +158,7 @@ def show(comparison: Comparison) -> None:
         print(f"only {side}: {name}")
 
 
-def _told(value: Any) -> str:
+def _shown(value: Any) -> str:
     if isinstance(value, list):
         return ",".join(map(str, value)) or "none"
     return "not known" if value is None else str(value) if value != {} else "none"

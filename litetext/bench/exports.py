@@ -8,9 +8,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from litetext.data.prompts.corpora import read_prompts
-from litetext.export.masks import Agreement
-from litetext.export.order import Dtype
-from litetext.export.subject import read_subject
+from litetext.export.masks import MaskAgreement
+from litetext.export.request import Dtype
+from litetext.export.source import read_source
 from litetext.export.targets import export
 from litetext.models.text.destinations import obstacle
 
@@ -50,7 +50,7 @@ def export_table(
         for target, dtype in _ROWS:
             whole = sam3 if target in ("transformers", "trimmed") else None
             try:
-                made = export(
+                result = export(
                     checkpoint,
                     target,
                     str(Path(scratch) / target),
@@ -61,16 +61,16 @@ def export_table(
                     pairs=pairs,
                 )
             except ValueError as error:
-                why = obstacle(read_subject(checkpoint).student.config, target) or str(error)
+                why = obstacle(read_source(checkpoint).student.config, target) or str(error)
                 lines.append(f"| `{target}` | refused: {why} | | | | | |")
                 continue
-            lines += [_row(f"{target}, {a.dtype}" if dtype == "all" else target, a) for a in made.agreements]
-            if made.unmeasured:
-                lines.append(f"| `{target}` | not measured: {made.unmeasured} | | | | | |")
+            lines += [_row(f"{target}, {a.dtype}" if dtype == "all" else target, a) for a in result.agreements]
+            if result.unmeasured:
+                lines.append(f"| `{target}` | not measured: {result.unmeasured} | | | | | |")
     return "\n".join(lines)
 
 
-def _row(name: str, found: Agreement) -> str:
+def _row(name: str, found: MaskAgreement) -> str:
     iou = "" if found.iou is None else f"{found.iou:.3f}"
     values: Sequence[object] = (
         found.pairs,

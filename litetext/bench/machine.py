@@ -80,9 +80,9 @@ def describe(facts: dict[str, Any]) -> str:
 
 
 def _instruction_sets() -> list[str]:
-    told = _cpuinfo("flags", "Features").split()
-    if told:
-        return [name for name in _SETS if name in told]
+    flags = _cpuinfo("flags", "Features").split()
+    if flags:
+        return [name for name in _SETS if name in flags]
     import torch  # elsewhere only what torch uses is known
 
     capability = torch.backends.cpu.get_cpu_capability().lower()

@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from litetext.bench.efficiency.backends import missing
+from litetext.bench.efficiency.measured import open_encoder
 from litetext.bench.efficiency.rounds import spread
-from litetext.bench.efficiency.subject import open_encoder
 from litetext.bench.timing import Measured
 from litetext.data.prompts.corpora import read_prompts
 from litetext.data.shapes.phrases import phrases

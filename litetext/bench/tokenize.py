@@ -33,7 +33,7 @@ def bench_tokenize(prompts: list[str], rounds: int = 3) -> dict[str, Any]:
     timings = Timings()
     for _ in range(rounds):
         ours, plain, merging = Tokenizer(_CONTEXT), PlainBpe(), PlainBpe()
-        tokenizer.forget()
+        tokenizer.clear_cache()
         ours.encode([""])  # reads the vocabulary
         rows = timings.run("ours", lambda ours=ours: ours.encode(prompts))
         timings.run("ours_warm", lambda ours=ours: ours.encode(prompts))

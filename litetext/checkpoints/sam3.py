@@ -113,7 +113,7 @@ def to_meta(state: Mapping[str, Tensor], base: Mapping[str, Tensor], source: str
         "unexpected": [key for key in found if key not in own],
         "misshapen": [key for key in found if key in own and found[key].shape != own[key].shape],
     }
-    told = [f"{len(keys)} {kind} ({', '.join(keys[:3])})" for kind, keys in faults.items() if keys]
-    if told:
-        raise ValueError(f"{source}: is of another SAM3 than its base: {'; '.join(told)}.")
+    lines = [f"{len(keys)} {kind} ({', '.join(keys[:3])})" for kind, keys in faults.items() if keys]
+    if lines:
+        raise ValueError(f"{source}: is of another SAM3 than its base: {'; '.join(lines)}.")
     return {**own, **found}

@@ -27,7 +27,7 @@ def _pattern(template: str) -> re.Pattern[str]:
     return re.compile("".join(f"(?P<{s}>{groups[s]})" if i % 2 else re.escape(s) for i, s in enumerate(parts)))
 
 
-class _Table:
+class _RuleTable:
     """A layout's rules, to look up a key in one direction."""
 
     def __init__(self, rules: tuple[Rule, ...], native: bool) -> None:
@@ -64,7 +64,7 @@ def joined(items: Iterable[tuple[str, Tensor]], rules: tuple[Rule, ...], layout:
     Raises:
         ValueError: a key has no home in the table, or a tensor the wrong number of axes.
     """
-    table, native, parts, strange = _Table(rules, native=False), {}, {}, []
+    table, native, parts, strange = _RuleTable(rules, native=False), {}, {}, []
     for key, tensor in items:
         if key.rsplit(".", 1)[-1] in _CONSTANTS:
             continue
@@ -107,7 +107,7 @@ def split(state: Mapping[str, Tensor], rules: tuple[Rule, ...], layout: str) -> 
     Raises:
         ValueError: the table has no place for a tensor, or it is misshapen.
     """
-    table, foreign, homeless = _Table(rules, native=True), {}, []
+    table, foreign, homeless = _RuleTable(rules, native=True), {}, []
     for key, tensor in state.items():
         if (found := table.match(key)) is None:
             homeless.append(key)

@@ -84,8 +84,8 @@ def _content(built: Any, hashes: dict[str, str]) -> dict[str, str]:
     if isinstance(built.datamodule, PromptDataModule):
         sources = built.datamodule.sources
         if (key := json.dumps(sources)) not in hashes:
-            told = json.dumps([[source.name, source.prompts] for source in read_sources(sources)])
-            hashes[key] = blake2b(told.encode(), digest_size=16).hexdigest()
+            prompts = json.dumps([[source.name, source.prompts] for source in read_sources(sources)])
+            hashes[key] = blake2b(prompts.encode(), digest_size=16).hexdigest()
         content["prompts"] = hashes[key]
     return content
 
@@ -147,16 +147,16 @@ def fit_once(
 def _done(mark: Path, content: Mapping[str, str], overwrite: bool) -> dict[str, Any] | None:
     """What is noted of a finished fit; None where there is none, or another one that shall go."""
     try:
-        told = json.loads(mark.read_text(encoding="utf-8"))
+        stored = json.loads(mark.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    differ = [key for key, value in content.items() if told.get(key) != value]
+    differ = [key for key, value in content.items() if stored.get(key) != value]
     if differ and not overwrite:
         raise ValueError(
             f"{mark.parent} is trained already, but learnt from another {' and other '.join(differ)} than are there "
             "now; give --run NAME for an ablation beside it, or --overwrite to train it anew"
         )
-    return None if differ else told
+    return None if differ else stored
 
 
 def _readable(path: Path) -> bool:
@@ -239,7 +239,7 @@ def _refuse_another(path: Path, config: Mapping[str, Any]) -> None:
     except (OSError, ValueError, KeyError, TypeError):
         return
     wanted = json.loads(json.dumps(config))
-    free = ("seeds", "run", "against", "paper")  # the same numbers, told otherwise
+    free = ("seeds", "run", "against", "paper")  # the same numbers in another form
     differ = [key for key in {**before, **wanted} if key not in free and before.get(key) != wanted.get(key)]
     if differ or not set(before.get("seeds", [])) <= set(wanted.get("seeds", [])):
         raise ValueError(
@@ -281,14 +281,15 @@ def _write(
     }
     numbers = {"config": config, "teacher": teacher, "partial": results["partial"], "parameters": parameters}
     write_json(path, {**numbers, "runs": runs, "groups": groups})
-    told = tables(groups, plan.paper)
+    shown = tables(groups, plan.paper)
     figure = path.with_name("curve.svg")
     if plan.curve and draw_curve(figure, groups, sizes, plan.curve):
-        told += "\n" + "\n".join(size_table(groups, sizes))
+        shown += "\n" + "\n".join(size_table(groups, sizes))
         print(f"figure      {figure}")
-    write_text(path.with_suffix(".md"), told)
+    write_text(path.with_suffix(".md"), shown)
     print(
-        f"\nmean ± standard deviation (least to largest) of {len(plan.seeds)} seeds; differences seed by seed\n\n{told}"
+        f"\nmean ± standard deviation (least to largest) of {len(plan.seeds)} seeds; differences seed by seed\n\n"
+        f"{shown}"
     )
 
 

@@ -100,10 +100,10 @@ def _against(given: Any, groups: Mapping[str, Mapping[str, Mapping[str, Any]]]) 
 
 def _paper(given: Any, groups: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, str]]:
     found: dict[str, dict[str, str]] = {}
-    for group, told in _of_groups("paper", given, groups).items():
-        if not isinstance(told, dict):
-            raise ValueError(f"paper.{group} is {told!r}; give a text for each label, as {{MSE: 50.3 / 0.74 / 62.1}}")
-        for label, text in told.items():
+    for group, texts in _of_groups("paper", given, groups).items():
+        if not isinstance(texts, dict):
+            raise ValueError(f"paper.{group} is {texts!r}; give a text for each label, as {{MSE: 50.3 / 0.74 / 62.1}}")
+        for label, text in texts.items():
             if str(label) not in groups[group]:
                 raise ValueError(f"paper.{group}.{label}: the group has {', '.join(groups[group])}")
             found.setdefault(group, {})[str(label)] = str(text)

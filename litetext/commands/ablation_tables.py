@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from litetext.metrics.seeds import Spread, differ, fold, spread, told_difference, told_spread
+from litetext.metrics.seeds import Spread, differ, fold, format_difference, format_spread, spread
 
 COLUMNS = ("CG_F1", "IL_MCC", "pmF1", "retention", "cosine", "agreement", "drift")
 SCORED = ("CG_F1", "IL_MCC", "pmF1", "retention")
@@ -74,7 +74,7 @@ def tables(groups: Mapping[str, Mapping[str, Entry]], quoted: Mapping[str, Mappi
         gaps = {label: entry["difference"] for label, entry in variants.items() if "difference" in entry}
         if gaps:
             against = next(iter(gaps.values()))["from"]
-            rows = [[label, *(told_difference(gap[c], _DIGITS[c]) for c in known)] for label, gap in gaps.items()]
+            rows = [[label, *(format_difference(gap[c], _DIGITS[c]) for c in known)] for label, gap in gaps.items()]
             lines += _table([f"{group}: above {against}, 95% interval", *known], rows)
         for part, what in _PARTS.items():
             lines += _by(f"{group}: CG_F1 by {what}", part, variants, gaps)
@@ -98,16 +98,16 @@ def size_table(groups: Mapping[str, Mapping[str, Entry]], sizes: Mapping[str, Ma
 
 
 def _by(title: str, part: str, variants: Mapping[str, Entry], gaps: Mapping[str, Entry]) -> list[str]:
-    told = {label: entry[part] for label, entry in variants.items() if entry.get(part)}
-    names = list(dict.fromkeys(name for entry in told.values() for name in entry))
+    held = {label: entry[part] for label, entry in variants.items() if entry.get(part)}
+    names = list(dict.fromkeys(name for entry in held.values() for name in entry))
     if len(names) < 2:
         return []
     lines = _table(
         [title, *names],
-        [[label, *(told_spread(entry[n]["CG_F1"], 1) for n in names)] for label, entry in told.items()],
+        [[label, *(format_spread(entry[n]["CG_F1"], 1) for n in names)] for label, entry in held.items()],
     )
     if gaps:
-        rows = [[label, *(told_difference(gap[part][n], 1) for n in names)] for label, gap in gaps.items()]
+        rows = [[label, *(format_difference(gap[part][n], 1) for n in names)] for label, gap in gaps.items()]
         lines += _table([f"{title}, above {next(iter(gaps.values()))['from']}", *names], rows)
     return lines
 
@@ -117,5 +117,5 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _cell(part: Spread, digits: int) -> str:
-    told = told_spread(part, digits)
-    return told if part["sd"] is None else f"{told} ({part['min']:.{digits}f} to {part['max']:.{digits}f})"
+    text = format_spread(part, digits)
+    return text if part["sd"] is None else f"{text} ({part['min']:.{digits}f} to {part['max']:.{digits}f})"

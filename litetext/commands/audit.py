@@ -74,8 +74,8 @@ def audit(
         from transformers.utils.logging import disable_progress_bar
 
         disable_progress_bar()  # of loading weights, inside of ours
-    with _bar() as tell:
-        results = run_audit(options, tell)
+    with _bar() as progress:
+        results = run_audit(options, progress)
     folder.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(folder / "tensorboard", ignore_errors=True)  # two audits would be drawn into each other
     write_text(folder / "audit.json", json.dumps(results, indent=1, allow_nan=False) + "\n")

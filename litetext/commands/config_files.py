@@ -4,7 +4,7 @@ from typing import Any
 
 import yaml
 
-from litetext.aliases import public_paths
+from litetext.aliases import public_options, public_paths
 from litetext.shipped import config_path
 
 
@@ -27,7 +27,7 @@ def read_config(name: str) -> dict[str, Any]:
         name: Its path, or the name of a shipped config.
 
     Returns:
-        Its options.
+        Its options, under today's names.
 
     Raises:
         FileNotFoundError: If it is neither a file nor a shipped config.
@@ -40,4 +40,4 @@ def read_config(name: str) -> dict[str, Any]:
         raise ValueError(f"--config {name}: not a YAML file: {error}") from error
     if not isinstance(content, dict):
         raise ValueError(f"--config {name}: expected a mapping of options, found {type(content).__name__}")
-    return content
+    return public_options(content)

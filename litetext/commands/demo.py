@@ -50,12 +50,12 @@ def caption(name: str, side: "Side", phrases: int) -> str:
 def table(answer: "Answer") -> str:
     """Scores of both sides as HTML; phrases are shown as they were written, never run."""
 
-    def told(scores: list[float]) -> str:
+    def message(scores: list[float]) -> str:
         return " ".join(f"{score:.2f}" for score in scores) or "nothing"
 
     rows = zip(answer.phrases, answer.teacher.scores, answer.student.scores, answer.shared, strict=True)
     lines = [
-        f"<tr><td>{html.escape(phrase)}</td><td>{told(one)}</td><td>{told(other)}</td>"
+        f"<tr><td>{html.escape(phrase)}</td><td>{message(one)}</td><td>{message(other)}</td>"
         f"<td>{'' if shared is None else f'{shared:.3f}'}</td></tr>"
         for phrase, one, other, shared in rows
     ]
@@ -117,8 +117,8 @@ def build(answer: Callable[[str, Sequence[str], float], "Answer"], samples: list
         try:
             found = answer(image, text.splitlines(), threshold)
         except ValueError as error:
-            told = str(error).replace(image, Path(image).name)  # not where gradio keeps it
-            raise gradio.Error(html.escape(told), print_exception=False) from error
+            message = str(error).replace(image, Path(image).name)  # not where gradio keeps it
+            raise gradio.Error(html.escape(message), print_exception=False) from error
         count = len(found.phrases)
         teacher, student = (caption(name, side, count) for name, side in zip(_NAMES, found[1:3], strict=True))
         return teacher, found.teacher.picture, student, found.student.picture, table(found)

@@ -40,10 +40,15 @@ def one_line(text: str) -> str:
         elif rest and not _NOISE.match(rest) and rest not in faults:
             name = name or ".".join(key for _, key in path)
             faults.append(f"{rest} by {owner}" if rest.endswith("is not accepted") else rest)
-    told = " or ".join(faults)
-    told = re.sub(r"(?<= or )Expected a ", "", told)
-    told = re.sub(r"<class '([\w.]+)'>", r"\1", re.sub(r"(?:typing\.)?Literal\[(.+?)\]", r"one of \1", told))
-    told = re.sub(r"\.? Got value: ", ", got ", told.replace("Expected a ", "expected "))
-    if "expected" in told and ", got " not in told and given and not given.startswith(("NestedArg", "Namespace", "{")):
-        told += f", got {given}"
-    return f"{name}: {told}" if name else told
+    message = " or ".join(faults)
+    message = re.sub(r"(?<= or )Expected a ", "", message)
+    message = re.sub(r"<class '([\w.]+)'>", r"\1", re.sub(r"(?:typing\.)?Literal\[(.+?)\]", r"one of \1", message))
+    message = re.sub(r"\.? Got value: ", ", got ", message.replace("Expected a ", "expected "))
+    if (
+        "expected" in message
+        and ", got " not in message
+        and given
+        and not given.startswith(("NestedArg", "Namespace", "{"))
+    ):
+        message += f", got {given}"
+    return f"{name}: {message}" if name else message

@@ -76,7 +76,7 @@ def export(
     check_place(output, overwrite, [path for path in (checkpoint, sam3, prompts, keep) if path is not None])
     if push is not None:
         hub.ready_to_push(push)
-    made = targets.export(
+    result = targets.export(
         checkpoint,
         to,
         output,
@@ -94,12 +94,12 @@ def export(
         bits,
         evaluated,
     )
-    for what, parity in made.parities.items():
+    for what, parity in result.parities.items():
         print(parity.line(what))
-    for agreement in made.agreements:
+    for agreement in result.agreements:
         print(agreement.line())
-    if made.unmeasured:
-        print(f"not compared in images: {made.unmeasured}")
+    if result.unmeasured:
+        print(f"not compared in images: {result.unmeasured}")
     print(f"wrote {output}; its README.md says how it is opened")
     if push is not None:
         print(f"uploaded: {hub.push(output, push)}")

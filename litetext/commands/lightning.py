@@ -15,7 +15,7 @@ from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from litetext.aliases import public_paths
+from litetext.aliases import public_option, public_options, public_paths
 from litetext.commands.config_files import deep_merge, read_config
 from litetext.commands.error_lines import one_line
 from litetext.commands.own_keys import check_own_keys
@@ -57,14 +57,14 @@ def merge_configs(argv: Sequence[str]) -> list[str]:
     for word in words:
         option, _, value = word.partition("=")
         if option not in ("--config", "-c"):
-            rest.append(public_paths(_with_underscores(word)))
+            rest.append(public_paths(public_option(_with_underscores(word))))
             continue
         name = value or next(words, None)
         if name is None:
             raise ValueError("--config needs the name or path of a YAML file")
         if name.startswith("{"):
             try:
-                merged = deep_merge(merged, json.loads(public_paths(name)))
+                merged = deep_merge(merged, public_options(json.loads(public_paths(name))))
             except json.JSONDecodeError as error:
                 raise ValueError(f"--config {name[:60]}: not JSON: {error}") from error
             continue
@@ -158,8 +158,8 @@ class Command(LightningCLI):
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
         parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
         if subcommand == "test":
-            told = "Compute everything anew; answers that an earlier run of this evaluation stored are forgotten."
-            parser.add_argument("--fresh", action="store_true", help=told)
+            text = "Compute everything anew; answers that an earlier run of this evaluation stored are forgotten."
+            parser.add_argument("--fresh", action="store_true", help=text)
         return parser
 
     def test(self, **options: Any) -> None:

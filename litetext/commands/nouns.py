@@ -51,7 +51,7 @@ def _images(out: str, number: int, seed: int) -> None:
     from litetext.data.nouns.gold import SUBSETS, write_nouns
 
     made = write_nouns(out, number, seed)
-    print(f"{_told(made.written)} {made.folder} (images {made.images}, seed {made.seed})")
+    print(f"{_verb(made.written)} {made.folder} (images {made.images}, seed {made.seed})")
     for name, subset in SUBSETS.items():
         print(f"  {name:<12}{made.images:>6,} images {made.pairs[name]:>8,} pairs   {subset.about}")
 
@@ -60,7 +60,7 @@ def _videos(out: str, number: int, seed: int) -> None:
     from litetext.data.nouns.veval import NAME, PAIRS, write_video_nouns
 
     clips = write_video_nouns(out, number, seed)
-    print(f"{_told(clips.written)} {clips.folder} (videos {clips.videos}, seed {clips.seed})")
+    print(f"{_verb(clips.written)} {clips.folder} (videos {clips.videos}, seed {clips.seed})")
     print(f"  {clips.videos:,} videos, {clips.pairs:,} pairs ({PAIRS} phrases a video): annotation/{NAME}")
 
 
@@ -68,7 +68,7 @@ def _probes(out: str, number: int, seed: int) -> None:
     from litetext.data.nouns.probes import SUBSETS, write_probes
 
     made = write_probes(out, number, seed)
-    print(f"{_told(made.written)} {made.folder} (pairs {made.images}, seed {made.seed})")
+    print(f"{_verb(made.written)} {made.folder} (pairs {made.images}, seed {made.seed})")
     for name, probes in SUBSETS.items():
         print(f"  {name:<12}{made.images:>6,} pairs each   {', '.join(probes)}")
 
@@ -93,7 +93,7 @@ def _scenes(out: str, number: int, seed: int, style: str | None, show: list[str]
     print(f"next  litetext segment {shlex.quote(out)} --phrases {said} --sam3 nouns --output found")
 
 
-def _told(written: bool) -> str:
+def _verb(written: bool) -> str:
     return "wrote" if written else "already there:"
 
 

@@ -243,12 +243,12 @@ def _score_images(
     if official is not None:
         for kind, values in differences(counted, official, entry).items():
             curves = [name for name in values if name in CURVES]
-            told = ", ".join(
+            shown = ", ".join(
                 f"{max(values[name] for name in part):.2g} over {len(part)} {what}"
                 for part, what in (([n for n in values if n not in CURVES], "numbers"), (curves, "lists by threshold"))
                 if part
             )
-            print(f"{kind}: largest difference from the official evaluator {told}")
+            print(f"{kind}: largest difference from the official evaluator {shown}")
     return {
         **{kind: numbers.get(kind) for kind in ("segm", "bbox")},
         **_about(counted.notes, counted.left_out, "datapoints"),

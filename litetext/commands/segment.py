@@ -97,7 +97,7 @@ def segment(
     for line in passed:
         _note(line)
     for line in lost:
-        _tell(line)
+        _warn(line)
     if others:
         _note(others)
     phrases = list(dict.fromkeys(phrases))
@@ -172,7 +172,7 @@ def _write_all(results: "Results", inputs: Sequence["Input"], lost: list[str]) -
                     done += 1
                 else:
                     lost.append(failure)
-                    _tell(failure, above if console.is_terminal else None)
+                    _warn(failure, above if console.is_terminal else None)
                 progress.advance(task)
     finally:
         results.write()  # what was done stays, also after Ctrl-C
@@ -181,7 +181,7 @@ def _write_all(results: "Results", inputs: Sequence["Input"], lost: list[str]) -
     return done
 
 
-def _tell(reason: str, say: Callable[[str], None] | None = None) -> None:
+def _warn(reason: str, say: Callable[[str], None] | None = None) -> None:
     _note(f"left out: {reason}", say)
 
 

@@ -139,7 +139,7 @@ class Results:
         Image.fromarray(overlay(pixels.permute(1, 2, 0).numpy(), masks, colours, labels)).save(file, "PNG")
         write_bytes(self.folder / f"{item.name}.png", file.getvalue())
         self._keep(item, found, int(pixels.shape[1]), int(pixels.shape[2]))
-        self._tell(str(item.path), [(part.phrase, part.scores.tolist()) for part in found])
+        self._print_line(str(item.path), [(part.phrase, part.scores.tolist()) for part in found])
         return None
 
     def _say_what_it_knows(self, pixels: Tensor) -> None:
@@ -202,11 +202,11 @@ class Results:
         about |= {"times": clip.times, "height": clip.height, "width": clip.width}
         about |= {"info": self._info() | {"tracker": self.segmenter.tracking}, "categories": self.categories}
         write_json(self.folder / f"{item.name}.json", {**about, "masklets": masklets})
-        told = [
+        shown = [
             (phrase, sorted((entry["score"] for entry in entries), reverse=True))
             for phrase, entries in zip(self.phrases, found, strict=True)
         ]
-        self._tell(f"{item.path}  {len(clip):,} frames", told)
+        self._print_line(f"{item.path}  {len(clip):,} frames", shown)
 
     def _painted(self, clip: Clip, masklets: list[dict[str, Any]]) -> Iterator[Any]:
         """The frames with what is seen in each; a masklet keeps its colour."""
@@ -240,9 +240,9 @@ class Results:
 
         return {"description": "litetext segment", "version": version("litetext"), **self.about}
 
-    def _tell(self, begin: str, found: Sequence[tuple[str, Sequence[float]]]) -> None:
-        told = [f"{phrase}: {' '.join(f'{s:.2f}' for s in scores) or 'nothing'}" for phrase, scores in found]
-        self.say(fitted(f"{begin}  ", told, _columns()))
+    def _print_line(self, begin: str, found: Sequence[tuple[str, Sequence[float]]]) -> None:
+        shown = [f"{phrase}: {' '.join(f'{s:.2f}' for s in scores) or 'nothing'}" for phrase, scores in found]
+        self.say(fitted(f"{begin}  ", shown, _columns()))
 
 
 def fitted(begin: str, parts: Sequence[str], columns: int | None) -> str:

@@ -28,8 +28,8 @@ def shapes(
         from litetext.data.shapes.veval import NAME, PAIRS, write_video_shapes
 
         clips = write_video_shapes(out, 24 if videos is None else videos, seed)
-        told = "wrote" if clips.written else "already there:"
-        print(f"{told} {clips.folder} (videos {clips.videos}, seed {clips.seed})")
+        verb = "wrote" if clips.written else "already there:"
+        print(f"{verb} {clips.folder} (videos {clips.videos}, seed {clips.seed})")
         print(f"  {clips.videos:,} videos, {clips.pairs:,} pairs ({PAIRS} phrases a video): annotation/{NAME}")
         return
 

@@ -118,7 +118,7 @@ def _at_import(tree: ast.AST, kind: Any) -> list[Any]:
     return found
 
 
-class _Option(argparse.Action):
+class _ShownOption(argparse.Action):
     """An option as the parser shows it: nothing is left to be worked out."""
 
     def __init__(self, shown: dict[str, str]) -> None:
@@ -129,10 +129,10 @@ class _Option(argparse.Action):
 
 class _Formatter(argparse.HelpFormatter):
     def _format_args(self, action: argparse.Action, default_metavar: str) -> str:
-        return action.shown["values"] if isinstance(action, _Option) else ""
+        return action.shown["values"] if isinstance(action, _ShownOption) else ""
 
     def _format_action_invocation(self, action: argparse.Action) -> str:
-        return action.shown["invocation"] if isinstance(action, _Option) else ""
+        return action.shown["invocation"] if isinstance(action, _ShownOption) else ""
 
     def _expand_help(self, action: argparse.Action) -> str:
         return action.help or ""
@@ -141,7 +141,7 @@ class _Formatter(argparse.HelpFormatter):
 def _lay_out(command: dict[str, Any], options: list[dict[str, str]]) -> str:
     """The text from its parts, by the formatter of this Python and to the width of this terminal."""
     formatter = _Formatter(prog=command["prog"])
-    shown = [_Option(option) for option in options]
+    shown = [_ShownOption(option) for option in options]
     formatter.add_usage(None, [shown[number] for number in command["usage"]], [])
     formatter.add_text(command["description"])
     for group in command["groups"]:

@@ -23,7 +23,7 @@ _MODIFIERS = frozenset("JCVGBjcvg")
 _BREAKS = frozenset("DXPI")
 
 
-class _Phrase(NamedTuple):
+class _Units(NamedTuple):
     """A noun phrase: its units in order (each a tuple of word positions) and which unit is the head."""
 
     units: tuple[tuple[int, ...], ...]
@@ -53,11 +53,11 @@ _CONTEXT = (
 
 
 @lru_cache(maxsize=1 << 16)
-def _parse(letters: str) -> tuple[_Phrase, ...]:
+def _parse(letters: str) -> tuple[_Units, ...]:
     """Noun phrases with something to move; cached, because few strings of letters are ever met."""
     for pattern, replacement in _CONTEXT:
         letters = pattern.sub(replacement, letters)
-    found: list[_Phrase] = []
+    found: list[_Units] = []
     units: list[list[int]] = []
     kinds: list[str] = []  # "N" noun, "M" modifier, one a unit
     glue = False  # the next word joins the last unit
@@ -65,7 +65,7 @@ def _parse(letters: str) -> tuple[_Phrase, ...]:
     def close() -> None:
         if len(units) > 1:
             head = max((i for i, kind in enumerate(kinds) if kind == "N"), default=len(units) - 1)
-            found.append(_Phrase(tuple(tuple(unit) for unit in units), head))
+            found.append(_Units(tuple(tuple(unit) for unit in units), head))
         units.clear()
         kinds.clear()
 
@@ -101,13 +101,13 @@ def _parse(letters: str) -> tuple[_Phrase, ...]:
     return tuple(found)
 
 
-def _swap(phrase: _Phrase) -> list[tuple[int, ...]]:
+def _swap(phrase: _Units) -> list[tuple[int, ...]]:
     """What stood behind the head, the head, what stood before it."""
     units, head = phrase
     return [*units[head + 1 :], units[head], *units[:head]]
 
 
-def _draw(phrase: _Phrase, words: list[str], rng: random.Random) -> list[tuple[int, ...]]:
+def _draw(phrase: _Units, words: list[str], rng: random.Random) -> list[tuple[int, ...]]:
     """A random order in which the head has other units before it than it had; the swap where draws fail."""
     units, head = phrase
     before = set(units[:head])

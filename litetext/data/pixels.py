@@ -205,7 +205,7 @@ def _on_white(image: Image.Image) -> Image.Image:
 
 
 def _unknown(kind: Any, image: Any, shape: Any = None) -> ValueError:
-    told = f"{kind} {tuple(shape if shape is not None else getattr(image, 'shape', ()))}"
+    what = f"{kind} {tuple(shape if shape is not None else getattr(image, 'shape', ()))}"
     return ValueError(
-        f"image is {told}; give a path, a PIL image, an array (H, W), (H, W, 3) or (H, W, 4), or a tensor (3, H, W)"
+        f"image is {what}; give a path, a PIL image, an array (H, W), (H, W, 3) or (H, W, 4), or a tensor (3, H, W)"
     )

@@ -4,9 +4,9 @@ from typing import Any
 
 from litetext.export.evaluation import table
 from litetext.export.front_matter import front_matter
-from litetext.export.order import Outcome
 from litetext.export.place import EXPORTED
-from litetext.export.subject import Subject
+from litetext.export.request import ExportResult
+from litetext.export.source import ExportSource
 from litetext.models.text.encoder import count_parameters
 
 _SCORES = {
@@ -18,29 +18,29 @@ _SCORES = {
 }
 
 
-def write_card(name: str, target: str, subject: Subject, made: Outcome, sam3: str | None) -> str:
+def write_card(name: str, target: str, source: ExportSource, result: ExportResult, sam3: str | None) -> str:
     """The card as Markdown, with the front matter that the hub reads.
 
     Args:
         name: Title, and the folder's name in what the card says.
         target: Of `litetext export`.
-        subject: The student.
-        made: The export.
+        source: The student.
+        result: The export.
         sam3: The whole SAM3 that was named.
     """
     from huggingface_hub import ModelCard
 
-    head = front_matter(name, target, subject, made, sam3)
-    return str(ModelCard(f"---\n{head}\n---\n\n{_body(name, subject, made)}"))
+    head = front_matter(name, target, source, result, sam3)
+    return str(ModelCard(f"---\n{head}\n---\n\n{_body(name, source, result)}"))
 
 
-def _body(name: str, subject: Subject, made: Outcome) -> str:
-    about, student = subject.about, subject.student
+def _body(name: str, source: ExportSource, result: ExportResult) -> str:
+    about, student = source.about, source.student
     count = count_parameters(student)
     whose = "for SAM3 " if student.reads is None else ""
     lines = [f"# {name}", "", f"A text encoder {whose}of {count:,} parameters, {EXPORTED}", ""]
-    lines += ["## How it is opened", "", made.opens.replace("{folder}", name).strip(), ""]
-    lines += [note + "\n" for note in made.notes]
+    lines += ["## How it is opened", "", result.opens.replace("{folder}", name).strip(), ""]
+    lines += [note + "\n" for note in result.notes]
     lines += ["## What it was distilled from", "", *_origin(about), ""]
     size, blocks = student.config, "no network: a table of token vectors"
     if "layers" in size:
@@ -52,7 +52,7 @@ def _body(name: str, subject: Subject, made: Outcome) -> str:
         "",
         f"- {blocks}; {student.width} values a token",
         f"- tokenizer: {words}",
-        f"- context of {student.context_length} tokens; positions: {subject.positions or 'kept as trained'}",
+        f"- context of {student.context_length} tokens; positions: {source.positions or 'kept as trained'}",
         f"- padding: {student.padding}",
         "",
         "## Its numbers",
@@ -64,14 +64,14 @@ def _body(name: str, subject: Subject, made: Outcome) -> str:
         "",
         "Features of real prompts, this export against litetext:",
         "",
-        *(f"- {parity.line(what)}" for what, parity in made.parities.items()),
+        *(f"- {parity.line(what)}" for what, parity in result.parities.items()),
         "",
         "What is found in images of the embedded benchmark, this export against litetext:",
         "",
-        *(f"- {agreement.line()}" for agreement in made.agreements),
+        *(f"- {agreement.line()}" for agreement in result.agreements),
     ]
-    if made.unmeasured:
-        lines.append(f"- not measured: {made.unmeasured}")
+    if result.unmeasured:
+        lines.append(f"- not measured: {result.unmeasured}")
     return "\n".join(lines) + "\n"
 
 

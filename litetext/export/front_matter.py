@@ -4,8 +4,8 @@ import re
 from typing import Any
 
 from litetext.export.evaluation import model_index
-from litetext.export.order import Outcome
-from litetext.export.subject import Subject
+from litetext.export.request import ExportResult
+from litetext.export.source import ExportSource
 from litetext.shipped import shipped
 
 _LIBRARY = {"transformers": "transformers", "trimmed": "transformers", "onnx": "onnx"}
@@ -21,29 +21,29 @@ _SAM = {
 }
 
 
-def front_matter(name: str, target: str, subject: Subject, made: Outcome, sam3: str | None) -> str:
+def front_matter(name: str, target: str, source: ExportSource, result: ExportResult, sam3: str | None) -> str:
     """The YAML between the card's dashes, without them.
 
     Args:
         name: The card's title.
         target: Of `litetext export`.
-        subject: The student.
-        made: The export.
+        source: The student.
+        result: The export.
         sam3: The whole SAM3 that was named.
     """
     from huggingface_hub import ModelCardData
 
-    about = subject.about
+    about = source.about
     teacher = str(about["teacher"]) if about.get("teacher") else None
-    origin = (sam3 if made.whole is not None else None) or teacher
+    origin = (sam3 if result.whole is not None else None) or teacher
     scores = _scores(about.get("scores") or {}, ", ".join(about.get("sources") or {}) or "unknown prompts")
-    scores += [] if made.evaluated is None else model_index(made.evaluated)
+    scores += [] if result.evaluated is None else model_index(result.evaluated)
     terms: dict[str, Any] = dict(license_of(origin))
     data = ModelCardData(
         **terms,
         language="en",
         library_name=_LIBRARY.get(target, "litetext"),
-        pipeline_tag="mask-generation" if made.whole is not None else "feature-extraction",
+        pipeline_tag="mask-generation" if result.whole is not None else "feature-extraction",
         base_model=[teacher] if teacher is not None and is_hub_id(teacher) else None,
         datasets=[path for path in (about.get("sources") or {}).values() if is_hub_id(path)] or None,
         tags=["sam3", "sam3-litetext", "text-encoder", "knowledge-distillation", "litetext", target],

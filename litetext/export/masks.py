@@ -35,13 +35,13 @@ class Asked(NamedTuple):
     phrases: list[str]
 
 
-Find = Callable[[Tensor, Sequence[str]], Sequence[Instances]]
+Segment = Callable[[Tensor, Sequence[str]], Sequence[Instances]]
 """An image and n phrases to the instances of each: scores (k,) and masks, bool (k, H, W), on the CPU."""
-Hear = Callable[[Sequence[str]], list[Tensor]]
+Encode = Callable[[Sequence[str]], list[Tensor]]
 """Prompts to the features of each one's valid tokens, (n_i, D)."""
 
 
-class Agreement(NamedTuple):
+class MaskAgreement(NamedTuple):
     """How far what is found through an export is what is found through its student.
 
     Attributes:
@@ -137,11 +137,11 @@ def choose_pairs(
     return draw_pairs((PAIRS if sam3.size <= _SMALL else FEW) if count is None else count, world, fits)
 
 
-def through(sam3: Sam3Image, hear: Hear) -> Find:
+def through(sam3: Sam3Image, encode: Encode) -> Segment:
     """What litetext finds with features from anywhere, at its own threshold."""
 
-    def find(image: Tensor, phrases: Sequence[str]) -> list[Instances]:
-        rows = hear(phrases)
+    def segment(image: Tensor, phrases: Sequence[str]) -> list[Instances]:
+        rows = encode(phrases)
         features = torch.zeros(len(rows), max(map(len, rows)), rows[0].shape[1])
         for line, row in enumerate(rows):
             features[line, : len(row)] = row
@@ -150,15 +150,15 @@ def through(sam3: Sam3Image, hear: Hear) -> Find:
         found = sam3.segment(vision, features, lengths, (int(image.shape[1]), int(image.shape[2])), THRESHOLD)
         return [Instances(part.scores, masks=part.masks) for part in found]
 
-    return find
+    return segment
 
 
-def answers(find: Find, asked: Sequence[Asked]) -> list[Instances]:
+def answers(segment: Segment, asked: Sequence[Asked]) -> list[Instances]:
     """What is found of every pair, in order."""
-    return [part for image, phrases in asked for part in find(image, phrases)]
+    return [part for image, phrases in asked for part in segment(image, phrases)]
 
 
-def agreement_of(ours: Sequence[Instances], theirs: Sequence[Instances], where: str) -> Agreement:
+def agreement_of(ours: Sequence[Instances], theirs: Sequence[Instances], where: str) -> MaskAgreement:
     """Compares answers to the same pairs; instances of a pair are matched by the IoU of their masks.
 
     Args:
@@ -181,4 +181,4 @@ def agreement_of(ours: Sequence[Instances], theirs: Sequence[Instances], where: 
         unmatched += len(clear)
         presence += bool(clear) and (len(mine.scores) == 0) != (len(other.scores) == 0)
     found = sum(len(part.scores) for part in ours)
-    return Agreement(where, len(ours), found, presence, unmatched, edge, score, least)
+    return MaskAgreement(where, len(ours), found, presence, unmatched, edge, score, least)

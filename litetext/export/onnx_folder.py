@@ -12,9 +12,9 @@ from torch import Tensor
 from litetext.export.cleaning import ODD_PROMPTS
 from litetext.export.graph import INPUTS, OUTPUTS
 from litetext.export.graphs import OnnxType, export_onnx, float_operators
-from litetext.export.masks import THRESHOLD, Hear
-from litetext.export.order import Order, Outcome, our_features
+from litetext.export.masks import THRESHOLD, Encode
 from litetext.export.parity import LEAST, Parity, parity_of, require_parity
+from litetext.export.request import ExportRequest, ExportResult, our_features
 from litetext.export.tokenizer_file import standalone
 from litetext.hub_tokenizer import sentence
 from litetext.models.text.student import Student
@@ -40,33 +40,33 @@ threshold and version.
 """
 
 
-def write_onnx(order: Order, folder: Path) -> Outcome:
+def write_onnx(request: ExportRequest, folder: Path) -> ExportResult:
     """`model.onnx` and `tokenizer.json`; with dtype `all` a file a type."""
-    student = order.subject.student
-    length = student.context_length if student.padding == "reference" else order.length
+    student = request.source.student
+    length = student.context_length if student.padding == "reference" else request.length
     standalone(student.context_length, length, student.reads).save(str(folder / "tokenizer.json"))
-    types: Sequence[OnnxType] = ("fp32", "fp16", "int8") if order.dtype == "all" else (order.dtype,)
+    types: Sequence[OnnxType] = ("fp32", "fp16", "int8") if request.dtype == "all" else (request.dtype,)
     parities: dict[str, Parity] = {}
-    heard: dict[str, Hear] = {}
+    encoders: dict[str, Encode] = {}
     notes: list[str] = []
     for dtype in types:
         name = "model.onnx" if len(types) == 1 or dtype == "fp32" else f"model_{dtype}.onnx"
         about = properties(student, dtype, length)
-        file = export_onnx(student, folder, dtype, order.batch, order.length, name, about)
-        hear = as_the_card_says(folder, file.name, student, order.batch)
+        file = export_onnx(student, folder, dtype, request.batch, request.length, name, about)
+        encode = as_the_card_says(folder, file.name, student, request.batch)
         what = f"ONNX Runtime, {dtype}"
-        parities[what] = parity_of(our_features(student, order.prompts), hear(order.prompts))
-        odd = parity_of(our_features(student, ODD_PROMPTS), hear(ODD_PROMPTS))
-        require_parity(what, parities[what], order.tolerance if dtype == "fp32" else float("inf"), least=LEAST[dtype])
+        parities[what] = parity_of(our_features(student, request.prompts), encode(request.prompts))
+        odd = parity_of(our_features(student, ODD_PROMPTS), encode(ODD_PROMPTS))
+        require_parity(what, parities[what], request.tolerance if dtype == "fp32" else float("inf"), least=LEAST[dtype])
         require_parity(f"{what}, odd prompts", odd, float("inf"), least=LEAST[dtype])
-        heard[dtype] = hear
+        encoders[dtype] = encode
         notes.append(f"`{name}`: {dtype}, {file.stat().st_size / 1e6:,.1f} MB.")
         if dtype == "int8":
             notes.append(f"In int8 these stay in 32 bits: {'; '.join(float_operators(file))}.")
     if student.reads is not None and student.reads.form == "sentence":
         notes.append("Prompts are given in lower case with a full stop at the end, as their teacher reads them.")
     first = "model.onnx"
-    return Outcome(parities, _card(order, first, length), tuple(notes), hear=heard[types[0]], also=heard)
+    return ExportResult(parities, _card(request, first, length), tuple(notes), encode=encoders[types[0]], also=encoders)
 
 
 def properties(student: Student, dtype: str, length: int | None) -> dict[str, str]:
@@ -83,7 +83,7 @@ def properties(student: Student, dtype: str, length: int | None) -> dict[str, st
     }
 
 
-def as_the_card_says(folder: Path, name: str, student: Student, batch: int | None) -> Hear:
+def as_the_card_says(folder: Path, name: str, student: Student, batch: int | None) -> Encode:
     """Features of prompts by the file and its own tokenizer, nothing of ours between.
 
     Args:
@@ -101,7 +101,7 @@ def as_the_card_says(folder: Path, name: str, student: Student, batch: int | Non
     tokenizer: Any = Stock.from_file(str(folder / "tokenizer.json"))
     size, write = batch or 8, sentence if student.reads is not None and student.reads.form == "sentence" else str
 
-    def hear(prompts: Sequence[str]) -> list[Tensor]:
+    def encode(prompts: Sequence[str]) -> list[Tensor]:
         features: list[Tensor] = []
         for start in range(0, len(prompts), size):
             chosen = list(prompts[start : start + size])
@@ -121,16 +121,16 @@ def as_the_card_says(folder: Path, name: str, student: Student, batch: int | Non
                     )
         return features
 
-    return hear
+    return encode
 
 
-def _card(order: Order, file: str, length: int | None) -> str:
-    student = order.subject.student
+def _card(request: ExportRequest, file: str, length: int | None) -> str:
+    student = request.source.student
     tokens = str(length) if length else f"2 to {student.context_length}"
-    prompts = str(order.batch or "B")
+    prompts = str(request.batch or "B")
     phrases = '["red circle", "white dog"]'
-    if order.batch is not None:
-        phrases = f'["white dog"] * {order.batch}'
+    if request.batch is not None:
+        phrases = f'["white dog"] * {request.batch}'
     return (
         _OPENS.replace("FILE", file)
         .replace("CONTEXT", str(student.context_length))

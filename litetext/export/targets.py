@@ -14,10 +14,10 @@ from litetext.export.card import write_card
 from litetext.export.evaluation import Evaluated, write_evaluation
 from litetext.export.measure import measure
 from litetext.export.onnx_folder import write_onnx
-from litetext.export.order import Dtype, Order, Outcome, our_features, require_sam3_student
 from litetext.export.parity import LEAST, parity_of, require_parity
 from litetext.export.place import check_place
-from litetext.export.subject import Positions, read_subject
+from litetext.export.request import Dtype, ExportRequest, ExportResult, our_features, require_sam3_student
+from litetext.export.source import Positions, read_source
 from litetext.export.torch_program import write_torch
 from litetext.export.transformers_target import write_stock, write_trimmed
 from litetext.files import whole_folder
@@ -39,66 +39,70 @@ features = encoder(*tokens)  # (1, L, {width})
 """
 
 
-def _text(order: Order, folder: Path) -> Outcome:
-    subject = order.subject
-    write_text_folder(subject.student, folder, litetext=subject.about, positions=subject.positions or "kept")
+def _text(request: ExportRequest, folder: Path) -> ExportResult:
+    source = request.source
+    write_text_folder(source.student, folder, litetext=source.about, positions=source.positions or "kept")
     again = load_text_encoder(folder)
     what = "load_text_encoder, float32"
-    found = parity_of(our_features(subject.student, order.prompts), our_features(again, order.prompts))
-    require_parity(what, found, order.tolerance)
-    return Outcome({what: found}, _OPENS_TEXT.format(width=subject.student.width), hear=partial(our_features, again))
+    found = parity_of(our_features(source.student, request.prompts), our_features(again, request.prompts))
+    require_parity(what, found, request.tolerance)
+    return ExportResult(
+        {what: found}, _OPENS_TEXT.format(width=source.student.width), encode=partial(our_features, again)
+    )
 
 
-def _compact(order: Order, folder: Path) -> Outcome:
-    student, kept = order.subject.student, None
-    if order.keep is not None:
+def _compact(request: ExportRequest, folder: Path) -> ExportResult:
+    student, kept = request.source.student, None
+    if request.keep is not None:
         tokenizer, size = student.tokenizer.cut_to(UNLIMITED), student.config["vocab_size"]
-        ids = [i for row in tokenizer.encode(order.keep) for i in row]
+        ids = [i for row in tokenizer.encode(request.keep) for i in row]
         kept = kept_ids(np.bincount(ids, minlength=size), size, tokenizer.special)
-    save_compact(student, folder, kept, order.bits, order.bits)
+    save_compact(student, folder, kept, request.bits, request.bits)
     again = load_text_encoder(folder)
-    what = f"load_text_encoder, {order.bits}-bit weights"
-    found = parity_of(our_features(student, order.prompts), our_features(again, order.prompts))
-    least = LEAST["compact" if order.bits == 8 else "compact in 4 bits"]
-    require_parity(what, found, order.tolerance, least=least)
+    what = f"load_text_encoder, {request.bits}-bit weights"
+    found = parity_of(our_features(student, request.prompts), our_features(again, request.prompts))
+    least = LEAST["compact" if request.bits == 8 else "compact in 4 bits"]
+    require_parity(what, found, request.tolerance, least=least)
     rows = "all token rows" if kept is None else f"{len(kept):,} token rows, the others in {OTHERS}"
-    notes = (f"In memory: {order.bits}-bit weights, {rows}.",)
-    return Outcome({what: found}, _OPENS_TEXT.format(width=student.width), notes, hear=partial(our_features, again))
+    notes = (f"In memory: {request.bits}-bit weights, {rows}.",)
+    return ExportResult(
+        {what: found}, _OPENS_TEXT.format(width=student.width), notes, encode=partial(our_features, again)
+    )
 
 
-def _efficientsam3(order: Order, folder: Path) -> Outcome:
-    subject, student = order.subject, require_sam3_student(order, "efficientsam3")
+def _efficientsam3(request: ExportRequest, folder: Path) -> ExportResult:
+    source, student = request.source, require_sam3_student(request, "efficientsam3")
     path = folder / "sam3_litetext.pt"
-    if order.sam3 is None:
-        state = to_layout(subject.dense_state(), "efficientsam3")
+    if request.sam3 is None:
+        state = to_layout(source.dense_state(), "efficientsam3")
     else:
-        text = to_layout(subject.dense_state(), "efficientsam3", MODEL_PREFIX)
-        file = open_state(order.sam3)
+        text = to_layout(source.dense_state(), "efficientsam3", MODEL_PREFIX)
+        file = open_state(request.sam3)
         if not any(key.startswith(MODEL_PREFIX) for key in file.keys):
-            raise ValueError(f"--sam3 {order.sam3} has no {MODEL_PREFIX}*; efficientsam3 builds on Meta's sam3.pt")
+            raise ValueError(f"--sam3 {request.sam3} has no {MODEL_PREFIX}*; efficientsam3 builds on Meta's sam3.pt")
         rest = file.fetch([key for key in file.keys if not key.startswith(MODEL_PREFIX)])
-        state = replace_text(rest, text, (MODEL_PREFIX,), order.sam3)
+        state = replace_text(rest, text, (MODEL_PREFIX,), request.sam3)
     write_state(state, path)
     # What its code computes: prompts filled with id 0 to the whole table, no mask (checked against it by golden
     # numbers in the tests).
     again = load_text_encoder(path, heads=student.config["heads"])
     what = "padded as efficientsam3 does, float32"
-    found = parity_of(our_features(student, order.prompts), our_features(again, order.prompts))
+    found = parity_of(our_features(student, request.prompts), our_features(again, request.prompts))
     hint = ""
     if why := obstacle(student.config, "efficientsam3"):
-        another = remedy(student.config, "efficientsam3", subject.source, subject.about)
+        another = remedy(student.config, "efficientsam3", source.checkpoint, source.about)
         hint = f"{why}; take another target, accept the error with --tolerance, or go on with: {another}"
-    require_parity(what, found, order.tolerance, hint)
-    whole = "a whole checkpoint" if order.sam3 else "the text encoder alone"
+    require_parity(what, found, request.tolerance, hint)
+    whole = "a whole checkpoint" if request.sam3 else "the text encoder alone"
     opens = (
         f"`{path.name}` is {whole} in efficientsam3's layout, `torch.load(..., weights_only=True)['model']`; "
         f"the text encoder has {student.config['heads']} attention heads and a table of {student.context_length} "
         "positions (build it with that context length)."
     )
-    return Outcome({what: found}, opens, hear=partial(our_features, again))
+    return ExportResult({what: found}, opens, encode=partial(our_features, again))
 
 
-TARGETS: dict[str, Callable[[Order, Path], Outcome]] = {
+TARGETS: dict[str, Callable[[ExportRequest, Path], ExportResult]] = {
     "transformers": write_stock,
     "trimmed": write_trimmed,
     "efficientsam3": _efficientsam3,
@@ -126,7 +130,7 @@ def export(
     length: int | None = None,
     bits: Literal[8, 4] = 8,
     evaluated: Evaluated | None = None,
-) -> Outcome:
+) -> ExportResult:
     """Writes a student in another program's layout, compares it with ours, and adds a model card.
 
     Args:
@@ -135,8 +139,8 @@ def export(
         output: A new folder; it is there as a whole or not at all.
         prompts: Real prompts to compare features on.
         sam3: The whole SAM3 that gives the rest of the model, for the targets that hold one.
-        context_length: See `read_subject`.
-        positions: See `read_subject`.
+        context_length: See `read_source`.
+        positions: See `read_source`.
         tolerance: Largest absolute error of a feature; None for 1e-4, and for no such bound in `fp16`, `int8` and
             `compact`, whose pooled cosines have to reach 0.9999, 0.99 and 0.999, and 0.97 in 4 bits.
         dtype: What ONNX files store weights in.
@@ -174,16 +178,17 @@ def export(
     exact = tolerance is None and dtype in ("fp32", "all") and target != "compact"
     if tolerance is None:
         tolerance = 1e-4 if exact else float("inf")
-    subject = read_subject(checkpoint, context_length, positions)
-    order = Order(subject, list(dict.fromkeys(prompts)), tolerance, sam3, dtype, batch, keep, length, bits)
+    source = read_source(checkpoint, context_length, positions)
+    request = ExportRequest(source, list(dict.fromkeys(prompts)), tolerance, sam3, dtype, batch, keep, length, bits)
     # The student's teacher gives the rest of the model where no SAM3 is named.
-    inputs = [checkpoint, sam3 or str(subject.about.get("teacher") or checkpoint)]
+    inputs = [checkpoint, sam3 or str(source.about.get("teacher") or checkpoint)]
     check_place(output, overwrite, inputs)
     with whole_folder(output, replace=overwrite) as folder:
-        made = replace(measure(order, TARGETS[target](order, folder), folder, pairs, exact), evaluated=evaluated)
+        result = measure(request, TARGETS[target](request, folder), folder, pairs, exact)
+        result = replace(result, evaluated=evaluated)
         if evaluated is not None:
             write_evaluation(evaluated, folder)
         name = Path(output).name
-        card = write_card(name, target, subject, made, sam3)
+        card = write_card(name, target, source, result, sam3)
         (folder / "README.md").write_text(card, encoding="utf-8")
-    return made
+    return result

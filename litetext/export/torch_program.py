@@ -5,8 +5,8 @@ from functools import partial
 from pathlib import Path
 
 from litetext.export.graph import features_of
-from litetext.export.order import Order, Outcome, our_features
 from litetext.export.parity import parity_of, require_parity
+from litetext.export.request import ExportRequest, ExportResult, our_features
 from litetext.export.torch_target import export_torch, open_torch
 from litetext.hub_tokenizer import write_tokenizer
 
@@ -25,16 +25,16 @@ Inputs `input_ids` and `attention_mask` SHAPE, int64, padding behind the tokens;
 """
 
 
-def write_torch(order: Order, folder: Path) -> Outcome:
+def write_torch(request: ExportRequest, folder: Path) -> ExportResult:
     """`model.pt2`."""
-    student = order.subject.student
-    length = student.context_length if student.padding == "reference" else order.length
-    run = open_torch(export_torch(student, folder, order.batch, order.length))
-    hear = partial(features_of, run, student, batch=order.batch, length=length)
+    student = request.source.student
+    length = student.context_length if student.padding == "reference" else request.length
+    run = open_torch(export_torch(student, folder, request.batch, request.length))
+    encode = partial(features_of, run, student, batch=request.batch, length=length)
     what = "torch.export.load, float32"
-    found = parity_of(our_features(student, order.prompts), hear(order.prompts))
-    require_parity(what, found, order.tolerance)
-    count = f" * {order.batch}" if order.batch and order.batch > 1 else ""
+    found = parity_of(our_features(student, request.prompts), encode(request.prompts))
+    require_parity(what, found, request.tolerance)
+    count = f" * {request.batch}" if request.batch and request.batch > 1 else ""
     tokenizer = f"from litetext.tokenizer import Tokenizer\n\ntokenizer = Tokenizer({student.context_length})"
     if student.reads is not None:
         carried = {"tokenizer": write_tokenizer(student.reads, folder)}
@@ -45,6 +45,6 @@ def write_torch(order: Order, folder: Path) -> Outcome:
     opens = (
         _OPENS.replace("TOKENIZER", tokenizer)
         .replace("COUNT", count + (f", {length}" if length else ""))
-        .replace("SHAPE", f"({order.batch or 'B'}, {length or f'2 to {student.context_length}'})")
+        .replace("SHAPE", f"({request.batch or 'B'}, {length or f'2 to {student.context_length}'})")
     )
-    return Outcome({what: found}, opens, hear=hear)
+    return ExportResult({what: found}, opens, encode=encode)

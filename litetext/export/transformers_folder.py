@@ -21,7 +21,7 @@ from torch import Tensor
 from litetext.checkpoints.reading import open_state
 from litetext.checkpoints.sam3 import read_without_text
 from litetext.checkpoints.writing import replace_text, to_layout, write_state
-from litetext.export.subject import Subject
+from litetext.export.source import ExportSource
 from litetext.export.tokenizer_file import backend, sam3_vocabulary
 from litetext.export.trimming import Trimmed, with_rows
 from litetext.models.hub import PROCESSOR_FILES, TEXT_FILES, find_model, load_image_processor
@@ -47,11 +47,11 @@ def find_sam3(sam3: str) -> Path:
     return folder
 
 
-def write_transformers(subject: Subject, sam3: Path, folder: Path, trimmed: Trimmed | None = None) -> None:
+def write_transformers(source: ExportSource, sam3: Path, folder: Path, trimmed: Trimmed | None = None) -> None:
     """Writes weights, config, tokenizer and processor.
 
     Args:
-        subject: The student.
+        source: The student.
         sam3: A folder from `find_sam3`; all but its text encoder goes into the export.
         folder: Where to write.
         trimmed: The part of the vocabulary that goes there; None for all of it.
@@ -61,28 +61,28 @@ def write_transformers(subject: Subject, sam3: Path, folder: Path, trimmed: Trim
             weights.
         OSError: If a file could not be written.
     """
-    student = subject.student
+    student = source.student
     if not isinstance(student, MobileClipText):
         raise ValueError(
-            f"{subject.source} is a {type(student).__name__}; transformers holds MobileCLIP students alone"
+            f"{source.checkpoint} is a {type(student).__name__}; transformers holds MobileCLIP students alone"
         )
-    _check(student, subject.source)
+    _check(student, source.checkpoint)
     if trimmed is not None:
         student = with_rows(student, trimmed.kept)
-        subject = replace(subject, student=student)
+        source = replace(source, student=student)
     config = _config(student, sam3)
     if (width := config.detr_encoder_config.hidden_size) != student.width:
-        raise ValueError(f"{subject.source} gives {student.width} values a token, and the SAM3 {sam3} reads {width}")
-    text = to_layout(_stock_state(subject), "litetext")
+        raise ValueError(f"{source.checkpoint} gives {student.width} values a token, and the SAM3 {sam3} reads {width}")
+    text = to_layout(_stock_state(source), "litetext")
     whole = replace_text(read_without_text(open_state(sam3)), text, ("text_encoder.", "text_projection."), str(sam3))
     require_model(config, whole, str(sam3))
     write_state(whole, folder / "model.safetensors")
     config.save_pretrained(folder)
     about = {
-        **subject.about,
+        **source.about,
         "student": student.config,
-        "source": subject.source,
-        "positions": subject.positions or "kept",
+        "source": source.checkpoint,
+        "positions": source.positions or "kept",
     }
     if trimmed is not None:
         about["trimmed"] = trimmed.kept
@@ -103,9 +103,9 @@ def _check(student: MobileClipText, source: str) -> None:
         )
 
 
-def _stock_state(subject: Subject) -> dict[str, Tensor]:
+def _stock_state(source: ExportSource) -> dict[str, Tensor]:
     """The weights with the position table and token rows that the exported folder needs."""
-    state, student = subject.dense_state(), subject.student
+    state, student = source.dense_state(), source.student
     if student.padding == "reference":
         token = state["embedding.token.weight"]
         state["embedding.token.weight"] = torch.cat([token, token[:1]])  # the padding token's
@@ -168,9 +168,9 @@ def require_model(config: Any, state: Mapping[str, Tensor], source: str) -> None
             if key in state and state[key].shape != wanted[key].shape
         ],
     }
-    told = [f"{len(k)} {kind} ({', '.join(k[:3])}{', ...' if len(k) > 3 else ''})" for kind, k in faults.items() if k]
-    if told:
-        raise ValueError(f"{source}: does not fit a Sam3LiteTextModel of its config: {'; '.join(told)}.")
+    lines = [f"{len(k)} {kind} ({', '.join(k[:3])}{', ...' if len(k) > 3 else ''})" for kind, k in faults.items() if k]
+    if lines:
+        raise ValueError(f"{source}: does not fit a Sam3LiteTextModel of its config: {'; '.join(lines)}.")
 
 
 def _write_processor(student: MobileClipText, sam3: Path, config: Any, folder: Path, trimmed: Trimmed | None) -> None:

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from litetext.export.cleaning import NOT_CLEANED, ODD_PROMPTS
-from litetext.export.masks import THRESHOLD, Find
-from litetext.export.order import Order, Outcome, our_features, require_sam3_student
+from litetext.export.masks import THRESHOLD, Segment
 from litetext.export.parity import parity_of, require_parity
+from litetext.export.request import ExportRequest, ExportResult, our_features, require_sam3_student
 from litetext.export.transformers_folder import find_sam3, stock_features, write_transformers
 from litetext.export.trimming import Trimmed, trim
 from litetext.models.text.destinations import obstacle, remedy
@@ -50,39 +50,41 @@ found = processor.post_process_instance_segmentation(outputs, threshold=0.5, tar
 """
 
 
-def write_stock(order: Order, folder: Path) -> Outcome:
+def write_stock(request: ExportRequest, folder: Path) -> ExportResult:
     """A folder of `Sam3LiteTextModel` with its processor."""
-    return _write(order, folder, None, "transformers")
+    return _write(request, folder, None, "transformers")
 
 
-def write_trimmed(order: Order, folder: Path) -> Outcome:
+def write_trimmed(request: ExportRequest, folder: Path) -> ExportResult:
     """The same with the tokens of a corpus, and a tokenizer that knows no others."""
-    if order.keep is None:
+    if request.keep is None:
         raise ValueError("--to trimmed needs --keep, the corpus whose tokens stay")
-    rows = Tokenizer(UNLIMITED).encode(order.keep)
+    rows = Tokenizer(UNLIMITED).encode(request.keep)
     trimmed = trim(rows)
-    made = _write(order, folder, trimmed, "trimmed")
-    same = sum(identical(folder, trimmed)(prompt) for prompt in order.prompts)
-    share = same / len(order.prompts) if order.prompts else None
-    told = "no prompt was compared" if share is None else f"{same:,} of {len(order.prompts):,} prompts ({share:.1%})"
+    result = _write(request, folder, trimmed, "trimmed")
+    same = sum(identical(folder, trimmed)(prompt) for prompt in request.prompts)
+    share = same / len(request.prompts) if request.prompts else None
+    share_text = (
+        "no prompt was compared" if share is None else f"{same:,} of {len(request.prompts):,} prompts ({share:.1%})"
+    )
     note = (
         f"Tokens: {len(trimmed.kept):,} of {VOCAB_SIZE:,}. The prompts of --keep are tokenized as before, and of those "
-        f"of --prompts {told}; words of others may come out in smaller pieces. `litetext export --to compact` has all "
-        "tokens, the rare ones in a file."
+        f"of --prompts {share_text}; words of others may come out in smaller pieces. `litetext export --to compact` "
+        "has all tokens, the rare ones in a file."
     )
-    return replace(made, notes=(note, *made.notes))
+    return replace(result, notes=(note, *result.notes))
 
 
-def _write(order: Order, folder: Path, trimmed: Trimmed | None, target: str) -> Outcome:
-    subject = order.subject
-    student, about = require_sam3_student(order, target), subject.about
-    source = order.sam3 or about.get("teacher")
-    if source is None:
+def _write(request: ExportRequest, folder: Path, trimmed: Trimmed | None, target: str) -> ExportResult:
+    source = request.source
+    student, about = require_sam3_student(request, target), source.about
+    sam3 = request.sam3 or about.get("teacher")
+    if sam3 is None:
         raise ValueError("--sam3 is missing: name the SAM3 (a transformers folder) that gives all but the text encoder")
-    write_transformers(subject, find_sam3(source), folder, trimmed)
+    write_transformers(source, find_sam3(sam3), folder, trimmed)
     reference = student.padding == "reference"
     fits = fitting(student)
-    own_fits = [prompt for prompt in order.prompts if fits(prompt)]
+    own_fits = [prompt for prompt in request.prompts if fits(prompt)]
     prompts = [*own_fits, *filter(fits, ODD_PROMPTS)] if own_fits else []
     if trimmed is not None:
         same = identical(folder, trimmed)
@@ -104,15 +106,15 @@ def _write(order: Order, folder: Path, trimmed: Trimmed | None, target: str) -> 
     found = parity_of(our_features(student, prompts), theirs)
     hint = ""
     if why := obstacle(student.config, target):
-        another = remedy(student.config, target, subject.source, about)
+        another = remedy(student.config, target, source.checkpoint, about)
         hint = f"{why}; take --to text, accept the error with --tolerance, or go on with: {another}"
-    require_parity(what, found, order.tolerance, hint)
+    require_parity(what, found, request.tolerance, hint)
     middle = _REFERENCE.replace("CONTEXT", str(context)) if reference else _MASKED
-    return Outcome(
+    return ExportResult(
         {what: found},
         _BEGIN + middle + _END,
-        _notes(student, len(order.prompts) - len(own_fits)),
-        find=stock_find(folder, context),
+        _notes(student, len(request.prompts) - len(own_fits)),
+        segment=stock_segment(folder, context),
         whole=".",
         fits=fits,
     )
@@ -137,7 +139,7 @@ def fitting(student: MobileClipText) -> Callable[[str], bool]:
     return lambda prompt: cuts or len(tokenizer.encode([prompt])[0]) <= student.context_length
 
 
-def stock_find(folder: Path, context: int | None) -> Find:
+def stock_segment(folder: Path, context: int | None) -> Segment:
     """What the stock model and processor of a folder find, asked as the card says.
 
     Args:
@@ -147,7 +149,7 @@ def stock_find(folder: Path, context: int | None) -> Find:
     held: list[Any] = []
 
     @torch.no_grad()
-    def find(image: Tensor, phrases: Sequence[str]) -> list[Instances]:
+    def segment(image: Tensor, phrases: Sequence[str]) -> list[Instances]:
         from transformers import AutoModel, AutoProcessor
 
         if not held:
@@ -173,7 +175,7 @@ def stock_find(folder: Path, context: int | None) -> Find:
         found = processor.post_process_instance_segmentation(outputs, threshold=THRESHOLD, target_sizes=sizes)
         return [Instances(part["scores"].double(), masks=part["masks"].bool()) for part in found]
 
-    return find
+    return segment
 
 
 def _notes(student: MobileClipText, left_out: int) -> tuple[str, ...]:

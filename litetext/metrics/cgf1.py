@@ -19,10 +19,10 @@ class PhraseCounts(Metric):
 
     The states `boxes` and `images` are integer counts and reduce by sum, so the numbers are the same, bit for
     bit, for any batching, order or number of ranks. A padded sampler repeats datapoints, and on another rank
-    than the original; a sum alone cannot notice. So a third state, `ledger`, remembers one row of 13 integers
+    than the original; a sum alone cannot notice. So a third state, `keyed_rows`, remembers one row of 13 integers
     per datapoint (its id and what it contributed, 104 bytes) and reduces by concatenation. `compute` looks
     for ids that occur more than once over all ranks and takes the repeated contributions out of the sums
-    again; the first one stays. With `deduplicate=False` there is no ledger and the states have a fixed size.
+    again; the first one stays. With `deduplicate=False` there are no keyed rows and the states have a fixed size.
 
     Every datapoint must be given, also those without predictions: they are the true negatives and the misses.
 
@@ -37,7 +37,7 @@ class PhraseCounts(Metric):
 
     boxes: Tensor
     images: Tensor
-    ledger: list[Tensor]
+    keyed_rows: list[Tensor]
 
     def __init__(self, iou_type: IouType = "segm", deduplicate: bool = True) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ class PhraseCounts(Metric):
         self.deduplicate = deduplicate
         self.add_state("boxes", torch.zeros(5, 10, dtype=torch.int64), dist_reduce_fx="sum")
         self.add_state("images", torch.zeros(4, dtype=torch.int64), dist_reduce_fx="sum")
-        self.add_state("ledger", [], dist_reduce_fx="cat")
+        self.add_state("keyed_rows", [], dist_reduce_fx="cat")
 
     def update(
         self,
@@ -79,38 +79,38 @@ class PhraseCounts(Metric):
         self.images = self.images + torch.from_numpy(counts.images).to(self.images.device)
         if self.deduplicate and len(rows):
             named = np.concatenate([np.asarray(ids, dtype=np.int64)[:, None], rows], axis=1)
-            self.ledger.append(torch.from_numpy(named).to(self.boxes.device))
+            self.keyed_rows.append(torch.from_numpy(named).to(self.boxes.device))
 
     def sync(self, *args: Any, **kwargs: Any) -> None:
-        """Gather the ranks. A rank without datapoints takes part with an empty ledger of the right shape."""
-        if isinstance(self.ledger, list) and not self.ledger:
-            self.ledger = [torch.zeros(0, 13, dtype=torch.int64, device=self.boxes.device)]
+        """Gather the ranks. A rank without datapoints takes part with an empty table of the right shape."""
+        if isinstance(self.keyed_rows, list) and not self.keyed_rows:
+            self.keyed_rows = [torch.zeros(0, 13, dtype=torch.int64, device=self.boxes.device)]
         super().sync(*args, **kwargs)
 
     def counts(self) -> Counts:
         """The counts of the states as they are (inside `compute`: of all ranks), each datapoint once."""
         total = Counts(self.boxes.cpu().numpy(), self.images.cpu().numpy())
-        parts: Any = self.ledger  # a list of tensors, and one tensor while ranks are in sync
+        parts: Any = self.keyed_rows  # a list of tensors, and one tensor while ranks are in sync
         if not len(parts):
             return total
-        ledger = (parts if isinstance(parts, Tensor) else torch.cat(parts)).cpu().numpy()
-        repeated = np.ones(len(ledger), dtype=bool)
-        repeated[np.unique(ledger[:, 0], return_index=True)[1]] = False
-        return total - tally(ledger[repeated, 1:]) if repeated.any() else total
+        keyed_rows = (parts if isinstance(parts, Tensor) else torch.cat(parts)).cpu().numpy()
+        repeated = np.ones(len(keyed_rows), dtype=bool)
+        repeated[np.unique(keyed_rows[:, 0], return_index=True)[1]] = False
+        return total - tally(keyed_rows[repeated, 1:]) if repeated.any() else total
 
     def rows(self) -> tuple[Int64[np.ndarray, " d"], Int64[np.ndarray, "d 12"]]:
         """Ids of the datapoints, and what each gave (see `assess`), each once; as `counts`.
 
         Raises:
-            ValueError: Without a ledger nobody knows what each datapoint gave.
+            ValueError: Without keyed rows nobody knows what each datapoint gave.
         """
         if not self.deduplicate:
-            raise ValueError("rows of datapoints need the ledger; make the metric with deduplicate=True")
-        parts: Any = self.ledger
-        ledger = np.zeros((0, 13), dtype=np.int64)
+            raise ValueError("rows of datapoints need the keyed rows; make the metric with deduplicate=True")
+        parts: Any = self.keyed_rows
+        keyed_rows = np.zeros((0, 13), dtype=np.int64)
         if len(parts):
-            ledger = (parts if isinstance(parts, Tensor) else torch.cat(parts)).cpu().numpy()
-        once = ledger[np.unique(ledger[:, 0], return_index=True)[1]]
+            keyed_rows = (parts if isinstance(parts, Tensor) else torch.cat(parts)).cpu().numpy()
+        once = keyed_rows[np.unique(keyed_rows[:, 0], return_index=True)[1]]
         return once[:, 0], once[:, 1:]
 
     def compute(self) -> Any:

@@ -9,7 +9,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 
-class Ledger(Metric):
+class KeyedMetric(Metric):
     """Rows of `width` float64 numbers, each under a key of two integers.
 
     Samplers repeat entries to fill the last batch, and floating-point sums depend on their order: `rows` gives each

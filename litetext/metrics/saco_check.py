@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from litetext.metrics.assess import IouType
 from litetext.saco.fields import read_box, read_size, shown
-from litetext.saco.images import Annotator, evaluated
+from litetext.saco.images import AnnotatorFile, evaluated
 from litetext.saco.masks import CheckedMask, mask_box, read_mask
 
 Predictions = dict[int, list[dict[str, Any]]]
@@ -27,7 +27,7 @@ class Checked(NamedTuple):
         kinds: What can be compared, `segm` and `bbox`.
     """
 
-    annotators: list[Annotator]
+    annotators: list[AnnotatorFile]
     predictions: Predictions
     notes: list[str]
     left_out: int
@@ -35,7 +35,7 @@ class Checked(NamedTuple):
 
 
 def check_files(
-    annotators: Sequence[Annotator],
+    annotators: Sequence[AnnotatorFile],
     predictions: Predictions,
     source: str = "predictions",
     allow_unknown: bool = False,
@@ -67,7 +67,7 @@ def check_files(
     notes = [note for annotator in annotators for note in annotator.notes]
     notes += _strangers(annotators, counted, predictions, source, allow_unknown)
     bad = set[int]()
-    sound: list[Annotator] = []
+    sound: list[AnnotatorFile] = []
     for annotator in annotators:
         marks, broken, lines = _sound_marks(annotator, counted, first)
         sound.append(replace(annotator, annotations=marks))
@@ -106,7 +106,7 @@ def check_files(
 
 
 def _sound_marks(
-    annotator: Annotator, counted: Sequence[int], first: Annotator
+    annotator: AnnotatorFile, counted: Sequence[int], first: AnnotatorFile
 ) -> tuple[dict[int, list[dict[str, Any]]], set[int], list[str]]:
     """An annotator's annotations with checked masks and boxes, the datapoints that cannot be scored, and lines."""
     marks = dict(annotator.annotations)
@@ -145,7 +145,7 @@ def _box(value: Any) -> list[float] | None:
 
 
 def _kinds(
-    annotators: Sequence[Annotator], counted: Sequence[int], predictions: Predictions, notes: list[str]
+    annotators: Sequence[AnnotatorFile], counted: Sequence[int], predictions: Predictions, notes: list[str]
 ) -> list[IouType]:
     """What can be compared; a line for what cannot."""
     marks = [mark for a in annotators for i in counted for mark in a.annotations.get(i, ())]
@@ -169,7 +169,7 @@ def _kinds(
 
 
 def _strangers(
-    annotators: Sequence[Annotator], counted: Sequence[int], predictions: Predictions, source: str, allow: bool
+    annotators: Sequence[AnnotatorFile], counted: Sequence[int], predictions: Predictions, source: str, allow: bool
 ) -> list[str]:
     """Lines about predictions that belong to no datapoint or to no category; many of them are an error."""
     first = annotators[0]
@@ -218,10 +218,10 @@ def _other_unit(marks: Sequence[Any], items: Sequence[tuple[int, Any]], notes: l
         if fractions
         else "fractions of the image where pixels are meant, as in the ground truth"
     )
-    told = f"{len(strange):,} of {len(found):,} boxes are in {units} (first: id {strange[0][0]}: {strange[0][1]})"
+    message = f"{len(strange):,} of {len(found):,} boxes are in {units} (first: id {strange[0][0]}: {strange[0][1]})"
     if 4 * len(strange) >= len(found):
-        return told
-    notes.append(f"predictions: {told}; they match nothing")
+        return message
+    notes.append(f"predictions: {message}; they match nothing")
     return ""
 
 
@@ -233,7 +233,7 @@ def _note(ids: Iterable[int], text: str, reasons: dict[int, str] | None = None) 
     return [f"{text.format(count=f'{len(every):,}')} (first: id {every[0]}{reason})"]
 
 
-def _size(annotator: Annotator, datapoint: int, first: Annotator) -> tuple[int, int]:
+def _size(annotator: AnnotatorFile, datapoint: int, first: AnnotatorFile) -> tuple[int, int]:
     owner = annotator if datapoint in annotator.images else first
     try:
         return read_size(owner.images[datapoint])

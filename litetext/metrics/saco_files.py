@@ -14,7 +14,7 @@ import numpy as np
 from litetext.metrics.assess import IouType, assess
 from litetext.metrics.counts import Counts, official, tally
 from litetext.saco.fields import read_box, read_number_id, read_size, shown
-from litetext.saco.images import Annotator, check_segmentations, evaluated, read_annotator, read_json
+from litetext.saco.images import AnnotatorFile, check_segmentations, evaluated, read_annotator, read_json
 from litetext.saco.instances import Instances, Truth
 from litetext.saco.masklets import read_score
 from litetext.saco.masks import Rle, empty_mask, read_mask
@@ -52,7 +52,7 @@ def read_predictions(path: str | Path) -> dict[int, list[dict[str, Any]]]:
 
 
 def datapoints(
-    annotators: Sequence[Annotator], predictions: dict[int, list[dict[str, Any]]], iou_type: IouType = "segm"
+    annotators: Sequence[AnnotatorFile], predictions: dict[int, list[dict[str, Any]]], iou_type: IouType = "segm"
 ) -> tuple[list[int], list[Instances], list[list[Truth]]]:
     """Ids, predictions and ground truth of the evaluated datapoints, as `PhraseCounts.update` takes them.
 
@@ -93,7 +93,7 @@ def datapoints(
 
 
 def count_files(
-    annotators: Sequence[Annotator], predictions: dict[int, list[dict[str, Any]]], iou_type: IouType = "segm"
+    annotators: Sequence[AnnotatorFile], predictions: dict[int, list[dict[str, Any]]], iou_type: IouType = "segm"
 ) -> Counts:
     """Counts over the evaluated datapoints; arguments and errors are those of `datapoints`."""
     _, found, truths = datapoints(annotators, predictions, iou_type)
@@ -116,7 +116,7 @@ def score_files(gt_paths: Sequence[str | Path], pred_path: str | Path, iou_type:
     return official(count_files(annotators, read_predictions(pred_path), iou_type), iou_type)
 
 
-def _truth(annotator: Annotator, datapoint: int, iou_type: IouType) -> Truth:
+def _truth(annotator: AnnotatorFile, datapoint: int, iou_type: IouType) -> Truth:
     """What this annotator marked for a datapoint (nothing if the datapoint is not in the file)."""
     items = annotator.annotations.get(datapoint, [])
     crowd = [bool(item.get("iscrowd", 0)) for item in items]

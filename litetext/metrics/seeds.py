@@ -86,16 +86,16 @@ def seeds_of(names: Iterable[str]) -> dict[str, dict[int, str]]:
     return {base: dict(sorted(seeds.items())) for base, seeds in found.items() if len(seeds) > 1}
 
 
-def told_spread(part: Spread, digits: int) -> str:
+def format_spread(part: Spread, digits: int) -> str:
     """A spread in words: mean ± standard deviation; an empty text where it is undefined."""
     if part["mean"] is None:
         return ""
     return f"{part['mean']:.{digits}f}" + ("" if part["sd"] is None else f" ± {part['sd']:.{digits}f}")
 
 
-def told_difference(part: Spread, digits: int) -> str:
+def format_difference(part: Spread, digits: int) -> str:
     """A difference in words: its mean and its interval; an empty text where it is undefined."""
     if part["mean"] is None:
         return ""
-    told = f"{part['mean']:+.{digits}f}"
-    return told if part["low"] is None else f"{told} [{part['low']:+.{digits}f}, {part['high']:+.{digits}f}]"
+    text = f"{part['mean']:+.{digits}f}"
+    return text if part["low"] is None else f"{text} [{part['low']:+.{digits}f}, {part['high']:+.{digits}f}]"

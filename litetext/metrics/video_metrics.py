@@ -11,13 +11,13 @@ from jaxtyping import Float64
 
 from litetext.metrics.hota import ALPHAS as HOTA_ALPHAS
 from litetext.metrics.hota import hota_numbers
-from litetext.metrics.keyed import Ledger
+from litetext.metrics.keyed import KeyedMetric
 from litetext.metrics.teta import WIDTH as TETA_WIDTH
 from litetext.metrics.teta import teta_numbers
 from litetext.metrics.video import phrase_numbers
 
 
-class VideoCGF1(Ledger):
+class VideoCGF1(KeyedMetric):
     """CG_F1, VL_MCC and pmF1 over all pairs given; fractions, under the suffixes of the official names."""
 
     width = 12
@@ -36,7 +36,7 @@ class VideoCGF1(Ledger):
         return phrase_numbers(self.rows()[1].astype(np.int64))
 
 
-class PhraseHOTA(Ledger):
+class PhraseHOTA(KeyedMetric):
     """pHOTA, pDetA, pAssA and their six companions over all sequences given; fractions.
 
     Rows are kept per sequence and summed in the order of their keys, so that neither batches nor ranks nor repeated
@@ -63,7 +63,7 @@ class PhraseHOTA(Ledger):
         return hota_numbers(self.sums())
 
 
-class TETA(Ledger):
+class TETA(KeyedMetric):
     """TETA and its nine parts over all videos given, in percent.
 
     Args:

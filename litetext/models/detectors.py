@@ -113,7 +113,7 @@ class GroundingDino(nn.Module):
                 for prompt, logits, boxes in zip(part, output.logits.sigmoid(), output.pred_boxes, strict=True):
                     found += [_kept(logits[:, a:b].amax(1), boxes, threshold) for a, b in prompt.spans]
         finally:
-            backbone.forget()
+            backbone.clear_cache()
         return found
 
     def _prompts(self, phrases: Sequence[str]) -> Iterator["_Prompt"]:
@@ -184,7 +184,7 @@ class _SeenOnce(nn.Module):
         """Looks at a batch of one image."""
         self.seen = self.backbone(pixels, mask)
 
-    def forget(self) -> None:
+    def clear_cache(self) -> None:
         """Frees its memory."""
         self.seen = None
 
@@ -309,8 +309,8 @@ def load_detector(name: str | os.PathLike[str], together: int = 1) -> GroundingD
 def _vocabulary(tokenizer: Any) -> str:
     """What a tokenizer is, as text."""
     fast = getattr(tokenizer, "backend_tokenizer", None)
-    told = fast.to_str() if fast is not None else json.dumps(sorted(tokenizer.get_vocab().items()))
-    return hashlib.blake2b(f"{type(tokenizer).__name__} {told}".encode(), digest_size=16).hexdigest()
+    settings = fast.to_str() if fast is not None else json.dumps(sorted(tokenizer.get_vocab().items()))
+    return hashlib.blake2b(f"{type(tokenizer).__name__} {settings}".encode(), digest_size=16).hexdigest()
 
 
 def _kept(scores: Float[Tensor, " q"], boxes: Float[Tensor, "q 4"], threshold: float) -> Instances:

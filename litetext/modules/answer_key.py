@@ -55,10 +55,10 @@ def item_key(place: Sequence[Any], asked: Iterable[Sequence[Any]], content: str)
 
 def pixels_hash(image: UInt8[Tensor, "c h w"]) -> str:
     """Hash of a decoded image with its size: whatever options decoded it."""
-    told = hashlib.blake2b(str(tuple(image.shape)).encode(), digest_size=16)
+    hasher = hashlib.blake2b(str(tuple(image.shape)).encode(), digest_size=16)
     pixels: Any = image.cpu().contiguous().numpy()  # hashed without a copy
-    told.update(pixels)
-    return told.hexdigest()
+    hasher.update(pixels)
+    return hasher.hexdigest()
 
 
 def files_hash(paths: Iterable[Path], about: str = "") -> str:
@@ -68,13 +68,13 @@ def files_hash(paths: Iterable[Path], about: str = "") -> str:
         paths: The files.
         about: What else decides how they are read.
     """
-    told = hashlib.blake2b(about.encode(), digest_size=16)
+    hasher = hashlib.blake2b(about.encode(), digest_size=16)
     for path in paths:
         try:
             with path.open("rb") as file:
-                told.update(f"\n{path.stat().st_size}\n".encode())
+                hasher.update(f"\n{path.stat().st_size}\n".encode())
                 while block := file.read(_BLOCK):
-                    told.update(block)
+                    hasher.update(block)
         except OSError:
-            told.update(b"\nnone\n")
-    return told.hexdigest()
+            hasher.update(b"\nnone\n")
+    return hasher.hexdigest()

@@ -114,7 +114,7 @@ def side_by_side(case: Case, encoders: Sequence[str]) -> Figure:
         axes.set_axis_off()
         if answer.masks is None:
             _frame(axes, case.image, answer.boxes, own)
-        axes.set_title(f"{name}\n{_told(answer)}", fontsize=8)
+        axes.set_title(f"{name}\n{_caption(answer)}", fontsize=8)
     return figure
 
 
@@ -141,7 +141,7 @@ def objects(columns: Sequence[Sequence[Sequence[float]]]) -> list[list[int]]:
     return numbers
 
 
-def _told(answer: Instances | Truth) -> str:
+def _caption(answer: Instances | Truth) -> str:
     """What stands above a column: the scores, or how many there are."""
     if isinstance(answer, Truth):
         return f"{len(answer.boxes)} instance{'' if len(answer.boxes) == 1 else 's'}"

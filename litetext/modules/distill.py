@@ -29,7 +29,7 @@ from litetext.modules.distill_optim import check_loss_weights, check_recipe, con
 from litetext.modules.gradients import check_and_clip, kept
 from litetext.modules.run_data import run_data
 from litetext.modules.start import RecipeName, absent_tokens, resolve, start
-from litetext.modules.stored_features import store_features, told
+from litetext.modules.stored_features import describe_store, store_features
 from litetext.modules.teacher import CACHE, Teacher, check_teacher, teacher_tokenizer
 
 PARTS = ("mse", "cosine_distance", "consistency")
@@ -375,7 +375,7 @@ class DistillModule(LightningModule):
         """Starts the student as the recipe says, but for a resumed one; says where it can go."""
         if self.trainer.ckpt_path is None and self._teacher is not None:
             start(self, self._teacher)
-        rank_zero_info(destinations.told(self.student.config, self.student.reads is not None))
+        rank_zero_info(destinations.describe(self.student.config, self.student.reads is not None))
 
     def on_fit_end(self) -> None:
         """Notes that the fit came to its end."""
@@ -397,4 +397,4 @@ class DistillModule(LightningModule):
         if self.store is None:
             print("nothing was stored: model.teacher_features is live; choose stored to encode ahead of training")
         else:
-            print(told(self.store))
+            print(describe_store(self.store))

@@ -54,13 +54,13 @@ class Kinds:
             ids: Their ids, int (d,).
             rows: What each gave, int (d, 12).
         """
-        told = self._counts[iou_type, name]
+        counts = self._counts[iou_type, name]
         for kind, chosen in self._kinds.get(subset, {}).items():
             part = tally(rows[np.isin(ids, np.fromiter(chosen, np.int64))])
-            told[kind] = told[kind] + part if kind in told else part
+            counts[kind] = counts[kind] + part if kind in counts else part
         self._probes[iou_type, name] |= score_probes(self._couples.get(subset, {}), ids, rows)
 
-    def tell(self, encoders: Mapping[str, dict[str, Any]], teacher: str) -> None:
+    def add_to(self, encoders: Mapping[str, dict[str, Any]], teacher: str) -> None:
         """Adds `kinds` and `probes` to the entries of `results.json` that have any.
 
         Args:
@@ -69,15 +69,15 @@ class Kinds:
         """
         for name, entry in encoders.items():
             key = (entry["iou"], name)
-            if told := self._counts.get(key):
-                entry["kinds"] = {kind: score_kind(counts) for kind, counts in told.items()}
+            if counts := self._counts.get(key):
+                entry["kinds"] = {kind: score_kind(part) for kind, part in counts.items()}
             if probes := self._probes.get(key):
                 compare(probes, self._probes.get((entry["iou"], teacher)))
                 entry["probes"] = probes
 
 
 def score_kind(counts: Counts) -> dict[str, float | int | None]:
-    """What is told of a kind: the headline numbers, IL_FPR, and how many pairs were asked.
+    """The results of a kind: the headline numbers, IL_FPR, and how many pairs were asked.
 
     Args:
         counts: Of all its pairs.

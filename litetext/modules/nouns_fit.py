@@ -296,9 +296,9 @@ class NounsFitModule(LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Takes up the course of the scores."""
-        told = checkpoint.get("litetext", {})
-        self.scores, self.by_kind = dict(told.get("scores", {})), dict(told.get("by_kind", {}))
-        self.curve = list(told.get("curve", []))
+        saved = checkpoint.get("litetext", {})
+        self.scores, self.by_kind = dict(saved.get("scores", {})), dict(saved.get("by_kind", {}))
+        self.curve = list(saved.get("curve", []))
 
     def on_fit_end(self) -> None:
         """Exports the averaged weights and says where they are."""

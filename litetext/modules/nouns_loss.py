@@ -80,12 +80,12 @@ class NounsHeads(nn.Module):
         loss, right = pooled.new_zeros((), dtype=torch.float32), {}
         for k, scores in enumerate(logits):
             wanted = self.table[batch.words[:, k].clamp(min=0)]
-            told = (batch.words[:, k] >= 0) & wanted.any(1)
+            named = (batch.words[:, k] >= 0) & wanted.any(1)
             each = F.kl_div(scores.float().log_softmax(-1), wanted, reduction="none").sum(-1)
-            loss = loss + (each * told).sum() / told.sum().clamp(min=1)
+            loss = loss + (each * named).sum() / named.sum().clamp(min=1)
             if k == 0:
                 hit = wanted.gather(1, scores.argmax(-1, keepdim=True))[:, 0] > 0
-                right["noun"] = (hit & told).sum() / told.sum().clamp(min=1)
+                right["noun"] = (hit & named).sum() / named.sum().clamp(min=1)
         whole = torch.ones_like(mask[:, 0])
         for k, head in enumerate(self.text):
             scores = head(pooled).float()

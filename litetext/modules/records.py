@@ -5,7 +5,7 @@ from typing import Any
 
 from litetext.data.images.items import ImagePairs, SegItem
 from litetext.modules.answer_key import item_key, pixels_hash
-from litetext.modules.journal import Journal, of_ranks
+from litetext.modules.resume_cache import ResumeCache, of_ranks
 from litetext.saco.instances import Instances
 
 Record = dict[str, dict[int, Instances]]
@@ -20,11 +20,11 @@ class Records:
         reused: How many of them were stored before.
 
     Args:
-        journal: Where they lie.
+        cache: Where they lie.
     """
 
-    def __init__(self, journal: Journal) -> None:
-        self.journal = journal
+    def __init__(self, cache: ResumeCache) -> None:
+        self.cache = cache
         self.places: dict[tuple[str, str], str] = {}
         self.reused = 0
 
@@ -37,24 +37,24 @@ class Records:
 
     def find(self, key: str) -> Record | None:
         """The record under a key."""
-        found = self.journal.find(key)
+        found = self.cache.find(key)
         self.reused += found is not None
         return None if found is None else _unpack(found)
 
     def add(self, key: str, record: Record) -> None:
         """Keeps a record, in a file before this returns."""
         found = {name: {str(i): part._asdict() for i, part in pairs.items()} for name, pairs in record.items()}
-        self.journal.add(key, found)
+        self.cache.add(key, found)
 
     def of(self, image: ImagePairs) -> Record | None:
         """What this evaluation found in an image, None if it was not asked."""
         key = self.places.get((image.subset, image.file_name))
-        found = None if key is None else self.journal.find(key)
+        found = None if key is None else self.cache.find(key)
         return None if found is None else _unpack(found)
 
     def join(self) -> "Records":
         """The records of all processes; every process must call it, after all have written."""
-        whole = Records(Journal(self.journal.folder, self.journal.rank))
+        whole = Records(ResumeCache(self.cache.folder, self.cache.rank))
         for places, reused in of_ranks((self.places, self.reused)):
             whole.places |= places
             whole.reused += reused

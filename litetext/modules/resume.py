@@ -119,7 +119,7 @@ def check_resumable(path: Path, options: Mapping[str, Any], folder: Path) -> Non
     free = (*_FREE, *_LENGTH, *(_FORK if fork else ()))
     before = stored_options(stored)
     differ = [
-        f"{name} ({_told(before.get(name))} there, {_told(options.get(name))} here)"
+        f"{name} ({_shown(before.get(name))} there, {_shown(options.get(name))} here)"
         for name in (*before, *(n for n in options if n.startswith(_REPLACED) and n not in before))
         if not name.startswith(free) and before.get(name) != options.get(name)
     ]
@@ -139,7 +139,7 @@ def stored_options(stored: Mapping[str, Any]) -> dict[str, Any]:
     return {f"model.{name}": value for name, value in given.items() if not name.startswith("_")}
 
 
-def _told(value: Any) -> str:
+def _shown(value: Any) -> str:
     return "nothing" if value is None else str(value)
 
 
@@ -192,7 +192,9 @@ class RunOptions(Callback):
                 for group, rate in zip(schedule.optimizer.param_groups, schedule._last_lr, strict=True):
                     group["lr"] = rate
                 rates = [float(rate) for rate in schedule._last_lr]
-        told = ", ".join(f"{n} {_told(self._before.get(n))} there, {_told(self.options.get(n))} here" for n in changed)
+        changes = ", ".join(
+            f"{n} {_shown(self._before.get(n))} there, {_shown(self.options.get(n))} here" for n in changed
+        )
         rate = f", from step {trainer.global_step} at a rate of {rates[0]:.3g}" if rates else ""
         if trainer.is_global_zero:
-            print(f"{told}: the run goes on by the schedule of the new length{rate}")
+            print(f"{changes}: the run goes on by the schedule of the new length{rate}")

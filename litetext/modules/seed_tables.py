@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from litetext.metrics.seeds import fold, seeds_of, told_spread
+from litetext.metrics.seeds import fold, format_spread, seeds_of
 
 
 def add_seeds(results: dict[str, Any]) -> None:
@@ -20,9 +20,9 @@ def add_seeds(results: dict[str, Any]) -> None:
         entries = [encoders[name] for name in seeds.values()]
         if len({(entry["iou"], entry["text_parameters"]) for entry in entries}) > 1:
             continue  # another size, or scored otherwise: not one training
-        told = {"seeds": list(seeds), "iou": entries[0]["iou"], "text_parameters": entries[0]["text_parameters"]}
+        head = {"seeds": list(seeds), "iou": entries[0]["iou"], "text_parameters": entries[0]["text_parameters"]}
         folded = fold([{k: v for k, v in entry.items() if isinstance(v, Mapping)} for entry in entries])
-        results.setdefault("seeds", {})[base] = told | folded
+        results.setdefault("seeds", {})[base] = head | folded
 
 
 def seeds_table(results: Mapping[str, Any]) -> str:
@@ -46,7 +46,7 @@ def seeds_table(results: Mapping[str, Any]) -> str:
     lines = _table(
         ["text encoder", "parameters", *columns],
         [
-            [shown[n], millions[n], *(_told(e["average"].get(c), 3 if _is_share(c) else 2) for c in columns)]
+            [shown[n], millions[n], *(_cell(e["average"].get(c), 3 if _is_share(c) else 2) for c in columns)]
             for n, e in rows.items()
         ],
     )
@@ -57,7 +57,7 @@ def seeds_table(results: Mapping[str, Any]) -> str:
             lines += _table(
                 [f"{column} by {what}", *names],
                 [
-                    [shown[n], *(_told(e[part].get(name, {}).get(column), digits) for name in names)]
+                    [shown[n], *(_cell(e[part].get(name, {}).get(column), digits) for name in names)]
                     for n, e in rows.items()
                     if part in e
                 ],
@@ -81,12 +81,12 @@ def _is_share(column: str) -> bool:
 
 
 def _probe(entry: Mapping[str, Any]) -> str:
-    behind = _told(entry.get("behind"), 1)
-    return _told(entry.get("both"), 1) + (f"; {behind}" if behind and behind != "0.0" else "")
+    behind = _cell(entry.get("behind"), 1)
+    return _cell(entry.get("both"), 1) + (f"; {behind}" if behind and behind != "0.0" else "")
 
 
-def _told(part: Any, digits: int) -> str:
-    return "" if part is None else told_spread(part, digits)
+def _cell(part: Any, digits: int) -> str:
+    return "" if part is None else format_spread(part, digits)
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

@@ -24,7 +24,6 @@ from litetext.models.text.encoder import PhraseFeatures, digest
 from litetext.modules import disagreements
 from litetext.modules.answer_key import begin_key
 from litetext.modules.evaluation import TEACHER, encode_all, name_encoders
-from litetext.modules.journal import open_journal, told_reuse
 from litetext.modules.kinds import Kinds, kinds_table
 from litetext.modules.probes import probes_table
 from litetext.modules.records import Record, Records, coco_results
@@ -39,6 +38,7 @@ from litetext.modules.results_files import (
     run_folder,
     write_list,
 )
+from litetext.modules.resume_cache import describe_reuse, open_resume_cache
 from litetext.modules.run_data import run_data
 from litetext.modules.seed_tables import add_seeds, seeds_table
 from litetext.modules.selecting import distinct
@@ -56,7 +56,7 @@ class SegEvalModule(LightningModule):
         sam3: The segmenter in transformers' layout: a folder, `checkpoints/sam3-tiny`, or a hub id (`facebook/sam3`).
             null loads none: then there are detectors only.
         text_encoders: Text encoders to score, by a name of your choice: a `.ckpt` of `litetext fit`, or published
-            SAM3-LiteText weights. Of names such as mine-seed1 and mine-seed2, mean and spread over the seeds are told.
+            SAM3-LiteText weights. Of names such as mine-seed1 and mine-seed2, mean and spread are printed too.
         teacher: Score SAM3's own text encoder too; retention is measured against it.
         geometry_token: Append the token that Meta's SAM3 adds to every text; transformers alone leaves it out.
         threshold: Least score of an instance that is kept; the metrics count from 0.5 on.
@@ -76,7 +76,7 @@ class SegEvalModule(LightningModule):
             found 30 on Gold and 20 on Silver much better than 1, so that is how to compare with their numbers.
         memory_gb: Memory for phrases in GB, beside weights and image. Then `chunk` follows from an estimate of what
             one phrase takes, for each model.
-        fresh: Compute everything anew and forget what an earlier run of the same evaluation stored. Otherwise answers
+        fresh: Compute everything anew and clear what an earlier run of the same evaluation stored. Otherwise answers
             are reused where pixels, phrases, models, options and code are the same.
 
     Raises:
@@ -190,7 +190,7 @@ class SegEvalModule(LightningModule):
         self.counts = nn.ModuleList(PhraseCounts(iou_type) for _, _, iou_type in self.place)
         self.identity = identity.hexdigest()
         folder = run_folder(self) / "records" / self.identity[:16]
-        self.records = Records(open_journal(folder, self, self.fresh))
+        self.records = Records(open_resume_cache(folder, self, self.fresh))
 
     def _load_segmenter(self, identity: Any) -> None:
         asked = list(dict.fromkeys(pair.phrase for image in self.data.images for pair in image.pairs))
@@ -284,13 +284,13 @@ class SegEvalModule(LightningModule):
         left_out = sum(len(skip.ids) for skip in skips)
         first = f"; the first reason: {skips[0]}" if skips else ""
         refuse_nothing(self.results, f"{data.pairs:,} pairs asked, {left_out:,} left out{first}")
-        by_kind.tell(self.results["encoders"], TEACHER)
+        by_kind.add_to(self.results["encoders"], TEACHER)
         add_seeds(self.results)
         self.results |= {
             "partial": data.partial or bool(skips),
             "left_out": left_out,
             "not_scored": {subset: why for subset, pair in sides.items() if (why := missing_side(*pair)) is not None},
-            "official": {name: _told(rows, sides) for name, rows in numbers.items()},
+            "official": {name: _official(rows, sides) for name, rows in numbers.items()},
             "evaluation": self._evaluation(asked, records, left_out),
         }
         if self.trainer.is_global_zero:
@@ -298,15 +298,15 @@ class SegEvalModule(LightningModule):
 
     def _evaluation(self, asked: list[ImagePairs], records: Records, left_out: int) -> str:
         """Id of this evaluation: everything that its results follow from, the ground truth among it."""
-        told = hashlib.blake2b(f"{self.identity} {left_out}".encode(), digest_size=16)
+        hasher = hashlib.blake2b(f"{self.identity} {left_out}".encode(), digest_size=16)
         for image in asked:
             key = records.places.get((image.subset, image.file_name))
             truths = [
                 [pair.id, pair.evaluated, *pair.truths, *(x for x in (pair.kind, pair.twin) if x is not None)]
                 for pair in image.pairs
             ]
-            told.update(json.dumps([image.subset, image.file_name, key, truths], default=str).encode())
-        return told.hexdigest()
+            hasher.update(json.dumps([image.subset, image.file_name, key, truths], default=str).encode())
+        return hasher.hexdigest()
 
     def _write(self, asked: list[ImagePairs], records: Records) -> None:
         folder, names = run_folder(self), self.scored
@@ -344,7 +344,7 @@ class SegEvalModule(LightningModule):
         print(f"results     {folder / RESULTS}\npredictions {folder / 'predictions'}")
         if (folder / "pictures").is_dir():
             print(f"pictures    {folder / 'pictures'}")
-        print(told_reuse(records.reused, len(records.places), "images", records.journal))
+        print(describe_reuse(records.reused, len(records.places), "images", records.cache))
         if aside is not None:
             print(f"put aside   {aside}: what another evaluation left in {folder}")
 
@@ -360,7 +360,7 @@ def _sides(asked: list[ImagePairs], records: Records, subset: str) -> tuple[int,
     return positives, negatives
 
 
-def _told(rows: dict[str, dict[str, float]], sides: dict[str, tuple[int, int]]) -> dict[str, Any]:
+def _official(rows: dict[str, dict[str, float]], sides: dict[str, tuple[int, int]]) -> dict[str, Any]:
     """The official numbers as they are, which are 0 or -1 where nothing defines them; None where nothing was scored."""
     return {subset: row if any(sides[subset]) else dict.fromkeys(row, None) for subset, row in rows.items()}
 

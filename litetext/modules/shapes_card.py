@@ -53,16 +53,16 @@ def export(model: Sam3Model, folder: Path, scores: dict[str, float], steps: int,
         "seed": data.seed,
         "val_images": data.val_images,
         "val_phrases": data.val_phrases,
-        "cgf1": _told(scores, "CG_F1", 1),
-        "mcc": _told(scores, "IL_MCC", 3),
-        "pmf1": _told(scores, "pmF1", 1),
-        "f50": _told(scores, "F1_50", 3),
-        "f75": _told(scores, "F1_75", 3),
+        "cgf1": _rounded(scores, "CG_F1", 1),
+        "mcc": _rounded(scores, "IL_MCC", 3),
+        "pmf1": _rounded(scores, "pmF1", 1),
+        "f50": _rounded(scores, "F1_50", 3),
+        "f75": _rounded(scores, "F1_75", 3),
     }
     with whole_folder(folder, replace=True) as draft:
         write_sam3(model, draft)
         (draft / "README.md").write_text(_CARD.format(**values), encoding="utf-8")
 
 
-def _told(scores: dict[str, float], name: str, digits: int) -> str:
+def _rounded(scores: dict[str, float], name: str, digits: int) -> str:
     return f"{scores[name]:.{digits}f}" if name in scores else "not measured"

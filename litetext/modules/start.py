@@ -65,7 +65,7 @@ def start(module: Any, teacher: Teacher) -> None:
     student, data, recipe = module.student, module.prompts, module.recipe
     if not isinstance(student, StaticText) and recipe.token_start == "random" and recipe.bias_start == "zero":
         return
-    store, most, told = module.store, module.teacher_batch_tokens, []
+    store, most, notes = module.store, module.teacher_batch_tokens, []
 
     def features(prompts: Sequence[int]) -> Iterator[Tensor]:
         if store is not None:
@@ -91,13 +91,13 @@ def start(module: Any, teacher: Teacher) -> None:
             np.concatenate([data.rows[i] for i in data.train.tolist()]), minlength=student.config["vocab_size"]
         )
         kept = start_tokens(student, teacher.load(module.teacher_fingerprint).token_vectors(), counts)
-        told.append(f"token table from the teacher's ({100 * kept:.1f}% of its variance)")
+        notes.append(f"token table from the teacher's ({100 * kept:.1f}% of its variance)")
     if recipe.bias_start == "teacher":
         projector: Any = student.projector
         with torch.no_grad():
             projector.bias.copy_(mean_feature(features, data.train.tolist(), student.width))
-        told.append("bias from its mean feature")
-    rank_zero_info(f"the student starts from its teacher: {', '.join(told)}")
+        notes.append("bias from its mean feature")
+    rank_zero_info(f"the student starts from its teacher: {', '.join(notes)}")
 
 
 def directions(table: Tensor, weight: Tensor, rank: int) -> tuple[Tensor, Tensor, float]:

@@ -71,11 +71,11 @@ def store_features(
         known = error.row < len(rows)
         prompt = quoted(data.feature_prompt(error.row)) if known else f"of the tokens {more[error.row - len(rows)]}"
         raise ValueError(f"the teacher's features of the prompt {prompt}: {error}") from error
-    rank_zero_info(told(store))
+    rank_zero_info(describe_store(store))
     return store
 
 
-def told(store: FeatureStore) -> str:
+def describe_store(store: FeatureStore) -> str:
     """How many features were encoded and how many found, and where they lie, in one line."""
     return (
         f"teacher features of {len(store):,} token rows: {store.encoded:,} encoded, {store.reused:,} reused, in "

@@ -86,8 +86,8 @@ class Teacher:
     def __init__(self, name: str, cache: str | Path) -> None:
         self.name = name
         self._encoder: TextEncoder | None = None
-        told = blake2b(_place(name).encode(), digest_size=8).hexdigest()
-        self._file = Path(cache) / f"{told}.json"
+        digest = blake2b(_place(name).encode(), digest_size=8).hexdigest()
+        self._file = Path(cache) / f"{digest}.json"
 
     def facts(self) -> TeacherFacts:
         """Its facts: those that are kept, where no file of it has changed since; else it is read.

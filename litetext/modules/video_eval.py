@@ -35,7 +35,6 @@ from litetext.models.sam3.video import Sam3Video
 from litetext.models.text.encoder import PhraseFeatures
 from litetext.modules.answer_key import begin_key, files_hash, item_key
 from litetext.modules.evaluation import TEACHER, digest, encode_all, name_encoders
-from litetext.modules.journal import Journal, of_ranks, open_journal, told_reuse
 from litetext.modules.results import defined, missing_side, notes, refuse_nothing, summarize, table
 from litetext.modules.results_files import (
     RESULTS,
@@ -47,6 +46,7 @@ from litetext.modules.results_files import (
     run_folder,
     write_list,
 )
+from litetext.modules.resume_cache import ResumeCache, describe_reuse, of_ranks, open_resume_cache
 from litetext.modules.run_data import run_data
 from litetext.modules.seed_tables import add_seeds, seeds_table
 from litetext.saco.videos import Masklets, masklets
@@ -59,18 +59,18 @@ class VideoEvalModule(LightningModule):
         sam3: The segmenter: a folder of `Sam3VideoModel` with a trained tracker, one of `Sam3Model`, or a hub id
             (`facebook/sam3`).
         text_encoders: Text encoders to score, by a name of your choice: a `.ckpt` of `litetext fit`, or published
-            SAM3-LiteText weights. Of names such as mine-seed1 and mine-seed2, mean and spread over the seeds are told.
+            SAM3-LiteText weights. Of names such as mine-seed1 and mine-seed2, mean and spread are printed too.
         teacher: Score SAM3's own text encoder too; retention is measured against it.
         geometry_token: Append the token that Meta's SAM3 adds to every text; transformers alone leaves it out.
         tracker: `sam3` is SAM3's own tracker; `links` detects in every frame and links the masks; `auto` takes SAM3's
             own where the checkpoint has one.
-        least: With `links`, least score of a detection that continues a masklet; one of at least 0.5 begins one.
+        min_score: With `links`, least score of a detection that continues a masklet; one of at least 0.5 begins one.
         match: With `links`, least IoU of a detection with a masklet's last mask.
         max_age: With `links`, frames that an object may be out of sight.
         min_hits: With `links`, least frames in which a masklet is seen.
         chunk: Phrases that go through the detector at once; lower it if memory is short.
         dtype: Type of the segmenter's weights and computation.
-        fresh: Compute everything anew and forget what an earlier run of the same evaluation stored. Otherwise answers
+        fresh: Compute everything anew and clear what an earlier run of the same evaluation stored. Otherwise answers
             are reused where frames, phrases, models, options and code are the same.
 
     Raises:
@@ -84,7 +84,7 @@ class VideoEvalModule(LightningModule):
         teacher: bool = True,
         geometry_token: bool = True,
         tracker: Literal["auto", "sam3", "links"] = "auto",
-        least: float = 0.3,
+        min_score: float = 0.3,
         match: float = 0.05,
         max_age: int = 6,
         min_hits: int = 3,
@@ -98,7 +98,7 @@ class VideoEvalModule(LightningModule):
             check_name("a name in model.text_encoders", name)
         if not self.names:
             raise ValueError("model.text_encoders is empty and model.teacher is false; there is nothing to score")
-        for name, value in (("least", least), ("match", match)):
+        for name, value in (("min_score", min_score), ("match", match)):
             if not 0 <= value < 1:
                 raise ValueError(f"model.{name} is {value}; choose a value from 0 to below 1")
         for name, value, low in (("max_age", max_age, 0), ("min_hits", min_hits, 1), ("chunk", chunk, 1)):
@@ -109,7 +109,7 @@ class VideoEvalModule(LightningModule):
         self.tracker_name: Literal["auto", "sam3", "links"] = tracker
         self.tracking: Tracking = "links"
         self.links = {"match": match, "max_age": max_age, "min_hits": min_hits}
-        self.least, self.chunk = least, chunk
+        self.min_score, self.chunk = min_score, chunk
         self.dtype_name: Literal["float32", "bfloat16", "float16"] = dtype
         self.fresh = fresh
         self.tracker: Any = None
@@ -137,7 +137,7 @@ class VideoEvalModule(LightningModule):
             check_name("a split", split)
         check_place(run_folder(self))
         options = {"geometry_token": self.geometry_token, "dtype": self.dtype_name, "tracker": self.tracker_name}
-        identity = begin_key(self, options | {"least": self.least, "links": self.links})
+        identity = begin_key(self, options | {"min_score": self.min_score, "links": self.links})
         tracker: Any = self.load_tracker()
         digest(identity, tracker, tracker.about)
         asked = list(dict.fromkeys(phrase for item in data.videos for phrase in item.phrases))
@@ -151,7 +151,7 @@ class VideoEvalModule(LightningModule):
                     parts += [TETA(data.evaluated[split])] if kind == "segm" else []
                     self.metrics[_place(name, split, kind)] = nn.ModuleList(parts)
         self.identity = identity.hexdigest()
-        self.journal = open_journal(run_folder(self) / "records" / self.identity[:16], self, self.fresh)
+        self.cache = open_resume_cache(run_folder(self) / "records" / self.identity[:16], self, self.fresh)
 
     def load_tracker(self) -> Tracker:
         """The tracker that the options name, with the segmenter in it.
@@ -165,12 +165,12 @@ class VideoEvalModule(LightningModule):
             video = Sam3Video.from_pretrained(self.sam3_path, self.geometry_token, self.dtype_name)
             return OwnTracker(video, self.chunk)
         sam3 = Sam3Image.from_pretrained(self.sam3_path, self.geometry_token, self.dtype_name)
-        return DetectAndLink(sam3, self.least, self.chunk, lambda: Linker(**self.links))  # type: ignore[arg-type]
+        return DetectAndLink(sam3, self.min_score, self.chunk, lambda: Linker(**self.links))  # type: ignore[arg-type]
 
     def test_step(self, batch: VideoItem, batch_idx: int) -> None:
         """Finds the masklets of one video with every text encoder, and compares them with the true ones."""
         key = video_key(batch)
-        found: Any = self.journal.find(key)
+        found: Any = self.cache.find(key)
         if found is None:
             features = {name: phrases.take(batch.phrases) for name, phrases in self.phrases.items()}
             try:
@@ -180,7 +180,7 @@ class VideoEvalModule(LightningModule):
                 rank_zero_warn(f"left out: {skip}")
                 self.lost.append(skip)
                 return
-            self.journal.add(key, found)
+            self.cache.add(key, found)
         else:
             self.reused += 1
         self.keys[batch.split, batch.number] = key
@@ -216,8 +216,8 @@ class VideoEvalModule(LightningModule):
             for split in data.names:
                 for kind in KINDS:
                     found = self._numbers(name, split, kind)
-                    told: Any = found if any(sides[split]) else dict.fromkeys(found)
-                    numbers.setdefault(name, {}).setdefault(split, {}).update(told)
+                    shown: Any = found if any(sides[split]) else dict.fromkeys(found)
+                    numbers.setdefault(name, {}).setdefault(split, {}).update(shown)
                     row = defined(_headline(found, kind), *sides[split], ("CG_F1", "VL_MCC"))
                     scores[kind].setdefault(name, {})[split] = row
         self.results = summarize(scores["segm"], self.text_parameters, TEACHER, scores["bbox"])
@@ -228,7 +228,7 @@ class VideoEvalModule(LightningModule):
         evaluation = hashlib.blake2b(f"{self.identity} {left_out}".encode(), digest_size=16)
         for item in scored:
             evaluation.update(f"{item.split} {item.number} {keys[item.split, item.number]}\n".encode())
-            evaluation.update(_told(item.truth))
+            evaluation.update(_truth_bytes(item.truth))
         self.results |= {
             "partial": data.partial or bool(skips),
             "left_out": left_out,
@@ -250,13 +250,13 @@ class VideoEvalModule(LightningModule):
 
     def _write(self, scored: list[VideoItem], keys: dict[tuple[str, int], str], reused: int) -> None:
         folder, logger = run_folder(self), self.trainer.logger
-        journal = Journal(self.journal.folder, 0)  # of all processes
+        cache = ResumeCache(self.cache.folder, 0)  # of all processes
         board = logger.experiment if isinstance(logger, TensorBoardLogger) else None
 
         def tracks(split: str, name: str) -> Iterator[dict[str, Any]]:
             for item in scored:
                 if item.split == split:
-                    yield from _entries(item, journal.find(keys[item.split, item.number])[name])
+                    yield from _entries(item, cache.find(keys[item.split, item.number])[name])
 
         def fill(draft: Path) -> None:
             for split in self.data.names:
@@ -282,7 +282,7 @@ class VideoEvalModule(LightningModule):
             print(f"partial: {self.results['left_out']:,} pairs were left out")
         print(f"tracker     {describe(self.tracking, self.sam3_path, self.tracker_name)}")
         print(f"results     {folder / RESULTS}\npredictions {folder / 'predictions'}")
-        print(told_reuse(reused, len(keys), "videos", self.journal))
+        print(describe_reuse(reused, len(keys), "videos", self.cache))
         if aside is not None:
             print(f"put aside   {aside}: what another evaluation left in {folder}")
 
@@ -311,7 +311,7 @@ def _sides(items: list[VideoItem]) -> tuple[int, int]:
     return positives, asked - positives
 
 
-def _told(truth: Masklets) -> bytes:
+def _truth_bytes(truth: Masklets) -> bytes:
     """Ground truth as bytes, for hashing."""
     parts = [
         value.tobytes() if isinstance(value, np.ndarray) else json.dumps(value, default=str).encode()

@@ -20,7 +20,7 @@ _SHARED = "annotations that share their id with another one all count"
 
 
 @dataclass
-class Annotator:
+class AnnotatorFile:
     """One annotator's file.
 
     Attributes:
@@ -55,7 +55,7 @@ def read_json(path: str | Path) -> Any:
         raise ValueError(f"{path} cannot be read as JSON ({error}): is it complete?") from error
 
 
-def read_annotator(path: str | Path) -> Annotator:
+def read_annotator(path: str | Path) -> AnnotatorFile:
     """Read one ground-truth file of SA-Co Gold, Silver or any COCO-like file with exhaustivity flags.
 
     Ids and flags that are written as text are read as the numbers that they are. Annotations that name a datapoint or a
@@ -85,7 +85,7 @@ def read_annotator(path: str | Path) -> Annotator:
     annotations, notes = by_image(entries["annotations"], images, categories, path)
     found: Any = images, annotations, frozenset(categories)  # ids are numbers now
     images, annotations, known = found
-    return Annotator(name, images, annotations, known, [f"{name}: {note}" for note in notes])
+    return AnnotatorFile(name, images, annotations, known, [f"{name}: {note}" for note in notes])
 
 
 def read_entries(content: Any, key: str, path: str | Path, what: str = "COCO-style") -> list[dict[str, Any]]:
@@ -102,8 +102,8 @@ def read_entries(content: Any, key: str, path: str | Path, what: str = "COCO-sty
     """
     there = content.get(key) if isinstance(content, dict) else None
     if not isinstance(there, list):
-        told = f"its {key!r} is {shown(there)}" if isinstance(content, dict) and key in content else f"no {key!r}"
-        raise ValueError(f"{path} is not a {what} file: {told}; it needs the lists images, annotations, categories")
+        notice = f"its {key!r} is {shown(there)}" if isinstance(content, dict) and key in content else f"no {key!r}"
+        raise ValueError(f"{path} is not a {what} file: {notice}; it needs the lists images, annotations, categories")
     for number, entry in enumerate(there):
         if not isinstance(entry, dict):
             raise ValueError(f"{path}: entry {number} of {key!r} is {shown(entry)}, not a mapping")
@@ -129,8 +129,8 @@ def by_id(entries: Sequence[dict[str, Any]], key: str, path: str | Path) -> dict
         except ValueError as error:
             raise ValueError(f"{path}: entry {number} of {key!r}: {error}") from error
     if again := repeated(entry["id"] for entry in entries):
-        told = counted(f"{path}: ids that several entries of {key!r} have", again)
-        raise ValueError(f"{told}; give each its own, so that it is clear which one is meant")
+        notice = counted(f"{path}: ids that several entries of {key!r} have", again)
+        raise ValueError(f"{notice}; give each its own, so that it is clear which one is meant")
     return {entry["id"]: entry for entry in entries}
 
 
@@ -236,7 +236,7 @@ def _shift(items: Sequence[dict[str, Any]], categories: Mapping[Id, Any]) -> str
     return ""
 
 
-def evaluated(annotators: Sequence[Annotator]) -> list[int]:
+def evaluated(annotators: Sequence[AnnotatorFile]) -> list[int]:
     """Ids of the datapoints that count, in the order of the first file.
 
     A datapoint counts if the first annotator has it and none of them says that instances are missing

@@ -228,8 +228,8 @@ def _at_home(
         lost.append(place)
     if not lost:
         return kept
-    told = f"{Path(path).name}: {len(lost):,} of {len(items):,} {key} are left out: {reason}"
+    notice = f"{Path(path).name}: {len(lost):,} of {len(items):,} {key} are left out: {reason}"
     if 4 * len(lost) >= len(items):
         raise ValueError(f"{path}: {len(lost):,} of {len(items):,} {key} have no home: {reason}; the file is no whole")
-    notes.append(told)
+    notes.append(notice)
     return kept

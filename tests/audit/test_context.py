@@ -81,7 +81,7 @@ def test_one_prompt_and_prompts_all_alike() -> None:
 def test_corpus_is_whole_prompts_in_order() -> None:
     prompts = [f"a dog {i} " + "on a wet road " * (i % 40) for i in range(CHUNK + 7)]
     seen: list[float] = []
-    corpus = tokenize_corpus(prompts, tell=seen.append)
+    corpus = tokenize_corpus(prompts, progress=seen.append)
     assert seen[-1] == 1.0
     assert len(seen) == 2
     assert corpus.lengths.dtype == np.int32

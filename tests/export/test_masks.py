@@ -10,7 +10,7 @@ from PIL import Image
 
 from litetext.export.masks import THRESHOLD, agreement_of, answers, draw_pairs
 from litetext.export.targets import export
-from litetext.export.transformers_target import stock_find
+from litetext.export.transformers_target import stock_segment
 from litetext.models.text.loading import load_text_encoder
 from litetext.saco.instances import Instances
 from litetext.segmenter import Segmenter
@@ -62,7 +62,7 @@ def test_the_card_of_a_transformers_folder_runs_as_written(
         order = theirs["scores"].argsort(descending=True)
         torch.testing.assert_close(ours.scores, theirs["scores"][order].double(), rtol=0, atol=1e-4)
         assert len(ours.masks) == len(theirs["masks"])
-    found = stock_find(tmp_path / "out", 16 if options.get("padding") == "reference" else None)
+    found = stock_segment(tmp_path / "out", 16 if options.get("padding") == "reference" else None)
     for mine, theirs in zip(found(image, names["phrases"]), names["found"], strict=True):
         torch.testing.assert_close(mine.scores, theirs["scores"].double(), rtol=0, atol=1e-6)
     if options.get("padding") == "reference":
@@ -79,7 +79,7 @@ def test_what_differs_in_images_is_refused_though_features_agree(
     """The fault of before: transformers without the ignored box, at its own threshold."""
     from litetext.export import transformers_target
 
-    real = transformers_target.stock_find
+    real = transformers_target.stock_segment
 
     def careless(folder: Path, context: int | None) -> Any:
         find = real(folder, context)
@@ -87,7 +87,7 @@ def test_what_differs_in_images_is_refused_though_features_agree(
             Instances(part.scores, masks=part.masks) if n else NOTHING for n, part in enumerate(find(image, phrases))
         ]
 
-    monkeypatch.setattr(transformers_target, "stock_find", careless)
+    monkeypatch.setattr(transformers_target, "stock_segment", careless)
     with pytest.raises(ValueError, match="does not find what the student finds: it finds other instances"):
         export(STUDENT, "transformers", str(tmp_path / "out"), PROMPTS, pairs=24)
     assert not (tmp_path / "out").exists()

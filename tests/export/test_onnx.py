@@ -14,9 +14,9 @@ from litetext.data.shapes.world import phrases
 from litetext.export.graph import Run, features_of
 from litetext.export.graphs import export_onnx, open_onnx
 from litetext.export.onnx_folder import write_onnx
-from litetext.export.order import Order
 from litetext.export.parity import LEAST, Parity, parity_of
-from litetext.export.subject import Subject
+from litetext.export.request import ExportRequest
+from litetext.export.source import ExportSource
 from litetext.export.torch_target import export_torch, open_torch
 from litetext.models.text.mobileclip import MobileClipText
 from litetext.tokenizer import pad
@@ -138,6 +138,6 @@ def test_the_command_writes_a_card_and_refuses_what_differs(
 
 def test_a_type_that_loses_too_much_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(LEAST, "int8", 0.9999999)
-    order = Order(Subject(student("masked"), "student", {}, ""), PROMPTS, float("inf"), None, "int8", 1)
+    request = ExportRequest(ExportSource(student("masked"), "student", {}, ""), PROMPTS, float("inf"), None, "int8", 1)
     with pytest.raises(ValueError, match=r"pooled cosine must be at least 0\.9999999"):
-        write_onnx(order, tmp_path)
+        write_onnx(request, tmp_path)

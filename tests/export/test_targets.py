@@ -12,8 +12,8 @@ from litetext.checkpoints.reading import open_state
 from litetext.checkpoints.writing import MODEL_PREFIX
 from litetext.commands.export import export as command
 from litetext.commands.parsing import options
-from litetext.export.order import our_features
 from litetext.export.parity import parity_of, require_parity
+from litetext.export.request import our_features
 from litetext.export.targets import TARGETS, export
 from litetext.export.transformers_folder import stock_features
 from litetext.models.sam3.image import Sam3Image

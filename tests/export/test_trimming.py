@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from litetext.bench.efficiency.subject import open_encoder
 from litetext.data.shapes.phrases import phrases
-from litetext.export.order import our_features
+from litetext.export.request import our_features
 from litetext.export.targets import export
 from litetext.export.tokenizer_file import backend, sam3_vocabulary
 from litetext.export.transformers_folder import stock_features

@@ -23,7 +23,7 @@ from litetext.metrics.cgf1 import PhraseCounts
 from litetext.metrics.counts import Counts, headline, official
 from litetext.metrics.saco_files import count_files, datapoints, read_predictions
 from litetext.modules.results import summarize
-from litetext.saco.images import Annotator, read_annotator
+from litetext.saco.images import AnnotatorFile, read_annotator
 
 ORACLE = Path(__file__).parent.parent / "fixtures" / "oracle"
 CASES = ("case1", "case2", "case3")
@@ -34,12 +34,14 @@ exact, match, tally, local_f1 = room.assigned_ious, room._match, core.tally, roo
 
 
 @cache
-def files(case: str) -> tuple[list[Annotator], Predictions]:
+def files(case: str) -> tuple[list[AnnotatorFile], Predictions]:
     folder = ORACLE / case
     return [read_annotator(folder / f"gt_{x}.json.gz") for x in "abc"], read_predictions(folder / "pred.json.gz")
 
 
-def largest(change: Callable[[list[Annotator], Predictions], Predictions] | None = None, kind: Any = "segm") -> float:
+def largest(
+    change: Callable[[list[AnnotatorFile], Predictions], Predictions] | None = None, kind: Any = "segm"
+) -> float:
     """The largest difference from the official numbers over the three cases; later ones only if none was found."""
     difference = 0.0
     for case in CASES:
@@ -262,22 +264,22 @@ def test_a_misreading_moves_the_numbers(name: str, monkeypatch: Patch) -> None:
 # What is read wrongly (I12 to I16).
 
 
-def any_category(annotators: list[Annotator], found: Predictions) -> Predictions:
+def any_category(annotators: list[AnnotatorFile], found: Predictions) -> Predictions:
     known = next(iter(annotators[0].categories))
     return {i: [{**item, "category_id": known} for item in items] for i, items in found.items()}
 
 
-def no_empty_masks(annotators: list[Annotator], found: Predictions) -> Predictions:
+def no_empty_masks(annotators: list[AnnotatorFile], found: Predictions) -> Predictions:
     return {i: [item for item in items if rle.area(item["segmentation"])] for i, items in found.items()}
 
 
-def boxes_in_pixels(annotators: list[Annotator], found: Predictions) -> Predictions:
+def boxes_in_pixels(annotators: list[AnnotatorFile], found: Predictions) -> Predictions:
     return {
         i: [{**item, "bbox": rle.toBbox(item["segmentation"]).tolist()} for item in items] for i, items in found.items()
     }
 
 
-def sizes_believed(annotators: list[Annotator], found: Predictions) -> Predictions:
+def sizes_believed(annotators: list[AnnotatorFile], found: Predictions) -> Predictions:
     """A mask of another size is read as one of the image's."""
     changed: Predictions = {}
     for i, items in found.items():
@@ -296,7 +298,7 @@ def resized(mask: dict[str, Any], size: list[Any]) -> dict[str, Any]:
     return {"size": size, "counts": code["counts"].decode()}
 
 
-MISREADINGS: dict[str, tuple[Callable[[list[Annotator], Predictions], Predictions], str]] = {
+MISREADINGS: dict[str, tuple[Callable[[list[AnnotatorFile], Predictions], Predictions], str]] = {
     "I12 unknown categories counted": (any_category, "segm"),
     "I12 empty masks dropped": (no_empty_masks, "segm"),
     "I13 boxes in pixels": (boxes_in_pixels, "bbox"),
@@ -311,7 +313,7 @@ def test_predictions_read_wrongly_move_the_numbers(name: str) -> None:
 
 
 def test_i4_a_crowd_is_no_region_to_ignore() -> None:
-    def ignoring(annotators: list[Annotator], found: Predictions) -> Predictions:
+    def ignoring(annotators: list[AnnotatorFile], found: Predictions) -> Predictions:
         left = dict(found)
         for i in found:
             marks = [mark for a in annotators for mark in a.annotations.get(i, [])]

@@ -11,8 +11,8 @@ import pytest
 from litetext.cli import main
 from litetext.data.shapes.gold import write_shapes
 from litetext.data.shapes.veval import write_video_shapes
-from litetext.modules.journal import Journal
 from litetext.modules.results_files import _DRAFT
+from litetext.modules.resume_cache import ResumeCache
 from tests.fixtures.kills import ATTEMPTS, KILLS, begun, finished, killed, wait_until
 
 QUIET = ("--trainer.enable_progress_bar", "false", "--model.text_encoders", "null")
@@ -27,7 +27,7 @@ def written(run: str) -> dict[str, bytes]:
 
 def answers(run: str) -> int:
     """How many answers a run has stored."""
-    return sum(len(Journal(path, 0).known) for path in Path("lightning_logs", run).glob("records/*"))
+    return sum(len(ResumeCache(path, 0).known) for path in Path("lightning_logs", run).glob("records/*"))
 
 
 @pytest.mark.timeout(120 + 60 * KILLS)

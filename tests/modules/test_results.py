@@ -10,10 +10,10 @@ import torch
 
 from litetext.data.images.items import ImagePairs, Pair, SegItem
 from litetext.modules.disagreements import objects, worst
-from litetext.modules.journal import Journal
 from litetext.modules.records import Records, coco_results
 from litetext.modules.results import defined, refuse_nothing, summarize, table
 from litetext.modules.results_files import check_name, publish, replace_json, write_list
+from litetext.modules.resume_cache import ResumeCache
 from litetext.saco.instances import Instances, Truth
 
 MASK = {"size": [2, 3], "counts": "06"}
@@ -30,7 +30,7 @@ def item(name: str, *ids: int, phrase: str = "thing {}", shade: int = 0) -> SegI
 
 
 def opened(folder: Path, rank: int = 0) -> Records:
-    return Records(Journal(folder, rank))
+    return Records(ResumeCache(folder, rank))
 
 
 def test_records_come_back_exactly_and_only_for_the_same_pixels_and_phrases(tmp_path: Path) -> None:
@@ -60,9 +60,9 @@ def test_a_line_that_was_cut_off_costs_only_itself(tmp_path: Path) -> None:
     first, second = (records.key(item(name, 1, 2)) for name in ("a.png", "b.png"))
     for key in (first, second):
         records.add(key, {"teacher": FOUND})
-    whole = records.journal.path.read_bytes()
+    whole = records.cache.path.read_bytes()
     for cut in range(len(whole) // 2 + 2, len(whole)):
-        records.journal.path.write_bytes(whole[:cut])
+        records.cache.path.write_bytes(whole[:cut])
         torn = opened(tmp_path)
         assert torn.find(first) is not None
         assert torn.find(second) is None
@@ -70,14 +70,14 @@ def test_a_line_that_was_cut_off_costs_only_itself(tmp_path: Path) -> None:
         assert opened(tmp_path).find(second) == {"teacher": FOUND}
 
 
-def test_a_journal_forgets_all_processes(tmp_path: Path) -> None:
+def test_clearing_the_cache_covers_all_processes(tmp_path: Path) -> None:
     for rank in (0, 1):
-        Journal(tmp_path, rank).add(f"{rank}a", [rank])
-    journal = Journal(tmp_path, 0)
-    assert journal.find("1a") == [1]
-    journal.forget()
-    assert journal.find("1a") is None
-    assert not Journal(tmp_path, 0).known
+        ResumeCache(tmp_path, rank).add(f"{rank}a", [rank])
+    cache = ResumeCache(tmp_path, 0)
+    assert cache.find("1a") == [1]
+    cache.clear()
+    assert cache.find("1a") is None
+    assert not ResumeCache(tmp_path, 0).known
 
 
 def test_predictions_leave_in_the_official_layout(tmp_path: Path) -> None:

@@ -85,8 +85,8 @@ def test_a_killed_run_goes_on_and_ends_the_same(done: Path, drawn: Path, tmp_pat
     running.send_signal(signal.SIGKILL)
     running.wait()
     assert not (tmp_path / RESULTS).exists(), "killed too late to show anything"
-    (journal,) = records.rglob("*.jsonl")
-    before = len(journal.read_text().splitlines())
+    (stored,) = records.rglob("*.jsonl")
+    before = len(stored.read_text().splitlines())
     assert 1 <= before < VIDEOS
     ended = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, timeout=200, check=False)
     assert ended.returncode == 0, ended.stderr
@@ -127,7 +127,7 @@ def test_a_frame_that_does_not_decode_costs_only_its_video(
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({"least": 1.0}, "model.least is 1.0"),
+        ({"min_score": 1.0}, "model.min_score is 1.0"),
         ({"max_age": -1}, "model.max_age is -1"),
         ({"chunk": 0}, "model.chunk is 0"),
         ({"teacher": False}, "nothing to score"),

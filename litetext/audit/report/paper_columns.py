@@ -23,7 +23,7 @@ class _Row(NamedTuple):
     Attributes:
         label: What it is called.
         here: Its keys in audit.json.
-        told: How it is written.
+        write: How it is written.
         weights: It depends on the encoder's weights.
         corpus: It depends on the corpus.
         there: Its keys in the paper's numbers, where they differ.
@@ -31,7 +31,7 @@ class _Row(NamedTuple):
 
     label: str
     here: tuple[str, ...]
-    told: Callable[[Any], str]
+    write: Callable[[Any], str]
     weights: bool = False
     corpus: bool = True
     there: tuple[str, ...] = ()
@@ -57,7 +57,7 @@ def beside_paper(audit: Audit, section: str) -> Table | str | None:
     for row, reason in zip(rows, reasons, strict=True):
         keys = row.there or row.here
         remark = "" if reason else NOTES.get(".".join(keys), "")
-        cells.append([row.label, row.told(at(audit, *row.here)), reason or row.told(paper_value(*keys)), remark])
+        cells.append([row.label, row.write(at(audit, *row.here)), reason or row.write(paper_value(*keys)), remark])
     return Table(
         f"paper-{section}", "Beside the paper", ["", "here", "paper", "remark"], cells, text_columns=frozenset({3})
     )
@@ -101,7 +101,7 @@ def _rows(audit: Audit, section: str) -> Sequence[_Row]:
             "top_100_share": ("100 most frequent", share),
             "special_share": ("start and end", share),
         }
-        return [_Row(label, ("combined", "vocabulary", key), told) for key, (label, told) in labels.items()]
+        return [_Row(label, ("combined", "vocabulary", key), write) for key, (label, write) in labels.items()]
     if section == "spectra":
         return _SPECTRA
     if section == "dimension":

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from multiprocessing import get_context
 from typing import Any
 
-from litetext.bench.efficiency import subject
-from litetext.bench.efficiency.subject import Padding, Pass
+from litetext.bench.efficiency import measured
+from litetext.bench.efficiency.measured import Padding, Pass
 
 SINGLES = 8
 """Prompts that one repetition at batch size 1 encodes, one after the other."""
@@ -47,7 +47,7 @@ class Cell:
     def run(self, rows: list[list[int]], count: int, watch_memory: bool = False) -> Pass:
         """Encodes `count` prompts whose lengths are spread as those of all rows."""
         chosen = spread(rows, count)
-        return self.worker.ask(subject.encode, self.context, self.padding, chosen, self.batch, watch_memory)
+        return self.worker.ask(measured.encode, self.context, self.padding, chosen, self.batch, watch_memory)
 
     def rate(self) -> dict[str, float | int]:
         """Prompts a second: the median repetition, the slowest and the fastest."""
@@ -74,7 +74,7 @@ class Worker:
         self.name, self.pool = name, pool
 
     def ask(self, task: Any, *args: Any) -> Any:
-        """Runs a task of `litetext.bench.efficiency.subject` there and waits for the answer."""
+        """Runs a task of `litetext.bench.efficiency.measured` there and waits for the answer."""
         return self.answer(self.pool.submit(task, *args))
 
     def answer(self, future: "Future[Any]") -> Any:
@@ -102,7 +102,7 @@ def workers(names: Sequence[str]) -> Iterator[dict[str, Worker]]:
     """Starts a process for each name; they end with the block."""
     with ExitStack() as stack:
         spawn = get_context("spawn")  # a forked child would inherit this process's memory
-        pools = {name: ProcessPoolExecutor(1, mp_context=spawn, initializer=subject.start) for name in names}
+        pools = {name: ProcessPoolExecutor(1, mp_context=spawn, initializer=measured.start) for name in names}
         for pool in pools.values():
             stack.callback(pool.shutdown, wait=True, cancel_futures=True)
         yield {name: Worker(name, pool) for name, pool in pools.items()}

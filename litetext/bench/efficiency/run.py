@@ -6,12 +6,12 @@ import time
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from litetext.bench.efficiency import subject
+from litetext.bench.efficiency import measured
 from litetext.bench.efficiency.backends import FIXED_SHAPE, Backend, missing
 from litetext.bench.efficiency.cost import SAM3_TOKENS, Sam3Cost, sam3_cost
+from litetext.bench.efficiency.measured import Facts, Padding, Pass, Spec
 from litetext.bench.efficiency.rounds import Cell, Worker, measure, spread, workers
 from litetext.bench.efficiency.sam3_time import Sam3Seconds, sam3_seconds
-from litetext.bench.efficiency.subject import Facts, Padding, Pass, Spec
 from litetext.bench.timing import Measured
 from litetext.data.prompts.corpora import read_prompts
 from litetext.data.shapes.phrases import phrases
@@ -88,7 +88,7 @@ def bench_efficiency(
         }
         with workers([*specs, "SAM3"]) as running:
             cost = running["SAM3"].pool.submit(sam3_cost, sam3) if whole is None else None
-            opened = {name: running[name].pool.submit(subject.open_subject, spec) for name, spec in specs.items()}
+            opened = {name: running[name].pool.submit(measured.open_measured, spec) for name, spec in specs.items()}
             facts: dict[str, Facts] = {name: running[name].answer(future) for name, future in opened.items()}
             if cost is not None:
                 whole = running["SAM3"].answer(cost)
@@ -171,12 +171,12 @@ def _cells(
 ) -> list[Cell]:
     """All measurements, encoders in turn, the cheap ones first: memory peaks rise that way only."""
     cells = []
-    told: list[str] = report["skipped"]
+    skipped: list[str] = report["skipped"]
     for name, fact in facts.items():
-        told += [f"{name} at {n} tokens: it has {fact.longest} positions" for n in contexts if n > fact.longest]
+        skipped += [f"{name} at {n} tokens: it has {fact.longest} positions" for n in contexts if n > fact.longest]
         if fact.unmasked and "masked" in paddings:
-            told.append(f"{name} masked: its weights were trained to see padding")
-    report["skipped"] = list(dict.fromkeys(told))
+            skipped.append(f"{name} masked: its weights were trained to see padding")
+    report["skipped"] = list(dict.fromkeys(skipped))
     for batch in sorted(set(batches)):
         for padding in sorted(set(paddings)):
             for context in sorted(set(contexts)):

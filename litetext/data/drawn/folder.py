@@ -99,29 +99,29 @@ def _present(folder: Path, options: dict[str, Any], world: str) -> bool:
         return False
     try:
         found = json.loads((folder / f"{world}.json").read_text(encoding="utf-8"))
-        content, told = found.pop("content", None), _told(found)
+        content, shown = found.pop("content", None), _shown(found)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise ValueError(f"{folder} is there and holds no {world} benchmark; name another folder") from None
     way_out = "name another folder or remove it"
     if found == options:
         if content != _content(folder, world):
-            raise ValueError(f"{folder} holds {world} ({told}), but files in it were changed since; {way_out}")
+            raise ValueError(f"{folder} holds {world} ({shown}), but files in it were changed since; {way_out}")
         return True
     if any(found.get(key) != options[key] for key in ("version", "code")):
-        told += ", drawn by another version of litetext or its libraries"
-    raise ValueError(f"{folder} holds {world} with other options ({told}), asked for are {_told(options)}; {way_out}")
+        shown += ", drawn by another version of litetext or its libraries"
+    raise ValueError(f"{folder} holds {world} with other options ({shown}), asked for are {_shown(options)}; {way_out}")
 
 
 def _content(folder: Path, world: str) -> str:
     """Hash of all files but the manifest, with their names."""
-    told = hashlib.blake2b(digest_size=16)
+    hasher = hashlib.blake2b(digest_size=16)
     for path in sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / f"{world}.json"):
         data = path.read_bytes()
-        told.update(f"{path.relative_to(folder).as_posix()} {len(data)}\n".encode())
-        told.update(data)
-    return told.hexdigest()
+        hasher.update(f"{path.relative_to(folder).as_posix()} {len(data)}\n".encode())
+        hasher.update(data)
+    return hasher.hexdigest()
 
 
-def _told(options: dict[str, Any]) -> str:
+def _shown(options: dict[str, Any]) -> str:
     kind = options.get("kind", "images")
     return f"{kind} {options[kind]}, seed {options['seed']}"

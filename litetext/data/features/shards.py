@@ -91,8 +91,8 @@ def write_shard(folder: Path, key: StoreKey, keys: np.ndarray, lengths: np.ndarr
     path = folder / shard_name(keys)
     if not path.exists():
         text = json.dumps(about)
-        told = {_ABOUT: f"{zlib.crc32(text.encode())} {text}"}
-        write_bytes(path, save({"features": features, "keys": keys, "lengths": lengths}, metadata=told))
+        metadata = {_ABOUT: f"{zlib.crc32(text.encode())} {text}"}
+        write_bytes(path, save({"features": features, "keys": keys, "lengths": lengths}, metadata=metadata))
     return path
 
 
@@ -110,8 +110,8 @@ def open_shard(path: Path, key: StoreKey) -> Shard:
     stat = path.stat()
     try:
         with safe_open(path, framework="pt") as file:
-            told, _, text = (file.metadata() or {})[_ABOUT].partition(" ")
-            if int(told) != zlib.crc32(text.encode()):
+            metadata, _, text = (file.metadata() or {})[_ABOUT].partition(" ")
+            if int(metadata) != zlib.crc32(text.encode()):
                 raise DamagedShard("the checksum of its header does not hold")
             about = json.loads(text)
             # Mapped by torch, which keeps no file open: a large store has more shards than a process may open.

@@ -136,7 +136,7 @@ def read_coco(source: CocoSet) -> Contents:
         raise ValueError(f"{path}: no pair with an instance can be used; the first reason: {skips[0]}")
     kept = sum(len(image.pairs) for image in images.values()) + sum(len(skip.ids) for skip in skips)
     return Contents(
-        list(images.values()), skips, total, total - kept, [*notes, *lines.told(rare=len(entries["annotations"]) // 4)]
+        list(images.values()), skips, total, total - kept, [*notes, *lines.notes(rare=len(entries["annotations"]) // 4)]
     )
 
 

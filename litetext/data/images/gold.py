@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from litetext.data.images.items import ImagePairs, Pair, Skip, inside
 from litetext.data.images.marks import Lines, in_pixels, read_mark
 from litetext.saco.fields import read_box, read_size
-from litetext.saco.images import Annotator, evaluated, read_annotator
+from litetext.saco.images import AnnotatorFile, evaluated, read_annotator
 from litetext.saco.instances import Truth
 
 GOLD = ("metaclip", "sa1b", "crowded", "fg_food", "fg_sports_equipment", "attributes", "wiki_common")
@@ -178,11 +178,11 @@ def read_subset(subset: Subset, evaluated_only: bool = True) -> Contents:
     positive = any(truth.boxes for image in images for pair in image.pairs for truth in pair.truths)
     if skips and not positive and any(a.annotations for a in annotators):
         raise ValueError(f"{subset.name}: no pair with an instance can be used; the first reason: {skips[0]}")
-    notes = [note for annotator in annotators for note in annotator.notes] + lines.told()
+    notes = [note for annotator in annotators for note in annotator.notes] + lines.notes()
     return Contents(images, skips, len(first.images), len(first.images) - len(counted), notes)
 
 
-def _pair(number: int, entry: dict[str, Any], annotators: Sequence[Annotator], counts: bool, lines: Lines) -> Pair:
+def _pair(number: int, entry: dict[str, Any], annotators: Sequence[AnnotatorFile], counts: bool, lines: Lines) -> Pair:
     phrase = entry.get("text_input")
     if not isinstance(phrase, str) or not phrase.strip():
         raise ValueError(f"text_input is {phrase!r}, not a phrase")

@@ -51,7 +51,7 @@ class Lines:
         self.where.setdefault(kind, []).append(number)
         self.reasons.setdefault(kind, reason)
 
-    def told(self, rare: int = 0) -> list[str]:
+    def notes(self, rare: int = 0) -> list[str]:
         """One line a kind.
 
         Args:

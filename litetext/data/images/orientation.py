@@ -38,8 +38,8 @@ def orient(images: Sequence[ImagePairs], exif: Exif = "auto") -> tuple[list[Imag
             stored, turned = (height, width), (width, height) if number > 4 else (height, width)
             marked = (image.height, image.width)
             carried[n] = None if stored == turned or marked not in (stored, turned) else marked == turned
-    told = [turn for turn in carried.values() if turn is not None]
-    others = exif != "stored" and (exif == "turned" or not told or any(told))
+    known = [turn for turn in carried.values() if turn is not None]
+    others = exif != "stored" and (exif == "turned" or not known or any(known))
     turns = {n: others if turn is None or exif != "auto" else turn for n, turn in carried.items()}
     settled = [image._replace(turn=turns.get(n, others)) for n, image in enumerate(images)]
     if not carried:
@@ -47,7 +47,7 @@ def orient(images: Sequence[ImagePairs], exif: Exif = "auto") -> tuple[list[Imag
     count, marked = sum(turns.values()), f"{len(carried):,} of {len(images):,} images carry an EXIF orientation"
     if exif != "auto":
         return settled, f"{marked}: all are taken as {exif} (data.coco.exif)"
-    if not told:
+    if not known:
         return settled, (
             f"{marked}, and all are turned by it, as annotation tools show them; "
             "if the masks were drawn on stored pixels: --data.coco.exif stored"

@@ -92,6 +92,6 @@ def write_scenes(
         path = folder / f"scene{number:03}.png"
         Image.fromarray(render(scene)[0]).save(path)
         written.append((path, true_phrases(scene, show=show)))
-    told = {path.name: phrases for path, phrases in written}
-    (folder / PHRASES).write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    listed = {path.name: phrases for path, phrases in written}
+    (folder / PHRASES).write_text(json.dumps(listed, indent=1) + "\n", encoding="utf-8")
     return written

@@ -39,7 +39,7 @@ _DRAWS = 60  # phrases drawn before a scene is given up
 _PLAIN = ("noun", "synonym", "category")
 
 
-class Subset(NamedTuple):
+class SubsetRecipe(NamedTuple):
     """What a subset asks.
 
     Attributes:
@@ -78,26 +78,34 @@ def _is_many(phrase: Phrase) -> bool:
 
 
 _ALL = dict(KINDS)
-SUBSETS: Mapping[str, Subset] = {
-    "common": Subset("one word or two: a common noun under its usual name", {"noun": 1}, _is_common),
-    "rare": Subset("uncommon nouns, and nouns under another name", {"noun": 1, "synonym": 1}, _is_rare),
-    "categories": Subset("what several nouns are: fruit, bird; at times without one", {"category": 4, "negation": 1}),
-    "attributes": Subset("size, card, outline, black and white; some of them absent", {"attribute": 4, "negation": 1}),
-    "crowded": Subset(
+SUBSETS: Mapping[str, SubsetRecipe] = {
+    "common": SubsetRecipe("one word or two: a common noun under its usual name", {"noun": 1}, _is_common),
+    "rare": SubsetRecipe("uncommon nouns, and nouns under another name", {"noun": 1, "synonym": 1}, _is_rare),
+    "categories": SubsetRecipe(
+        "what several nouns are: fruit, bird; at times without one", {"category": 4, "negation": 1}
+    ),
+    "attributes": SubsetRecipe(
+        "size, card, outline, black and white; some of them absent", {"attribute": 4, "negation": 1}
+    ),
+    "crowded": SubsetRecipe(
         "five or six objects; a phrase that is true means several of them",
         {"noun": 1, "synonym": 1, "category": 2, "attribute": 2, "count": 1},
         _is_many,
         objects=6,
     ),
-    "relations": Subset("where it is in the image, or as seen from another object", {"position": 1, "relation": 2}),
-    "long": Subset("referring expressions of 17 to 30 tokens", {"long": 1}),
-    "wordings": Subset(
+    "relations": SubsetRecipe(
+        "where it is in the image, or as seen from another object", {"position": 1, "relation": 2}
+    ),
+    "long": SubsetRecipe("referring expressions of 17 to 30 tokens", {"long": 1}),
+    "wordings": SubsetRecipe(
         "ways of saying things that training never used, all kinds of phrases but bare nouns",
         {kind: share for kind, share in KINDS.items() if kind not in _PLAIN},
         wording="test",
     ),
-    "artists": Subset("drawings by other artists than those of training, all kinds of phrases", _ALL, styles=(1, 2)),
-    "open": Subset(
+    "artists": SubsetRecipe(
+        "drawings by other artists than those of training, all kinds of phrases", _ALL, styles=(1, 2)
+    ),
+    "open": SubsetRecipe(
         "objects that training never draws; half of the negatives name what it never names",
         {**{kind: share for kind, share in KINDS.items() if kind != "long"}, "open": 1},
         open_nouns=True,

@@ -42,7 +42,7 @@ class Noun(NamedTuple):
         return self.words[0]
 
 
-class _Table(NamedTuple):
+class _Sheet(NamedTuple):
     nouns: tuple[Noun, ...]
     styles: tuple[str, ...]
     columns: int
@@ -54,7 +54,7 @@ def _damaged(path: Path, why: str) -> ValueError:
 
 
 @cache
-def _table() -> _Table:
+def _table() -> _Sheet:
     path = HOME / "nouns.json"
     try:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -62,7 +62,7 @@ def _table() -> _Table:
             Noun(tuple(n["words"]), tuple(n["categories"]), n["rare"], n["open"], n["emoji"], n["names"])
             for n in content["nouns"]
         )
-        return _Table(nouns, tuple(content["styles"]), content["columns"], content["checksum"])
+        return _Sheet(nouns, tuple(content["styles"]), content["columns"], content["checksum"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise _damaged(path, f"{type(error).__name__}: {error}") from None
 

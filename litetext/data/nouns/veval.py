@@ -41,7 +41,7 @@ _DRAWS = 60
 _VERSION = 3
 
 
-class Clip(NamedTuple):
+class SpriteClip(NamedTuple):
     """A scene in motion.
 
     Attributes:
@@ -55,7 +55,7 @@ class Clip(NamedTuple):
     phrases: list[Phrase]
 
 
-def draw_clip(number: int, frames: int = FRAMES) -> Clip | None:
+def draw_clip(number: int, frames: int = FRAMES) -> SpriteClip | None:
     """A clip with its phrases, or None where chance finds too few.
 
     Args:
@@ -79,7 +79,7 @@ def draw_clip(number: int, frames: int = FRAMES) -> Clip | None:
     if any(find(phrase.meaning, scene) != phrase.targets for phrase in asked):
         return None
     rng.shuffle(asked)
-    return Clip([image for image, _ in painted], seen, asked)
+    return SpriteClip([image for image, _ in painted], seen, asked)
 
 
 def _at(scene: Scene, places: list[tuple[float, float]], time: int) -> Scene:

@@ -21,7 +21,7 @@ _RELEASED = re.compile(r"(gold|silver|saco_veval)_\w+_(?:test|val)(?:_updated)?\
 _GOLD_ANNOTATOR = re.compile(r"_([abc])_release_test\.json(?:\.gz)?$")
 
 
-class Found(NamedTuple):
+class LayoutFiles(NamedTuple):
     """What lies at a path: the reader's kind and the files it will read."""
 
     kind: str
@@ -219,7 +219,7 @@ def _one_annotator(files: list[Path]) -> list[Path]:
     return list(first.values())
 
 
-def _in_folder(folder: Path) -> list[Found]:
+def _in_folder(folder: Path) -> list[LayoutFiles]:
     def matching(*patterns: str) -> list[Path]:
         for depth in ("", "*/"):
             if found := {path for pattern in patterns for path in folder.glob(depth + pattern)}:
@@ -242,7 +242,7 @@ def _in_folder(folder: Path) -> list[Found]:
         "saco_silver": matching("silver_*.json", "silver_*.json.gz"),
         "saco_veval": matching("saco_veval_*.json", "saco_veval_*.json.gz", "sa_fari_*.json"),
     }
-    return [Found(kind, tuple(files)) for kind, files in candidates.items() if files]
+    return [LayoutFiles(kind, tuple(files)) for kind, files in candidates.items() if files]
 
 
 def _json_kind(name: str, path: Path, field: str) -> str:
@@ -274,7 +274,7 @@ def _json_kind(name: str, path: Path, field: str) -> str:
     )
 
 
-def find_layout(name: str, path: Path, field: str = "") -> Found:
+def find_layout(name: str, path: Path, field: str = "") -> LayoutFiles:
     """Says which reader a path needs.
 
     Args:
@@ -306,7 +306,7 @@ def find_layout(name: str, path: Path, field: str = "") -> Found:
         )
     ending = suffix(path)
     if ending == ".json":
-        return Found(_json_kind(name, path, field), (path,))
+        return LayoutFiles(_json_kind(name, path, field), (path,))
     if ending not in _SUFFIXES or (ending in _PICKLES and is_gzipped(path)):
         raise ValueError(
             f"source {name!r}: files like {path} are not read; give a .txt, .json, .jsonl, .csv or .tsv file "
@@ -317,4 +317,4 @@ def find_layout(name: str, path: Path, field: str = "") -> Found:
         kind = "lvis"  # a plain list of LVIS names needs the LVIS cleaning, which the source's name asks for
     elif kind == "refcoco" and path.name in _GREFS:
         kind = "grefcoco"
-    return Found(kind, (path,))
+    return LayoutFiles(kind, (path,))

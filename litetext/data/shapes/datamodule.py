@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from litetext.data.sampling import ResumableLoader, StepSampler
 from litetext.data.shapes.phrases import VALUES
-from litetext.data.shapes.world import FIRST_HELD_OUT, SIZE, Phrase, Scene, draw_phrases, draw_scene, render
+from litetext.data.shapes.world import FIRST_HELD_OUT, SIZE, ShapePhrase, ShapeScene, draw_phrases, draw_scene, render
 from litetext.tokenizer import TokenBatch, Tokenizer, pad
 
 
@@ -72,7 +72,9 @@ class ShapesDataset(Dataset):
         return _collate(scenes, said, numbers, self.tokenizer)
 
 
-def _collate(scenes: list[Scene], said: list[list[Phrase]], numbers: list[int], tokenizer: Tokenizer) -> ShapesBatch:
+def _collate(
+    scenes: list[ShapeScene], said: list[list[ShapePhrase]], numbers: list[int], tokenizer: Tokenizer
+) -> ShapesBatch:
     pixels = np.stack([render(scene) for scene in scenes])
     shape_masks = [np.stack([shape.mask() for shape in scene.shapes]) for scene in scenes]
     flat = [(b, phrase) for b, phrases in enumerate(said) for phrase in phrases]
@@ -102,7 +104,7 @@ def _box(mask: np.ndarray) -> list[float]:
     return [(left + right) / 2 / SIZE, (top + bottom) / 2 / SIZE, (right - left) / SIZE, (bottom - top) / SIZE]
 
 
-def _cells(scene: Scene, masks: np.ndarray) -> Tensor:
+def _cells(scene: ShapeScene, masks: np.ndarray) -> Tensor:
     cover = avg_pool2d(torch.from_numpy(masks).float().unsqueeze(1), 8).squeeze(1)
     share, which = cover.max(0)
     values = [[VALUES[n].index(v) for n, v in zip(VALUES, s.values, strict=True)] for s in scene.shapes]

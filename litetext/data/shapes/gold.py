@@ -26,7 +26,7 @@ from litetext.data.drawn.gold import (
     write_subset,
 )
 from litetext.data.permutation import permute
-from litetext.data.shapes.world import FIRST_HELD_OUT, Phrase, Scene, Shape, draw_phrases, draw_scene, render
+from litetext.data.shapes.world import FIRST_HELD_OUT, Shape, ShapePhrase, ShapeScene, draw_phrases, draw_scene, render
 
 PAIRS = 8
 """Phrases asked of an image, half of them negatives."""
@@ -39,22 +39,22 @@ _VERSION = 1  # raise it whenever the same options give other files
 _DRAWS = 150  # phrases drawn before a scene is given up
 
 
-def _attributes(phrase: Phrase, scene: Scene) -> bool:
+def _attributes(phrase: ShapePhrase, scene: ShapeScene) -> bool:
     meaning = phrase.meaning
     named = sum(value is not None for value in (meaning.colour, meaning.size, meaning.pattern))
     return named >= 2 and (bool(phrase.targets) or shares(phrase, scene))
 
 
-def _crowded(phrase: Phrase, scene: Scene) -> bool:
+def _crowded(phrase: ShapePhrase, scene: ShapeScene) -> bool:
     return len(scene.shapes) >= 5 and (len(phrase.targets) >= 2 if phrase.targets else shares(phrase, scene))
 
 
-def _common(phrase: Phrase, scene: Scene) -> bool:
+def _common(phrase: ShapePhrase, scene: ShapeScene) -> bool:
     _, kind, size, pattern = phrase.meaning
     return kind is not None and size is None and pattern is None and len(phrase.text.split()) <= 4
 
 
-def _word_order(phrase: Phrase, scene: Scene) -> bool:
+def _word_order(phrase: ShapePhrase, scene: ShapeScene) -> bool:
     short = len(phrase.text.split()) <= 5  # long ways to say it have their words elsewhere
     return short and permute(phrase.text) != phrase.text and (bool(phrase.targets) or shares(phrase, scene))
 
@@ -70,7 +70,7 @@ SUBSETS: Mapping[str, str] = {
 """The subsets, and what is asked in each. But in `common`, negatives share an attribute with an object."""
 
 
-def shares(phrase: Phrase, scene: Scene) -> bool:
+def shares(phrase: ShapePhrase, scene: ShapeScene) -> bool:
     """Whether some object has at least one of the values that the phrase names."""
     return any(
         mine is not None and mine == its
@@ -79,7 +79,7 @@ def shares(phrase: Phrase, scene: Scene) -> bool:
     )
 
 
-def draw_items(subset: str, seed: int) -> Iterator[tuple[Scene, list[Phrase]]]:
+def draw_items(subset: str, seed: int) -> Iterator[tuple[ShapeScene, list[ShapePhrase]]]:
     """The scenes of a subset with their phrases, without end.
 
     The scenes' numbers lie beyond those of training and validation, and apart for every subset and seed.
@@ -103,9 +103,9 @@ def draw_items(subset: str, seed: int) -> Iterator[tuple[Scene, list[Phrase]]]:
             yield scene, phrases
 
 
-def _draw(subset: str, scene: Scene, rng: random.Random, negatives: float) -> list[Phrase]:
+def _draw(subset: str, scene: ShapeScene, rng: random.Random, negatives: float) -> list[ShapePhrase]:
     """Half of a scene's phrases, or fewer where chance does not find them."""
-    found: dict[str, Phrase] = {}
+    found: dict[str, ShapePhrase] = {}
     for _ in range(_DRAWS):
         (phrase,) = draw_phrases(scene, 1, rng, negatives)
         if not _FITS[subset](phrase, scene):
@@ -118,7 +118,7 @@ def _draw(subset: str, scene: Scene, rng: random.Random, negatives: float) -> li
     return list(found.values())
 
 
-class Annotator:
+class ShapeAnnotator:
     """One annotator's view of a scene.
 
     Args:
@@ -126,7 +126,7 @@ class Annotator:
         scene: The scene.
     """
 
-    def __init__(self, name: str, scene: Scene) -> None:
+    def __init__(self, name: str, scene: ShapeScene) -> None:
         self._name, self._scene = name, scene
         self._rng = random.Random(f"annotator {name} {scene.seed}")
         self.masks = [self._drawn(shape) for shape in scene.shapes]
@@ -139,7 +139,7 @@ class Annotator:
         radius = shape.radius * (1 + self._rng.uniform(-SCALE, SCALE))
         return replace(shape, x=shape.x + right, y=shape.y + down, radius=radius).mask()
 
-    def answer(self, phrase: Phrase) -> tuple[list[int], bool]:
+    def answer(self, phrase: ShapePhrase) -> tuple[list[int], bool]:
         """Positions of the objects marked for a phrase, and whether the annotator calls that exhaustive."""
         rng = random.Random(f"annotator {self._name} {self._scene.seed} {phrase.text}")
         marked = [target for target in phrase.targets if rng.random() >= OVERLOOKED]
@@ -148,7 +148,7 @@ class Annotator:
         return marked, rng.random() >= INCOMPLETE
 
 
-def near_misses(phrase: Phrase, scene: Scene) -> list[int]:
+def near_misses(phrase: ShapePhrase, scene: ShapeScene) -> list[int]:
     """Positions of the objects that lack exactly one of the values named."""
     return [
         position
@@ -186,7 +186,7 @@ def _write_subset(root: Path, subset: str, images: int, seed: int) -> None:
     write_subset(root, subset, about, (_drawing(scene, phrases) for scene, phrases in items))
 
 
-def _drawing(scene: Scene, phrases: list[Phrase]) -> Drawing:
-    annotators = [Annotator(name, scene) for name in ANNOTATORS]
+def _drawing(scene: ShapeScene, phrases: list[ShapePhrase]) -> Drawing:
+    annotators = [ShapeAnnotator(name, scene) for name in ANNOTATORS]
     views = [View(annotator.masks, [annotator.answer(phrase) for phrase in phrases]) for annotator in annotators]
     return Drawing(render(scene), [phrase.text for phrase in phrases], views)

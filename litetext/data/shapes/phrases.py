@@ -1,7 +1,7 @@
 """The grammar of the world of shapes: noun phrases that say which objects are meant.
 
-A phrase means a set of attribute values (`Meaning`); every object that has them all is meant. Words for a value may
-be synonyms, stand before or after the noun, or in a clause, and some phrases are long without saying more.
+A phrase means a set of attribute values (`ShapeAttributes`); every object that has them all is meant. Words for a value
+may be synonyms, stand before or after the noun, or in a clause, and some phrases are long without saying more.
 """
 
 import random
@@ -50,7 +50,7 @@ _WITH = {
 _COLOUR = {"purple": ("purple", "violet")}
 
 
-class Meaning(NamedTuple):
+class ShapeAttributes(NamedTuple):
     """Attribute values a phrase asks for; None where it says nothing."""
 
     colour: str | None = None
@@ -58,7 +58,7 @@ class Meaning(NamedTuple):
     size: str | None = None
     pattern: str | None = None
 
-    def of(self, thing: "Meaning") -> bool:
+    def of(self, thing: "ShapeAttributes") -> bool:
         """Whether an object, whose values are all given, has every value asked for."""
         return all(mine is None or mine == its for mine, its in zip(self, thing, strict=True))
 
@@ -68,7 +68,7 @@ class Meaning(NamedTuple):
         return (self.colour, self.kind, self.pattern) in HELD_OUT
 
 
-def say(meaning: Meaning, rng: random.Random) -> str:
+def say(meaning: ShapeAttributes, rng: random.Random) -> str:
     """One of the phrases with this meaning."""
     clauses: list[str] = []
     front: list[str] = []
@@ -111,18 +111,18 @@ def _is(plural: bool) -> str:
     return "are" if plural else "is"
 
 
-def draw_meaning(rng: random.Random, thing: Meaning) -> Meaning:
+def draw_meaning(rng: random.Random, thing: ShapeAttributes) -> ShapeAttributes:
     """A meaning that an object has: mostly two or three of its values, nearly always with its kind or colour."""
     while True:
         keep = [rng.random() < p for p in (0.7, 0.8, 0.35, 0.35)]
         if any(keep):
-            return Meaning(*(value if kept else None for value, kept in zip(thing, keep, strict=True)))
+            return ShapeAttributes(*(value if kept else None for value, kept in zip(thing, keep, strict=True)))
 
 
-def random_thing(rng: random.Random, held_out: bool = False) -> Meaning:
+def random_thing(rng: random.Random, held_out: bool = False) -> ShapeAttributes:
     """An object's values, held-out combinations only or none of them."""
     while True:
-        thing = Meaning(*(rng.choice(values) for values in VALUES.values()))
+        thing = ShapeAttributes(*(rng.choice(values) for values in VALUES.values()))
         if thing.held_out == held_out:
             return thing
 

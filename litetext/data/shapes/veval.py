@@ -24,7 +24,16 @@ from litetext.data.drawn.veval import (
     write_veval,
 )
 from litetext.data.shapes.gold import shares
-from litetext.data.shapes.world import FIRST_HELD_OUT, SIZE, Phrase, Scene, Shape, draw_phrases, draw_scene, render
+from litetext.data.shapes.world import (
+    FIRST_HELD_OUT,
+    SIZE,
+    Shape,
+    ShapePhrase,
+    ShapeScene,
+    draw_phrases,
+    draw_scene,
+    render,
+)
 
 PAIRS = 6
 """Phrases asked of a video, half of them negatives that share an attribute with what is there."""
@@ -35,7 +44,7 @@ MEDIA = media_folder("shapes")
 _VERSION = 1
 
 
-class Clip(NamedTuple):
+class ShapeClip(NamedTuple):
     """A scene in motion.
 
     Attributes:
@@ -44,12 +53,12 @@ class Clip(NamedTuple):
         phrases: What is asked; targets are objects seen in enough frames.
     """
 
-    frames: list[Scene]
+    frames: list[ShapeScene]
     seen: np.ndarray
-    phrases: list[Phrase]
+    phrases: list[ShapePhrase]
 
 
-def draw_clip(seed: int, frames: int = FRAMES) -> Clip | None:
+def draw_clip(seed: int, frames: int = FRAMES) -> ShapeClip | None:
     """A clip with its phrases, or None where chance finds too few.
 
     Args:
@@ -69,7 +78,7 @@ def draw_clip(seed: int, frames: int = FRAMES) -> Clip | None:
         return None
     asked = [replace(phrase, targets=tuple(there[k] for k in phrase.targets)) for phrase in [*true, *false]]
     rng.shuffle(asked)
-    return Clip(moved, seen, asked)
+    return ShapeClip(moved, seen, asked)
 
 
 def _path(shape: Shape, frames: int, rng: random.Random) -> list[Shape]:
@@ -78,7 +87,7 @@ def _path(shape: Shape, frames: int, rng: random.Random) -> list[Shape]:
     return [replace(shape, x=x, y=y) for x, y in places]
 
 
-def _seen(scene: Scene) -> np.ndarray:
+def _seen(scene: ShapeScene) -> np.ndarray:
     """What no later object hides, bool (n, SIZE, SIZE)."""
     masks = np.stack([shape.mask() for shape in scene.shapes])
     hidden = np.zeros((SIZE, SIZE), dtype=bool)
@@ -87,8 +96,8 @@ def _seen(scene: Scene) -> np.ndarray:
     return masks
 
 
-def _phrases(scene: Scene, rng: random.Random, negatives: float) -> list[Phrase]:
-    found: dict[str, Phrase] = {}
+def _phrases(scene: ShapeScene, rng: random.Random, negatives: float) -> list[ShapePhrase]:
+    found: dict[str, ShapePhrase] = {}
     for _ in range(100):
         (phrase,) = draw_phrases(scene, 1, rng, negatives)
         if phrase.targets or shares(phrase, scene):

@@ -5,9 +5,19 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from litetext.data.shapes.phrases import COLOURS, KINDS, PATTERNS, VALUES, Meaning, draw_meaning, phrases, say
+from litetext.data.shapes.phrases import COLOURS, KINDS, PATTERNS, VALUES, ShapeAttributes, draw_meaning, phrases, say
 
-__all__ = ["FIRST_HELD_OUT", "SIZE", "Phrase", "Scene", "Shape", "draw_phrases", "draw_scene", "phrases", "render"]
+__all__ = [
+    "FIRST_HELD_OUT",
+    "SIZE",
+    "Shape",
+    "ShapePhrase",
+    "ShapeScene",
+    "draw_phrases",
+    "draw_scene",
+    "phrases",
+    "render",
+]
 
 SIZE = 112
 """Side of an image in pixels."""
@@ -40,7 +50,7 @@ class Shape:
         phase: Where its stripes or dots begin, in pixels.
     """
 
-    values: Meaning
+    values: ShapeAttributes
     x: float
     y: float
     radius: float
@@ -72,7 +82,7 @@ class Shape:
 
 
 @dataclass(frozen=True)
-class Scene:
+class ShapeScene:
     """An image's objects, and what is needed to paint them.
 
     Attributes:
@@ -89,21 +99,21 @@ class Scene:
 
 
 @dataclass(frozen=True)
-class Phrase:
+class ShapePhrase:
     """A noun phrase about a scene.
 
     Attributes:
         text: The phrase.
         meaning: The values it asks for.
-        targets: Positions in `Scene.shapes` of the objects it means; empty for a negative.
+        targets: Positions in `ShapeScene.shapes` of the objects it means; empty for a negative.
     """
 
     text: str
-    meaning: Meaning
+    meaning: ShapeAttributes
     targets: tuple[int, ...] = ()
 
 
-def draw_scene(seed: int, held_out: bool = False) -> Scene:
+def draw_scene(seed: int, held_out: bool = False) -> ShapeScene:
     """A scene of 2 to 6 shapes whose few colours and kinds make them easy to confuse.
 
     Args:
@@ -119,7 +129,7 @@ def draw_scene(seed: int, held_out: bool = False) -> Scene:
         if len(shapes) == wanted:
             break
         size = rng.choice(("small", "large"))
-        values = Meaning(rng.choice(colours), rng.choice(kinds), size, rng.choice(PATTERNS))
+        values = ShapeAttributes(rng.choice(colours), rng.choice(kinds), size, rng.choice(PATTERNS))
         radius = rng.uniform(*_RADII[size])
         x, y = (rng.uniform(radius + 1, SIZE - radius - 1) for _ in range(2))
         drawn = Shape(values, x, y, radius, 0)
@@ -127,10 +137,10 @@ def draw_scene(seed: int, held_out: bool = False) -> Scene:
         if apart and (held_out or not values.held_out):
             shapes.append(replace(drawn, phase=rng.uniform(0, 6)))
     first, last = (tuple(rng.randint(70, 190) for _ in range(3)) for _ in range(2))
-    return Scene(tuple(shapes), (first, last, rng.uniform(0, 2 * np.pi)), rng.uniform(2, 10), rng.getrandbits(31))
+    return ShapeScene(tuple(shapes), (first, last, rng.uniform(0, 2 * np.pi)), rng.uniform(2, 10), rng.getrandbits(31))
 
 
-def render(scene: Scene) -> np.ndarray:
+def render(scene: ShapeScene) -> np.ndarray:
     """Paints a scene: uint8 RGB, (SIZE, SIZE, 3)."""
     y, x = np.mgrid[0:SIZE, 0:SIZE] + 0.5
     first, last, angle = scene.background
@@ -149,7 +159,7 @@ def render(scene: Scene) -> np.ndarray:
     return np.clip(image + noise, 0, 255).astype(np.uint8)
 
 
-def draw_phrases(scene: Scene, count: int, rng: random.Random, negatives: float = 0.5) -> list[Phrase]:
+def draw_phrases(scene: ShapeScene, count: int, rng: random.Random, negatives: float = 0.5) -> list[ShapePhrase]:
     """Phrases about a scene.
 
     Args:
@@ -162,19 +172,19 @@ def draw_phrases(scene: Scene, count: int, rng: random.Random, negatives: float 
     Returns:
         `count` phrases, each with the objects it means.
     """
-    found: list[Phrase] = []
+    found: list[ShapePhrase] = []
     things = [shape.values for shape in scene.shapes]
     while len(found) < count:
-        meaning: Meaning | None = draw_meaning(rng, rng.choice(things))
+        meaning: ShapeAttributes | None = draw_meaning(rng, rng.choice(things))
         if rng.random() < negatives:
             meaning = _negative(meaning, things, rng)
         if meaning is not None:
             targets = tuple(i for i, thing in enumerate(things) if meaning.of(thing))
-            found.append(Phrase(say(meaning, rng), meaning, targets))
+            found.append(ShapePhrase(say(meaning, rng), meaning, targets))
     return found
 
 
-def _negative(meaning: Meaning, things: list[Meaning], rng: random.Random) -> Meaning | None:
+def _negative(meaning: ShapeAttributes, things: list[ShapeAttributes], rng: random.Random) -> ShapeAttributes | None:
     """The meaning with one value changed so that no object has it; None where chance finds none."""
     for _ in range(20):
         name = rng.choice([n for n, value in meaning._asdict().items() if value is not None])

@@ -52,14 +52,14 @@ class DetectAndLink(nn.Module):
 
     Args:
         sam3: The segmenter.
-        least: Least score of a detection that continues a masklet.
+        min_score: Least score of a detection that continues a masklet.
         chunk: Phrases that go through the detector at once.
         linker: Makes the linker of a phrase.
     """
 
-    def __init__(self, sam3: Sam3Image, least: float, chunk: int, linker: Callable[[], Linker]) -> None:
+    def __init__(self, sam3: Sam3Image, min_score: float, chunk: int, linker: Callable[[], Linker]) -> None:
         super().__init__()
-        self.sam3, self.least, self.chunk, self.linker = sam3, least, chunk, linker
+        self.sam3, self.min_score, self.chunk, self.linker = sam3, min_score, chunk, linker
 
     @property
     def about(self) -> str:
@@ -78,7 +78,7 @@ class DetectAndLink(nn.Module):
             vision = sam3.encode_images(sam3.preprocess([image.to(sam3.device)]).to(sam3.device))
             size = (int(image.shape[1]), int(image.shape[2]))
             for name, batch in asked.items():
-                found = sam3.segment(vision, batch.features, batch.lengths, size, self.least, self.chunk)
+                found = sam3.segment(vision, batch.features, batch.lengths, size, self.min_score, self.chunk)
                 for linker, part in zip(linkers[name], found, strict=True):
                     linker.add(count, part)
             count += 1

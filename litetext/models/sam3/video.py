@@ -27,8 +27,8 @@ from litetext.checkpoints.reading import open_state
 from litetext.models.finite import check_weights
 from litetext.models.hub import PROCESSOR_FILES, TEXT_FILES, find_model, load_image_processor, load_pretrained
 from litetext.models.sam3.forward import geometry_token
-from litetext.models.sam3.video_memory import forget
-from litetext.models.sam3.video_patches import own_kernels
+from litetext.models.sam3.video_memory import prune_session
+from litetext.models.sam3.video_patches import patch_kernels
 from litetext.models.text.encoder import TextBatch
 from litetext.saco.videos import masklet_entry
 from litetext.shipped import shipped
@@ -109,7 +109,7 @@ class _Model(Sam3VideoModel):
         return {number: part for number, part in masks.items() if number in alive}, scores, table, tracked
 
 
-class _Frames:
+class _CurrentFrame:
     """The frames of a session: their number is known, and only one is there."""
 
     def __init__(self, count: int) -> None:
@@ -123,7 +123,7 @@ class _Frames:
 
 
 @dataclass
-class _Pair:
+class _PhraseSession:
     """One phrase of one text encoder in a video.
 
     Attributes:
@@ -152,7 +152,7 @@ class _Pair:
         out: Any = model(inference_session=session, frame_idx=frame)
         self.waiting.append(out)
         self.gone |= out.removed_obj_ids
-        forget(session, frame, model)
+        prune_session(session, frame, model)
         last = frame == len(session.processed_frames) - 1
         while self.waiting and (last or len(self.waiting) >= model.hotstart_delay):
             self._keep(self.waiting.pop(0), size)
@@ -316,10 +316,10 @@ class Sam3Video(nn.Module):
 
     @torch.inference_mode()
     def _track(self, frames: VideoFrames, asked: dict[str, TextBatch]) -> dict[str, list[list[dict[str, Any]]]]:
-        shared, size = _Frames(len(frames)), None
-        pairs: dict[str, list[_Pair]] = {}
+        shared, size = _CurrentFrame(len(frames)), None
+        pairs: dict[str, list[_PhraseSession]] = {}
         try:
-            with own_kernels():
+            with patch_kernels():
                 for t, image in enumerate(frames):
                     size = size or (int(image.shape[1]), int(image.shape[2]))
                     if tuple(image.shape[1:]) != size:
@@ -346,7 +346,7 @@ class Sam3Video(nn.Module):
             )
         return pixels.to(self.device, self.dtype)
 
-    def _open(self, batch: TextBatch, frames: _Frames, size: tuple[int, int]) -> list[_Pair]:
+    def _open(self, batch: TextBatch, frames: _CurrentFrame, size: tuple[int, int]) -> list[_PhraseSession]:
         pairs = []
         for rows, length in zip(batch.features, batch.lengths.tolist(), strict=True):
             session: Any = Sam3VideoInferenceSession(
@@ -359,7 +359,7 @@ class Sam3Video(nn.Module):
             )
             session.processed_frames = frames
             session.add_prompt("")
-            pairs.append(_Pair(session, rows[None, :length].to(self.device, self.dtype)))
+            pairs.append(_PhraseSession(session, rows[None, :length].to(self.device, self.dtype)))
         return pairs
 
 

@@ -1,4 +1,4 @@
-"""What a tracking session of SAM3 may forget after a frame: all that no later frame reads.
+"""Prunes a tracking session of SAM3 after each frame: all that no later frame reads goes.
 
 transformers keeps everything. The results stay the same bit for bit when frames follow one another forwards.
 """
@@ -9,7 +9,7 @@ _DRAWN = ("pred_masks", "high_res_masks")
 _MEMORY = ("maskmem_features", "maskmem_pos_enc")
 
 
-def forget(session: Any, frame: int, model: Any) -> None:
+def prune_session(session: Any, frame: int, model: Any) -> None:
     """Drops what the frames after this one do not read.
 
     What is kept of an object: the memories of the last `num_maskmem - 1` frames and of the last `max_cond_frame_num`

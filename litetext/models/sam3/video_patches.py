@@ -20,7 +20,7 @@ _AROUND = np.ones((3, 3))  # the eight neighbours
 
 
 @contextmanager
-def own_kernels() -> Iterator[None]:
+def patch_kernels() -> Iterator[None]:
     """Gives transformers these operations for as long as the block runs, and then back what it had."""
     module: Any = modeling_sam3_video
     before = module.cv_utils_kernel

@@ -67,7 +67,7 @@ def remedy(config: Mapping[str, Any], target: str, checkpoint: str, about: Mappi
     return shlex.join([*words, "--trainer.max_epochs", str(_EPOCHS), "--run", run])
 
 
-def told(config: Mapping[str, Any], other_tokens: bool = False) -> str:
+def describe(config: Mapping[str, Any], other_tokens: bool = False) -> str:
     """One line for people: where a student can go, and what it would take to go elsewhere.
 
     Args:

@@ -10,13 +10,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from litetext.bench.efficiency import backends, subject
+from litetext.bench.efficiency import backends, measured
 from litetext.bench.efficiency.backends import missing
 from litetext.bench.efficiency.cost import Sam3Cost, prompt_flops, sam3_cost
+from litetext.bench.efficiency.measured import MeasuredEncoder, Pass, Spec
 from litetext.bench.efficiency.rounds import LEAST, MOST, SINGLES, Cell, cap, measure, spread, workers
 from litetext.bench.efficiency.run import add_whole, bench_efficiency, compare
 from litetext.bench.efficiency.sam3_time import Sam3Seconds
-from litetext.bench.efficiency.subject import Pass, Spec, Subject
 from litetext.models.text.mobileclip import MobileClipText
 from litetext.models.text.teacher import Sam3TextEncoder
 
@@ -29,14 +29,14 @@ def spec(source: str = "nano", contexts: tuple[int, ...] = (8, 16), **changes: A
 
 
 def test_parameters_at_every_context_are_those_of_an_encoder_built_for_it() -> None:
-    opened = Subject(spec("nano", (8, 16, 32)))
+    opened = MeasuredEncoder(spec("nano", (8, 16, 32)))
     for length, cost in opened.facts.costs.items():
         assert cost.parameters == sum(p.numel() for p in MobileClipText("nano", length).parameters())
     assert [cost.parameters for cost in opened.facts.costs.values()] == [359_200, 359_584, 360_352]
 
 
 def test_megabytes_by_type() -> None:
-    cost = subject.Cost(parameters=3 * 2**20, quantized=2**20, padded=0, unpadded=0)
+    cost = measured.Cost(parameters=3 * 2**20, quantized=2**20, padded=0, unpadded=0)
     assert cost.megabytes == {"fp32": 12.0, "fp16": 6.0, "int8": 9.0}
 
 
@@ -59,7 +59,7 @@ def test_operations_of_attention_are_counted() -> None:
 
 
 def test_unpadded_operations_are_the_mean_over_the_sample() -> None:
-    opened = Subject(spec("nano", (16,), lengths={16: [3, 3, 9]}))
+    opened = MeasuredEncoder(spec("nano", (16,), lengths={16: [3, 3, 9]}))
     counted = prompt_flops(opened.encoder, [3, 9, 16])
     cost = opened.facts.costs[16]
     assert cost.unpadded == round((2 * counted[3] + counted[9]) / 3)
@@ -85,7 +85,7 @@ def test_sam3_of_a_folder() -> None:
 
 
 def test_padding_modes_compute_different_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    opened = Subject(spec())
+    opened = MeasuredEncoder(spec())
     seen: list[tuple[tuple[int, ...], list[int]]] = []
     monkeypatch.setattr(opened, "run", lambda ids, lengths: seen.append((tuple(ids.shape), lengths.tolist())))
     opened.encode(8, "masked", ROWS[:3], 2)
@@ -94,7 +94,7 @@ def test_padding_modes_compute_different_rows(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_the_context_does_not_change_features(monkeypatch: pytest.MonkeyPatch) -> None:
-    opened = Subject(spec())
+    opened = MeasuredEncoder(spec())
     seen: list[torch.Tensor] = []
     run = opened.run
     monkeypatch.setattr(opened, "run", lambda ids, lengths: seen.append(run(ids, lengths)))
@@ -108,12 +108,12 @@ def test_the_context_does_not_change_features(monkeypatch: pytest.MonkeyPatch) -
 
 def test_memory_of_a_process_holds_the_weights() -> None:
     with workers(["s0"]) as running:
-        facts = running["s0"].ask(subject.open_subject, spec("s0", (8,)))
-        measured = running["s0"].ask(subject.encode, 8, "masked", ROWS, 4, True)
-        assert running["s0"].ask(subject.encode, 8, "masked", ROWS, 4, False).peak_mb is None
+        facts = running["s0"].ask(measured.open_measured, spec("s0", (8,)))
+        passed = running["s0"].ask(measured.encode, 8, "masked", ROWS, 4, True)
+        assert running["s0"].ask(measured.encode, 8, "masked", ROWS, 4, False).peak_mb is None
     weights = facts.costs[8].megabytes["fp32"]
     if sys.platform == "linux":
-        assert weights - 5 < measured.peak_mb < weights + 60
+        assert weights - 5 < passed.peak_mb < weights + 60
 
 
 def test_a_process_that_dies_is_told_of() -> None:
@@ -122,7 +122,7 @@ def test_a_process_that_dies_is_told_of() -> None:
 
 
 def test_int8_computes_nearly_the_same_in_less() -> None:
-    plain, small = Subject(spec("s0", (8,))), Subject(spec("s0", (8,), backend="int8"))
+    plain, small = MeasuredEncoder(spec("s0", (8,))), MeasuredEncoder(spec("s0", (8,), backend="int8"))
     assert sum(p.numel() for p in small.encoder.parameters()) == (
         plain.facts.costs[8].parameters
         - plain.facts.costs[8].quantized
@@ -136,7 +136,7 @@ def test_onnx_runtime_gives_the_same_features() -> None:
     for name in ("onnx", "onnxruntime", "onnxscript"):
         pytest.importorskip(name)
     encoder = MobileClipText("nano", 8, layers=1).eval().requires_grad_(False)
-    ids, lengths = subject.pad(ROWS, 8)
+    ids, lengths = measured.pad(ROWS, 8)
     expected = encoder(ids, lengths)
     found = torch.as_tensor(backends.prepare(encoder, "onnx", 1)(ids, lengths))
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)

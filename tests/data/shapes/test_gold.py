@@ -17,12 +17,12 @@ from litetext.data.drawn import gold as drawn_gold
 from litetext.data.images.datamodule import SegDataModule
 from litetext.data.permutation import permute
 from litetext.data.shapes import gold as shapes_saco
-from litetext.data.shapes.gold import ANNOTATORS, PAIRS, SUBSETS, Annotator, draw_items, near_misses, write_shapes
-from litetext.data.shapes.phrases import VALUES, Meaning
-from litetext.data.shapes.world import FIRST_HELD_OUT, SIZE, Phrase, Scene, render
+from litetext.data.shapes.gold import ANNOTATORS, PAIRS, SUBSETS, ShapeAnnotator, draw_items, near_misses, write_shapes
+from litetext.data.shapes.phrases import VALUES, ShapeAttributes
+from litetext.data.shapes.world import FIRST_HELD_OUT, SIZE, ShapePhrase, ShapeScene, render
 from litetext.metrics.counts import headline
 from litetext.metrics.saco_files import count_files
-from litetext.saco.images import Annotator as Marks
+from litetext.saco.images import AnnotatorFile as Marks
 from litetext.saco.images import evaluated, read_annotator
 
 IMAGES = 8
@@ -55,20 +55,20 @@ def annotators(root: Path, subset: str) -> list[Marks]:
     return [read_annotator(path(root, subset, name)) for name in ANNOTATORS]
 
 
-def drawn(subset: str) -> list[tuple[int, Scene, Phrase]]:
+def drawn(subset: str) -> list[tuple[int, ShapeScene, ShapePhrase]]:
     """Pair id, scene and phrase of every pair."""
     items = islice(draw_items(subset, 0), IMAGES)
     return [(10_000_000 + i * PAIRS + k, s, p) for i, (s, said) in enumerate(items) for k, p in enumerate(said)]
 
 
-def understood(text: str) -> Meaning:
+def understood(text: str) -> ShapeAttributes:
     words = set(text.replace("with white stripes", "striped").replace("with stripes white", "striped").split())
     words -= {"round"} if words & {"ring", "rings"} else set()  # a round ring is no circle
     found = {
         name: [value for value, said in values.items() if words & set(said.split())] for name, values in SAYS.items()
     }
     assert all(len(values) <= 1 for values in found.values()), text
-    return Meaning(**{name: values[0] for name, values in found.items() if values})
+    return ShapeAttributes(**{name: values[0] for name, values in found.items() if values})
 
 
 def as_predictions(annotator: Marks) -> dict[int, list[dict[str, Any]]]:
@@ -177,7 +177,7 @@ def test_scenes_are_held_out_and_no_subset_or_seed_shares_one(monkeypatch: pytes
     for subset in SUBSETS:
         for seed in (0, 1, 2):
 
-            def note(number: int, owner: tuple[str, int] = (subset, seed)) -> Scene:
+            def note(number: int, owner: tuple[str, int] = (subset, seed)) -> ShapeScene:
                 assert numbers.setdefault(number, owner) == owner
                 return real(number)
 
@@ -191,7 +191,7 @@ def test_annotators_disagree_as_declared(root: Path, subset: str) -> None:
     exact = edited = 0
     for pair, scene, phrase in drawn(subset):
         for letter, marks in zip(ANNOTATORS, annotators_of(root, subset), strict=True):
-            view = Annotator(letter, scene)
+            view = ShapeAnnotator(letter, scene)
             marked, exhaustive = view.answer(phrase)
             found = [pixels(mark) for mark in marks.annotations.get(pair, [])]
             assert bool(marks.images[pair]["is_instance_exhaustive"]) == exhaustive
@@ -217,7 +217,7 @@ def test_annotators_overlook_and_mistake_now_and_then() -> None:
     for scene, phrases in islice(draw_items("attributes", 0), 60):
         for phrase in phrases:
             for letter in ANNOTATORS:
-                marked, exhaustive = Annotator(letter, scene).answer(phrase)
+                marked, exhaustive = ShapeAnnotator(letter, scene).answer(phrase)
                 pairs, instances = pairs + 1, instances + len(phrase.targets)
                 overlooked += len(set(phrase.targets) - set(marked))
                 taken += len(set(marked) - set(phrase.targets))

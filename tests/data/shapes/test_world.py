@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from litetext.data.shapes.datamodule import ShapesDataModule
-from litetext.data.shapes.phrases import HELD_OUT, VALUES, Meaning, say
+from litetext.data.shapes.phrases import HELD_OUT, VALUES, ShapeAttributes, say
 from litetext.data.shapes.world import SIZE, draw_phrases, draw_scene, phrases, render
 from litetext.tokenizer import END, START, Tokenizer
 
@@ -73,7 +73,7 @@ def test_half_of_the_phrases_are_negative_and_most_are_confusable() -> None:
     negative = [(scene, p) for scene, p in found if not p.targets]
     assert 0.4 < len(negative) / len(found) < 0.6
 
-    def near(scene: object, meaning: Meaning) -> bool:
+    def near(scene: object, meaning: ShapeAttributes) -> bool:
         return any(
             sum(v is not None and v != its for v, its in zip(meaning, s.values, strict=True)) == 1
             for s in scene.shapes  # type: ignore[attr-defined]
@@ -110,7 +110,7 @@ def test_held_out_combinations_stay_out_of_training() -> None:
 
 
 def test_one_meaning_has_many_phrases() -> None:
-    rng, meaning = random.Random(0), Meaning("red", "circle", None, "striped")
+    rng, meaning = random.Random(0), ShapeAttributes("red", "circle", None, "striped")
     said = {say(meaning, rng) for _ in range(300)}
     assert any("red striped" in text for text in said)
     assert any("striped red" in text for text in said)

@@ -20,7 +20,7 @@ from transformers.models.sam3_video.modeling_sam3_video import Sam3VideoInferenc
 
 from litetext.data.shapes.veval import write_video_shapes
 from litetext.models.sam3.video import Sam3Video, has_tracker
-from litetext.models.sam3.video_patches import cc_2d, generic_nms, own_kernels
+from litetext.models.sam3.video_patches import cc_2d, generic_nms, patch_kernels
 from litetext.models.text.encoder import TextBatch
 from tests.fixtures.pixels import assert_same_masks, undecided
 from tests.fixtures.runs import Answer
@@ -89,7 +89,7 @@ def reference(
     finish = object.__new__(Sam3VideoProcessor)  # its tokenizer is not needed
     masks: dict[int, tuple[float, dict[int, np.ndarray]]] = {}
     removed: dict[int, set[int]] = {}
-    with own_kernels():
+    with patch_kernels():
         for out in stock.propagate_in_video_iterator(session):
             removed[out.frame_idx] = set(out.removed_obj_ids)
             found = finish.postprocess_outputs(session, out)
@@ -317,9 +317,9 @@ def test_memory_does_not_grow_with_frames(home: Path, phrases: TextBatch) -> Non
 
 def test_kernels_are_lent_and_given_back() -> None:
     before = modeling_sam3_video.cv_utils_kernel
-    with own_kernels():
+    with patch_kernels():
         assert modeling_sam3_video.cv_utils_kernel.generic_nms is generic_nms
-    with pytest.raises(KeyError), own_kernels():
+    with pytest.raises(KeyError), patch_kernels():
         raise KeyError
     assert modeling_sam3_video.cv_utils_kernel is before
     ious = torch.tensor([[1.0, 0.6, 0.0], [0.6, 1.0, 0.6], [0.0, 0.6, 1.0]])

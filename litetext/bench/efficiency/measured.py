@@ -106,7 +106,7 @@ class Pass(NamedTuple):
     peak_mb: float | None
 
 
-class Subject:
+class MeasuredEncoder:
     """An opened encoder.
 
     Args:
@@ -185,7 +185,7 @@ class Subject:
             lengths = torch.full_like(lengths, context) if padding == "reference" else lengths
             batches.append((ids.to(self.spec.device), lengths.to(self.spec.device)))
         if watch_memory:
-            self._forget_peak()
+            self._reset_peak()
         self._wait()
         began = time.perf_counter()
         for ids, lengths in batches:
@@ -199,7 +199,7 @@ class Subject:
         if kind in ("cuda", "mps"):
             getattr(torch, kind).synchronize()
 
-    def _forget_peak(self) -> None:
+    def _reset_peak(self) -> None:
         if torch.device(self.spec.device).type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.spec.device)
         elif sys.platform == "linux":
@@ -255,7 +255,7 @@ def _give_back() -> None:
         trim(0)
 
 
-_OPEN: dict[str, Subject] = {}
+_OPEN: dict[str, MeasuredEncoder] = {}
 
 
 def start() -> None:
@@ -265,12 +265,12 @@ def start() -> None:
     warnings.simplefilter("ignore")
 
 
-def open_subject(spec: Spec) -> Facts:
+def open_measured(spec: Spec) -> Facts:
     """Opens the encoder of this process."""
-    _OPEN["subject"] = Subject(spec)
-    return _OPEN["subject"].facts
+    _OPEN["encoder"] = MeasuredEncoder(spec)
+    return _OPEN["encoder"].facts
 
 
 def encode(context: int, padding: Padding, rows: list[list[int]], batch: int, watch_memory: bool) -> Pass:
-    """`Subject.encode` of this process's encoder."""
-    return _OPEN["subject"].encode(context, padding, rows, batch, watch_memory)
+    """`MeasuredEncoder.encode` of this process's encoder."""
+    return _OPEN["encoder"].encode(context, padding, rows, batch, watch_memory)

@@ -13,7 +13,7 @@ _HEAD = re.compile(rb'\{"key": "([0-9a-f]+)", "bytes": (\d+), "content": ')
 _TAIL = b"}"
 
 
-class Journal:
+class ResumeCache:
     """Entries of one evaluation in a folder; each process appends to a file of its own.
 
     A line that was cut off by an interruption is not taken up. Only the places of the entries are in memory: the masks
@@ -57,45 +57,45 @@ class Journal:
             self.known[key] = self.path, file.tell()
             file.write(head + said + _TAIL)
 
-    def forget(self) -> None:
+    def clear(self) -> None:
         """Removes all entries from the folder; one process alone may do so."""
         self.known.clear()
         for path in self.folder.glob("rank*.jsonl"):
             path.unlink()
 
 
-def open_journal(folder: Path, module: LightningModule, fresh: bool) -> Journal:
-    """The journal of a run, on every process; every process must call it.
+def open_resume_cache(folder: Path, module: LightningModule, fresh: bool) -> ResumeCache:
+    """The resume cache of a run, on every process; every process must call it.
 
     Args:
-        folder: See `Journal`.
+        folder: See `ResumeCache`.
         module: The module that keeps it.
         fresh: Begin without what is there.
     """
     if fresh:
         if module.trainer.is_global_zero:
-            Journal(folder, 0).forget()
+            ResumeCache(folder, 0).clear()
         module.trainer.strategy.barrier()
-    journal = Journal(folder, module.trainer.global_rank)
-    if journal.known:
+    cache = ResumeCache(folder, module.trainer.global_rank)
+    if cache.known:
         rank_zero_info(
-            f"{len(journal.known):,} stored answers of the same models, options and code: {folder}; they are reused "
+            f"{len(cache.known):,} stored answers of the same models, options and code: {folder}; they are reused "
             "where pixels and phrases are the same"
         )
-    return journal
+    return cache
 
 
-def told_reuse(reused: int, total: int, what: str, journal: Journal) -> str:
+def describe_reuse(reused: int, total: int, what: str, cache: ResumeCache) -> str:
     """The line that says what was not computed anew.
 
     Args:
         reused: Items whose answers were stored before.
         total: All items.
         what: What they are.
-        journal: Where they lie.
+        cache: Where they lie.
     """
     way_out = "; --fresh computes all anew" if reused else ""
-    return f"records     {journal.folder}: {reused:,} of {total:,} {what} reused{way_out}"
+    return f"records     {cache.folder}: {reused:,} of {total:,} {what} reused{way_out}"
 
 
 def of_ranks(own: Any) -> list[Any]:

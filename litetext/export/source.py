@@ -19,18 +19,18 @@ _ABOUT = ("teacher", "teacher_parameters", "sources", "context_length", "scores"
 
 
 @dataclass(frozen=True)
-class Subject:
+class ExportSource:
     """A student on its way out.
 
     Attributes:
         student: In eval mode, its position table resized if that was asked.
-        source: The checkpoint as the user wrote it.
+        checkpoint: Where it came from, as the user wrote it.
         about: What the checkpoint says of its making: `teacher`, `teacher_parameters`, `sources`, `scores`; or nothing.
         positions: What was done to the position table, in words; empty if nothing.
     """
 
     student: Student
-    source: str
+    checkpoint: str
     about: dict[str, Any]
     positions: str
 
@@ -43,7 +43,7 @@ class Subject:
         return state
 
 
-def read_subject(path: str, context_length: int | None = None, positions: Positions = "keep") -> Subject:
+def read_source(path: str, context_length: int | None = None, positions: Positions = "keep") -> ExportSource:
     """Loads a student to export.
 
     Args:
@@ -81,4 +81,4 @@ def read_subject(path: str, context_length: int | None = None, positions: Positi
         reads, student = student.reads, build_student(student.config, context_length=context_length)
         student.load_state_dict(state)
         student.reads = reads
-    return Subject(student.eval().requires_grad_(False), str(path), about, note)
+    return ExportSource(student.eval().requires_grad_(False), str(path), about, note)

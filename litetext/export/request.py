@@ -7,9 +7,9 @@ from typing import Literal
 from torch import Tensor
 
 from litetext.export.evaluation import Evaluated
-from litetext.export.masks import Agreement, Find, Hear
+from litetext.export.masks import Encode, MaskAgreement, Segment
 from litetext.export.parity import Parity
-from litetext.export.subject import Subject
+from litetext.export.source import ExportSource
 from litetext.models.text.encoder import TextEncoder
 from litetext.models.text.mobileclip import MobileClipText
 
@@ -18,11 +18,11 @@ Dtype = Literal["fp32", "fp16", "int8", "all"]
 
 
 @dataclass(frozen=True)
-class Order:
+class ExportRequest:
     """An export as it was asked for.
 
     Attributes:
-        subject: The student.
+        source: The student.
         prompts: Real prompts for the gate, distinct.
         tolerance: Largest error that the gate lets through.
         sam3: The whole SAM3 to put the student into, if one was named.
@@ -33,7 +33,7 @@ class Order:
         bits: What a compact student stores weights in.
     """
 
-    subject: Subject
+    source: ExportSource
     prompts: Sequence[str]
     tolerance: float
     sam3: str | None
@@ -45,18 +45,18 @@ class Order:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ExportResult:
     """What a target made.
 
     Attributes:
         parities: What the gate found, by what was compared; all within the tolerance.
         opens: How the export is opened, Markdown for the card.
         notes: What its user has to know.
-        hear: Features of prompts as the export gives them.
+        encode: Features of prompts as the export gives them.
         also: The same of each of its files, by name, where it has several.
-        find: What the export finds in an image, where it holds a whole SAM3 that does it alone.
+        segment: What the export finds in an image, where it holds a whole SAM3 that does it alone.
         whole: Path of the whole SAM3 that it holds, relative to its folder; None if it holds none.
-        fits: Which phrases it hears as the student does; None for all.
+        fits: Which phrases it encodes as the student does; None for all.
         agreements: What was found in images, beside the student; empty where `unmeasured` says why.
         unmeasured: Why nothing was compared in images.
         evaluated: What `litetext test` found with the student, if it was given.
@@ -65,12 +65,12 @@ class Outcome:
     parities: dict[str, Parity]
     opens: str
     notes: tuple[str, ...] = ()
-    hear: Hear | None = None
-    also: Mapping[str, Hear] = field(default_factory=dict)
-    find: Find | None = None
+    encode: Encode | None = None
+    also: Mapping[str, Encode] = field(default_factory=dict)
+    segment: Segment | None = None
     whole: str | None = None
     fits: Callable[[str], bool] | None = None
-    agreements: tuple[Agreement, ...] = ()
+    agreements: tuple[MaskAgreement, ...] = ()
     unmeasured: str = field(default="")
     evaluated: Evaluated | None = None
 
@@ -81,17 +81,14 @@ def our_features(encoder: TextEncoder, prompts: Sequence[str]) -> list[Tensor]:
     return [encoded[prompt] for prompt in prompts]
 
 
-def require_sam3_student(order: Order, target: str) -> MobileClipText:
+def require_sam3_student(request: ExportRequest, target: str) -> MobileClipText:
     """The student of an order, if a SAM3 can read it.
 
     Raises:
         ValueError: If another text encoder taught it, or it is no MobileCLIP.
     """
-    student, source = order.subject.student, order.subject.source
-    if student.reads is not None and student.reads.sam3_ids:
-        raise ValueError(
-            f"{source} knows {len(student.reads.sam3_ids):,} of SAM3's tokens; export the student that it was made of"
-        )
+from litetext.export.evaluation import Evaluated
+from litetext.export.masks import Encode, MaskAgreement, Segment
     if student.reads is not None:
         raise ValueError(
             f"--to {target} puts a student into a SAM3, and {source} reads the tokens of {student.reads.name}, which "
