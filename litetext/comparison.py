@@ -91,18 +91,18 @@ class Comparison:
         """
         if not 0 <= threshold <= 1:
             raise ValueError(f"threshold is {threshold}; choose a score from 0 to 1")
-        asked = list(dict.fromkeys(phrase.strip() for phrase in phrases if not is_empty(phrase)))
-        if not asked:
+        distinct = list(dict.fromkeys(phrase.strip() for phrase in phrases if not is_empty(phrase)))
+        if not distinct:
             raise ValueError("there are no phrases; write at least one, such as: white ring")
         pixels = to_rgb(image)
         vision = self.sam3.encode_images(self.sam3.preprocess([pixels]))
-        texts, seconds = _encode(self.encoders, asked)
+        texts, seconds = _encode(self.encoders, distinct)
         size = (int(pixels.shape[1]), int(pixels.shape[2]))
-        found = [self.sam3.segment(vision, *features.take(asked), size, threshold) for features in texts]
+        found = [self.sam3.segment(vision, *features.take(distinct), size, threshold) for features in texts]
         sides = (_SideMasks(), _SideMasks())
         shared: list[float | None] = []
         seen = 0
-        for phrase, *pair in zip(asked, *found, strict=True):
+        for phrase, *pair in zip(distinct, *found, strict=True):
             ranked = [_by_score(part) for part in pair]
             masks = [to_rle(part.masks) for part in ranked]
             numbers = objects([part.boxes.tolist() for part in ranked])  # an object has one colour on both sides
@@ -115,7 +115,7 @@ class Comparison:
             Side(side.draw(rgb), side.scores, took, encoder.parameter_count)
             for side, took, encoder in zip(sides, seconds, self.encoders, strict=True)
         )
-        return Answer(asked, teacher, student, shared)
+        return Answer(distinct, teacher, student, shared)
 
 
 class _SideMasks:

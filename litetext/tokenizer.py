@@ -296,7 +296,7 @@ def _vocabulary() -> tuple[dict[str, int], list[tuple[str, str]], str]:
 
 
 def byte_pairs() -> tuple[dict[str, int], list[tuple[str, str]]]:
-    """Ids by symbol, a copy, and merges in order of rank: what other byte-pair libraries want to be told."""
+    """Ids by symbol, a copy, and merges in order of rank: what other byte-pair libraries take."""
     symbols, merges, _ = _vocabulary()
     return dict(symbols), list(merges)
 

@@ -184,8 +184,8 @@ def _student(
     small_enough = [p for p in _PUBLISHED if students[p]["parameters"] <= _SMALLER * teacher["parameters"]]
     if not small_enough:
         students[_TINY] = _size(_TINY, context, teacher)
-    asked, measured = _width_needed(audit)
-    wide = [p for p in small_enough or [_TINY] if PRESETS[p]["embed_width"] >= asked]
+    width_needed, measured = _width_needed(audit)
+    wide = [p for p in small_enough or [_TINY] if PRESETS[p]["embed_width"] >= width_needed]
     preset = (wide or small_enough[-1:] or [_TINY])[0]
     chosen = students[preset]
     why = (
@@ -197,7 +197,7 @@ def _student(
         why += f"; {measured}, for which its {PRESETS[preset]['embed_width']} values a token are enough"
     elif measured:
         why += f"; {measured}, more than its {PRESETS[preset]['embed_width']} values a token: none is wider"
-        warnings.append(f"no student is as wide as the features ask for ({asked} values a token)")
+        warnings.append(f"no student is as wide as the features ask for ({width_needed} values a token)")
     elif small_enough:
         why += "; the dimension of the teacher's features is not known"
     kept = {p: f"{_shown(p)} {share(part)}" for p in _PUBLISHED if (part := retention(p)) is not None}
@@ -251,14 +251,14 @@ def _width_needed(audit: Mapping[str, Any]) -> tuple[int, str]:
     near = max((e["value"] for e in estimates if e.get("value") is not None), default=None)
     spread = [kind["svd_effective_rank"].get("value") for kind in kinds if kind.get("svd_effective_rank")]
     rank = max((value for value in spread if value is not None), default=None)
-    said, asked = [], 0
+    said, width_needed = [], 0
     if near is not None:
         said.append(f"an intrinsic dimension of {number(float(near), 1)} at most")
-        asked = int(2 * near + 1 + 0.5)
+        width_needed = int(2 * near + 1 + 0.5)
     if rank is not None:
         said.append(f"an effective rank of {number(float(rank), 1)}")
-        asked = max(asked, int(rank + 0.5))
-    return asked, f"the teacher's features have {listed(said)}" if said else ""
+        width_needed = max(width_needed, int(rank + 0.5))
+    return width_needed, f"the teacher's features have {listed(said)}" if said else ""
 
 
 def _vocabulary(audit: Mapping[str, Any], safe: float, preset: str, decisions: list[dict[str, str]]) -> dict[str, Any]:

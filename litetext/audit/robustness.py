@@ -91,7 +91,7 @@ def softmax_robustness(
     Args:
         sam3: The segmenter.
         images: RGB images of any sizes, uint8 (3, H, W).
-        phrases: Noun phrases; every image hears all of them.
+        phrases: Noun phrases; every image is prompted with all of them.
         teacher: The text encoder whose features are the reference: the SAM3's own.
         students: Encoders to put in its place, by name.
         noise: Levels, 0 or more.
@@ -118,12 +118,12 @@ def softmax_robustness(
         raise ValueError(f"noise={wrong[0]} is no standard deviation; give levels of 0 or more")
     if not len(images):
         raise ValueError("robustness needs at least one image; give images")
-    asked = list(dict.fromkeys(phrases))
+    distinct = list(dict.fromkeys(phrases))
     context = min(encoder.context_length for _, encoder in encoders)
-    rows = Tokenizer(UNLIMITED).encode(asked)
-    kept = [phrase for phrase, row in zip(asked, rows, strict=True) if len(row) <= context]
+    rows = Tokenizer(UNLIMITED).encode(distinct)
+    kept = [phrase for phrase, row in zip(distinct, rows, strict=True) if len(row) <= context]
     if not kept:
-        raise ValueError(f"none of {len(asked)} phrases fits {context} tokens; give shorter phrases")
+        raise ValueError(f"none of {len(distinct)} phrases fits {context} tokens; give shorter phrases")
     reference = teacher.encode(kept)
     rms = float(torch.cat(list(reference.rows)).double().square().mean().sqrt())
     others = {("noise", str(level)): _noisy(reference, level * rms, seed) for level in noise}
@@ -149,7 +149,7 @@ def softmax_robustness(
         "rms": rms if math.isfinite(rms) else None,
         "images": len(images),
         "phrases": len(kept),
-        "left_out": len(asked) - len(kept),
+        "left_out": len(distinct) - len(kept),
     }
 
 
@@ -222,8 +222,8 @@ def _attention(module: Any, given: dict[str, Tensor], output: Tensor, valid: Ten
     def heads(rows: Tensor) -> Tensor:
         return rows.unflatten(-1, (module.num_attention_heads, -1)).transpose(1, 2).float()
 
-    asking, asked = heads(module.q_proj(given["query"])), heads(module.k_proj(given["key"]))
-    logits = asking @ asked.mT * module.scaling
+    queries, keys = heads(module.q_proj(given["query"])), heads(module.k_proj(given["key"]))
+    logits = queries @ keys.mT * module.scaling
     weights = logits.masked_fill(~valid[:, None, None], -torch.inf).softmax(-1)
     return _AttentionTrace(logits, weights, heads(module.v_proj(given["value"])), output, module)
 

@@ -45,7 +45,7 @@ def export_table(
         FileNotFoundError: If the checkpoint is not there.
     """
     lines = [_HEAD, "|---|---|---|---|---|---|---|"]
-    asked, kept = read_prompts("prompts", prompts).prompts, read_prompts("keep", keep).prompts
+    read, kept = read_prompts("prompts", prompts).prompts, read_prompts("keep", keep).prompts
     with TemporaryDirectory() as scratch:
         for target, dtype in _ROWS:
             whole = sam3 if target in ("transformers", "trimmed") else None
@@ -54,7 +54,7 @@ def export_table(
                     checkpoint,
                     target,
                     str(Path(scratch) / target),
-                    asked,
+                    read,
                     whole,
                     dtype=dtype,
                     keep=kept if target == "trimmed" else None,

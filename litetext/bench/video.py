@@ -44,8 +44,8 @@ def _track(sam3: str, chunk: int, frames: int, phrases: int) -> tuple[float, flo
     draw = torch.Generator().manual_seed(0)
     features = torch.randn(phrases, 5, tracker.sam3.width, generator=draw)
 
-    def run(count: int, asked: int) -> Any:
-        batch = TextBatch(features[:asked], torch.full((asked,), 5))
+    def run(count: int, phrase_count: int) -> Any:
+        batch = TextBatch(features[:phrase_count], torch.full((phrase_count,), 5))
         return tracker.track(_Noise(count), {"noise": batch})["noise"]
 
     run(2, 1)
@@ -76,10 +76,10 @@ def bench_video(
     """
     figures: dict[str, Any] = {"sam3": sam3, "chunk": chunk}
     fresh = multiprocessing.get_context("spawn")
-    for asked in phrases:
+    for phrase_count in phrases:
         for count in frames:
             with fresh.Pool(1) as pool:
-                grown, seconds, found = pool.apply(_track, (sam3, chunk, count, asked))
-            name = f"frames_{count}_phrases_{asked}"
+                grown, seconds, found = pool.apply(_track, (sam3, chunk, count, phrase_count))
+            name = f"frames_{count}_phrases_{phrase_count}"
             figures |= {f"{name}_mb": grown, f"{name}_seconds": seconds, f"{name}_masklets": found}
     return figures

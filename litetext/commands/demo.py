@@ -111,7 +111,7 @@ def build(answer: Callable[[str, Sequence[str], float], "Answer"], samples: list
     """
     gradio = _gradio()
 
-    def asked(image: str | None, text: str, threshold: float) -> tuple[Any, ...]:
+    def compare(image: str | None, text: str, threshold: float) -> tuple[Any, ...]:
         if image is None:
             raise gradio.Error("there is no image; choose one, or take one of the examples", print_exception=False)
         try:
@@ -153,7 +153,7 @@ def build(answer: Callable[[str, Sequence[str], float], "Answer"], samples: list
                     )
         scores = gradio.HTML(min_height=_TABLE)
         button.click(
-            asked, [image, text, threshold], [*sides, scores], api_name="compare", show_progress_on=sides[1::2]
+            compare, [image, text, threshold], [*sides, scores], api_name="compare", show_progress_on=sides[1::2]
         )
         gradio.Examples(samples, [image, text], label="Examples")
     return page

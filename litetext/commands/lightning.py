@@ -190,12 +190,12 @@ class Command(LightningCLI):
         command = self.config["subcommand"]
         config = self.config[command]
         check_run_name(config["run"])
-        asked = config.get("ckpt_path")
-        if asked is None:
+        named = config.get("ckpt_path")
+        if named is None:
             return
         root = config["trainer"]["default_root_dir"]
         folder, logs = Path(_run_folder(config["run"], root)), Path(_root(root), LOGS, config["run"])
-        path = find_checkpoint(asked, config["run"], folder, logs, _runs(root))
+        path = find_checkpoint(named, config["run"], folder, logs, _runs(root))
         read_checkpoint(str(path))  # a damaged file ends here, in one line
         if command == "fit":
             check_resumable(path, flatten(config.as_dict()), folder)

@@ -88,8 +88,8 @@ def _scenes(out: str, number: int, seed: int, style: str | None, show: list[str]
     written = write_scenes(out, number, seed, style, show)
     for path, phrases in written:
         print(f"wrote {path}: {', '.join(phrases)}")
-    asked = dict.fromkeys(phrases[0] for _, phrases in written)
-    said = " ".join(shlex.quote(phrase) for phrase in list(asked)[:3])
+    examples = dict.fromkeys(phrases[0] for _, phrases in written)
+    said = " ".join(shlex.quote(phrase) for phrase in list(examples)[:3])
     print(f"next  litetext segment {shlex.quote(out)} --phrases {said} --sam3 nouns --output found")
 
 

@@ -123,7 +123,7 @@ def segment(
     if cut := segmenter.cut(phrases):
         _note(
             f"{len(cut):,} of {len(phrases):,} phrases cut at {segmenter.context_length} tokens, "
-            f"what comes after is not heard: {cut[0][:60]!r}"
+            f"what comes after is not read: {cut[0][:60]!r}"
         )
     if pieces := segmenter.in_pieces(phrases):
         _note(

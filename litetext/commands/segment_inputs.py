@@ -55,8 +55,8 @@ def find_inputs(images: Sequence[str], videos: Sequence[str], taken: Sequence[st
     files: dict[Path, bool] = {}
     lost: list[str] = []
     passed: list[str] = []
-    for asked in images:
-        path = Path(asked).expanduser()
+    for named in images:
+        path = Path(named).expanduser()
         found = [path] if path.exists() else sorted(map(Path, glob.glob(str(path), recursive=True)))
         inside: list[Path] = []
         for place in found:
@@ -71,7 +71,7 @@ def find_inputs(images: Sequence[str], videos: Sequence[str], taken: Sequence[st
             others = [file for file in found if file.is_file() and not _known(file)]
             passed += passed_over(path, others)
         if not inside:
-            lost.append(f"{asked}: no such file, and no images or videos there")
+            lost.append(f"{named}: no such file, and no images or videos there")
         files |= {file: is_clip(file) for file in inside if file not in files}
     files |= {Path(folder).expanduser(): True for folder in videos}
     used = set(taken)

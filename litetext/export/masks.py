@@ -28,7 +28,7 @@ _SMALL = 336
 _TINY = {64: "checkpoints/sam3-tiny", 96: "checkpoints/sam3-nouns"}
 
 
-class Asked(NamedTuple):
+class ImagePhrases(NamedTuple):
     """An image, uint8 (3, H, W), and the phrases that it is asked for."""
 
     image: Tensor
@@ -85,7 +85,7 @@ class MaskAgreement(NamedTuple):
         return "" if self.score <= SCORE else f"scores may differ by {SCORE:g}"
 
 
-def draw_pairs(count: int, world: str, fits: Callable[[str], bool] | None = None) -> list[Asked]:
+def draw_pairs(count: int, world: str, fits: Callable[[str], bool] | None = None) -> list[ImagePhrases]:
     """Pairs of the embedded benchmark, images of all of its subsets in turn; the last image may have fewer phrases.
 
     Args:
@@ -107,7 +107,7 @@ def draw_pairs(count: int, world: str, fits: Callable[[str], bool] | None = None
             return shapes.render(scene)
 
     streams: list[Iterator] = [draw_items(name, 0) for name in SUBSETS]
-    asked: list[Asked] = []
+    pairs: list[ImagePhrases] = []
     turn = 0
     while count > 0:
         scene, said = next(streams[turn % len(streams)])
@@ -115,9 +115,9 @@ def draw_pairs(count: int, world: str, fits: Callable[[str], bool] | None = None
         phrases = [phrase.text for phrase in said if fits is None or fits(phrase.text)][:count]
         if not phrases:
             continue
-        asked.append(Asked(torch.from_numpy(np.array(draw(scene))).permute(2, 0, 1).contiguous(), phrases))
+        pairs.append(ImagePhrases(torch.from_numpy(np.array(draw(scene))).permute(2, 0, 1).contiguous(), phrases))
         count -= len(phrases)
-    return asked
+    return pairs
 
 
 def benchmark_sam3(width: int) -> str | None:
@@ -132,7 +132,7 @@ def world_of(width: int) -> str:
 
 def choose_pairs(
     sam3: Sam3Image, count: int | None, world: str, fits: Callable[[str], bool] | None = None
-) -> list[Asked]:
+) -> list[ImagePhrases]:
     """The pairs to compare in a SAM3: as many as asked, or what its size allows."""
     return draw_pairs((PAIRS if sam3.size <= _SMALL else FEW) if count is None else count, world, fits)
 
@@ -153,9 +153,9 @@ def through(sam3: Sam3Image, encode: Encode) -> Segment:
     return segment
 
 
-def answers(segment: Segment, asked: Sequence[Asked]) -> list[Instances]:
+def answers(segment: Segment, pairs: Sequence[ImagePhrases]) -> list[Instances]:
     """What is found of every pair, in order."""
-    return [part for image, phrases in asked for part in segment(image, phrases)]
+    return [part for image, phrases in pairs for part in segment(image, phrases)]
 
 
 def agreement_of(ours: Sequence[Instances], theirs: Sequence[Instances], where: str) -> MaskAgreement:

@@ -74,8 +74,8 @@ def _compare(request: ExportRequest, result: ExportResult, path: Path, name: str
     sam3 = Sam3Image.from_pretrained(path)
     sam3.check_width(student.width, request.source.checkpoint)
     world = masks.world_of(student.width)
-    asked = choose_pairs(sam3, pairs, world, result.fits)
-    ours = answers(through(sam3, partial(our_features, student)), asked)
+    chosen = choose_pairs(sam3, pairs, world, result.fits)
+    ours = answers(through(sam3, partial(our_features, student)), chosen)
     if result.segment is not None:
         del sam3  # the stock model is another copy of it
         theirs = result.segment
@@ -83,4 +83,4 @@ def _compare(request: ExportRequest, result: ExportResult, path: Path, name: str
         theirs = through(sam3, result.encode)
     else:
         raise TypeError("an export gives features or what it finds, one of them at least")
-    return agreement_of(ours, answers(theirs, asked), name)
+    return agreement_of(ours, answers(theirs, chosen), name)

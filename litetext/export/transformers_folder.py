@@ -216,13 +216,13 @@ def stock_features(folder: Path, prompts: Sequence[str], context: int | None) ->
     for start in range(0, len(prompts), _BATCH):
         chosen = list(prompts[start : start + _BATCH])
         if context is None:
-            seen = asked = processor(text=chosen, return_tensors="pt")
+            seen = tokens = processor(text=chosen, return_tensors="pt")
         else:
             to_length = {"padding": "max_length", "truncation": True, "max_length": context}
-            asked = processor.tokenizer(chosen, **to_length, return_tensors="pt")
-            seen = {"input_ids": asked["input_ids"]}
+            tokens = processor.tokenizer(chosen, **to_length, return_tensors="pt")
+            seen = {"input_ids": tokens["input_ids"]}
         found = model.get_text_features(**seen).pooler_output
-        for row, numbers, mask in zip(found, asked["input_ids"], asked["attention_mask"].bool(), strict=True):
+        for row, numbers, mask in zip(found, tokens["input_ids"], tokens["attention_mask"].bool(), strict=True):
             features.append(row[mask].float())
             ids.append(numbers[mask].tolist())
     return features, ids

@@ -156,18 +156,18 @@ def stock_segment(folder: Path, context: int | None) -> Segment:
             held.append(AutoProcessor.from_pretrained(folder, local_files_only=True))
             held.append(AutoModel.from_pretrained(folder, local_files_only=True))
         processor, model = held
-        asked = list(phrases)
+        texts = list(phrases)
         ignored = {
-            "input_boxes": torch.full((len(asked), 1, 4), 0.5),
-            "input_boxes_labels": torch.full((len(asked), 1), -10),
+            "input_boxes": torch.full((len(texts), 1, 4), 0.5),
+            "input_boxes_labels": torch.full((len(texts), 1), -10),
         }
         if context is None:
-            inputs = processor(images=[image] * len(asked), text=asked, return_tensors="pt")
+            inputs = processor(images=[image] * len(texts), text=texts, return_tensors="pt")
             outputs = model(**inputs, **ignored)
         else:
-            inputs = processor(images=[image] * len(asked), return_tensors="pt")
+            inputs = processor(images=[image] * len(texts), return_tensors="pt")
             to_length = {"padding": "max_length", "truncation": True, "max_length": context}
-            words = processor.tokenizer(asked, **to_length, return_tensors="pt")
+            words = processor.tokenizer(texts, **to_length, return_tensors="pt")
             text = model.get_text_features(input_ids=words["input_ids"])
             pixels, mask = inputs["pixel_values"], words["attention_mask"]
             outputs = model(pixel_values=pixels, text_embeds=text, attention_mask=mask, **ignored)
@@ -197,11 +197,12 @@ def _notes(student: MobileClipText, left_out: int) -> tuple[str, ...]:
             cleaning,
             geometry,
         )
-    asked = f" ({left_out:,} such prompts were left out of the comparison)" if left_out else ""
+    excluded = f" ({left_out:,} such prompts were left out of the comparison)" if left_out else ""
     return (
         f"The position table is filled up to {STOCK_LENGTH} rows, to which the stock processor pads, so that nothing "
         f"is resampled; other lengths than {STOCK_LENGTH} are resampled by transformers. Prompts of more than "
-        f"{student.context_length} tokens are not cut by the stock processor, and the student never saw such{asked}.",
+        f"{student.context_length} tokens are not cut by the stock processor, and the student never saw such"
+        f"{excluded}.",
         cleaning,
         geometry,
     )

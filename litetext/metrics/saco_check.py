@@ -1,4 +1,4 @@
-"""What is amiss in ground truth and predictions: found before they are scored, told in words, and the rest is kept."""
+"""What is amiss in ground truth and predictions: found before they are scored, and reported; the rest is kept."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -43,7 +43,7 @@ def check_files(
     """Look through what counts.
 
     Predictions for ids or of categories that the ground truth lacks are ignored, and masks of another size than the
-    image match nothing, both as officially; here they are told. A damaged mask among the predictions is one that
+    image match nothing, both as officially; here they are reported. A damaged mask among the predictions is one that
     matches nothing, and a datapoint with a damaged mask in the ground truth, or without one where others have theirs,
     is left out. Boxes that the ground truth lacks are those of its masks.
 
@@ -187,16 +187,16 @@ def _strangers(
         )
     notes = _note(unknown, f"predictions for ids that {first.name} does not hold are ignored: {lost:,} for {{count}}")
     categories = frozenset[int]().union(*(a.categories for a in annotators))
-    asked = [(i, item["category_id"]) for i in counted for item in predictions.get(i, ())]
-    strange = [i for i, category in asked if category not in categories]
-    if strange and len(strange) == len(asked):
+    pairs = [(i, item["category_id"]) for i in counted for item in predictions.get(i, ())]
+    strange = [i for i, category in pairs if category not in categories]
+    if strange and len(strange) == len(pairs):
         raise ValueError(
             f"{source}: no prediction is of a category that {first.name} knows ({shown(sorted(categories))}; the first "
-            f"has category_id {asked[0][1]}); give the ids of the ground truth's categories"
+            f"has category_id {pairs[0][1]}); give the ids of the ground truth's categories"
         )
-    if not allow and strange and 4 * len(strange) >= len(asked):
+    if not allow and strange and 4 * len(strange) >= len(pairs):
         raise ValueError(
-            f"{source}: {len(strange):,} of {len(asked):,} predictions are of categories that {first.name} does not "
+            f"{source}: {len(strange):,} of {len(pairs):,} predictions are of categories that {first.name} does not "
             f"know ({shown(sorted(categories))}; the first is for id {strange[0]}); correct their category_id, or "
             f"{UNKNOWN}"
         )
@@ -204,7 +204,7 @@ def _strangers(
 
 
 def _other_unit(marks: Sequence[Any], items: Sequence[tuple[int, Any]], notes: list[str]) -> str:
-    """Why predicted boxes cannot be compared with true ones, if they are in another unit; few of them are told."""
+    """Why predicted boxes cannot be compared with true ones, if they are in another unit; few of them are reported."""
     true, found = [mark["bbox"] for mark in marks], [(i, item["bbox"]) for i, item in items]
     if not true or not found:
         return ""

@@ -101,12 +101,12 @@ def _class_row(
     own = np.flatnonzero(true_class == c)
     taken = (owner >= 0) & (true_class[np.maximum(owner, 0)] != c)
     over = near[:, own].any(axis=1) & ~taken  # (t, n): predictions that concern class c
-    asked = over | (predicted.T & (found_class == c))
+    any_of_class = over | (predicted.T & (found_class == c))
     row = np.zeros(WIDTH)
     loc, cls = row[:120].reshape(6, 20), row[120:].reshape(3, 10)
     if not over.any():
         loc[1] = truth[own].sum()
-        false[c] = np.full(10, float(asked.sum()))
+        false[c] = np.full(10, float(any_of_class.sum()))
         return row
     tracks = np.flatnonzero(over.any(axis=0))
     there, found = truth[own].sum(axis=1).astype(float), predicted[tracks].sum(axis=1).astype(float)
@@ -116,14 +116,14 @@ def _class_row(
     for t in range(len(ious)):
         rows = np.flatnonzero(truth[own, t])
         if not len(rows):
-            false[c] += asked[t].sum()
+            false[c] += any_of_class[t].sum()
             continue
         columns = np.flatnonzero(predicted[tracks, t])
         grid = np.ix_(rows, columns)
         i, j = assign(aligned[grid] * ious[t][grid]) if len(columns) else (np.zeros(0, int), np.zeros(0, int))
         at, who = rows[i], tracks[columns[j]]
         hits = ious[t][at, columns[j]][:, None] >= ALPHAS - EPS  # (k, 20)
-        false[c] += asked[t].sum() - over[t].sum()
+        false[c] += any_of_class[t].sum() - over[t].sum()
         count = hits.sum(axis=0)
         loc[0] += count
         loc[1] += len(rows) - count

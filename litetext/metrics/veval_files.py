@@ -42,7 +42,7 @@ def read_video_predictions(
     """Predicted masklets by video.
 
     Damaged masks match nothing; tracks of videos that the ground truth does not list, and of pairs that it leaves out,
-    are ignored. All of that is told in `notes`.
+    are ignored. All of that stands in `notes`.
 
     Args:
         path: A list of tracks {video_id, category_id, score, bboxes, segmentations, areas}, plain or gzipped.
@@ -149,7 +149,7 @@ def _fractions(parts: Sequence[Masklets], annotations: VideoAnnotations, name: s
     return []
 
 
-def asked(annotations: VideoAnnotations, predictions: dict[VideoId, Masklets]) -> dict[VideoId, list[int]]:
+def asked_categories(annotations: VideoAnnotations, predictions: dict[VideoId, Masklets]) -> dict[VideoId, list[int]]:
     """Categories that count as pairs, per video: those of the file, and those that any prediction names."""
     pairs: dict[VideoId, dict[int, None]] = {video: {} for video in annotations.videos}
     for video, category in annotations.pairs:
@@ -189,7 +189,7 @@ def score_video_files(
         notes.append(f"mask is left out: {annotations.name} does not hold it")
     if not kinds:
         raise ValueError(f"--predictions {predictions}: nothing to score; {'; '.join(notes)}")
-    questions = asked(annotations, found)
+    questions = asked_categories(annotations, found)
     dataset: dict[str, float | None] = {}
     per_pair: dict[Pair, dict[str, float]] = {
         (video, category): {} for video, categories in questions.items() for category in categories

@@ -39,15 +39,15 @@ class VideoRows(NamedTuple):
 
 
 def assess_video(
-    truth: Masklets, predicted: Masklets, asked: Sequence[int], classes: Sequence[int], iou_type: IouType = "segm"
+    truth: Masklets, predicted: Masklets, categories: Sequence[int], classes: Sequence[int], iou_type: IouType = "segm"
 ) -> VideoRows:
     """Compares the masklets of one video.
 
     Args:
         truth: True masklets of all its phrases.
         predicted: Predicted ones, of any score.
-        asked: Categories that count as pairs: those asked, and those that ground truth or predictions (of any score)
-            name.
+        categories: Those that count as pairs: the ones asked for, and those that ground truth or predictions (of any
+            score) name.
         classes: Categories with ground truth anywhere in the data set, in the order of its file (for TETA).
         iou_type: "segm" or "bbox".
 
@@ -59,8 +59,8 @@ def assess_video(
     # HOTA takes a true detection as it is written, a predicted one only with pixels and a box.
     true_there = truth.masked() if iou_type == "segm" else truth.boxed
     found_there = predicted.shown() & (predicted.areas > 0)
-    phrases, hota = np.zeros((len(asked), 12), dtype=np.int64), {}
-    for row, category in enumerate(asked):
+    phrases, hota = np.zeros((len(categories), 12), dtype=np.int64), {}
+    for row, category in enumerate(categories):
         own, found = (np.flatnonzero(part.categories == category) for part in (truth, predicted))
         phrases[row] = _phrase_row(shared, own[~truth.crowd[own]], found)
         strict = found[predicted.scores[found] > MIN_SCORE]

@@ -30,28 +30,28 @@ def find_model(
     path = Path(name)
     if path.exists():
         return path
-    asked = os.fspath(name)
-    if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", asked) or path.suffix in (
+    hub_id = os.fspath(name)
+    if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", hub_id) or path.suffix in (
         ".pt",
         ".pth",
         ".ckpt",
         ".safetensors",
     ):
-        raise FileNotFoundError(f"{what} {asked!r}: no such file or folder, and no hub id of the form owner/name.")
+        raise FileNotFoundError(f"{what} {hub_id!r}: no such file or folder, and no hub id of the form owner/name.")
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
     try:
-        return Path(snapshot_download(asked, allow_patterns=list(files)))
+        return Path(snapshot_download(hub_id, allow_patterns=list(files)))
     except Exception as error:  # gated, unknown, offline: each client version raises its own kinds
         if isinstance(error, GatedRepoError):
-            why = f"access is gated: request it at https://huggingface.co/{asked}, then `hf auth login`"
+            why = f"access is gated: request it at https://huggingface.co/{hub_id}, then `hf auth login`"
         elif isinstance(error, RepositoryNotFoundError):
             why = "the hub has no such model, or hides it until `hf auth login`"
         else:
             why = f"it is not in the cache and the hub did not answer ({type(error).__name__}; it may need "
-            why += f"a request for access at https://huggingface.co/{asked})"
-        raise FileNotFoundError(f"{what} {asked!r}: no such local path, and {why}. Or give {instead}.") from error
+            why += f"a request for access at https://huggingface.co/{hub_id})"
+        raise FileNotFoundError(f"{what} {hub_id!r}: no such local path, and {why}. Or give {instead}.") from error
 
 
 def load_pretrained(

@@ -38,18 +38,18 @@ def begin_key(module: LightningModule, options: Mapping[str, Any]) -> Any:
     return hashlib.blake2b(json.dumps(said, sort_keys=True).encode())
 
 
-def item_key(place: Sequence[Any], asked: Iterable[Sequence[Any]], content: str) -> str:
+def item_key(place: Sequence[Any], phrases: Iterable[Sequence[Any]], content: str) -> str:
     """Key of what is found in one image or video.
 
     Args:
         place: Where it stands in the data, such as subset and file name.
-        asked: All that is asked of it in order: ids, phrases, categories.
+        phrases: All that is asked of it in order: ids, phrases, categories.
         content: Hash of what is seen, see `pixels_hash` and `files_hash`.
 
     Returns:
         32 hexadecimal digits.
     """
-    said = json.dumps([list(place), [list(entry) for entry in asked], content])
+    said = json.dumps([list(place), [list(entry) for entry in phrases], content])
     return hashlib.blake2b(said.encode(), digest_size=16).hexdigest()
 
 

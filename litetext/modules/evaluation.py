@@ -48,7 +48,7 @@ def name_encoders(sam3: str | None, text_encoders: Mapping[str, str] | None, tea
 
 def encode_all(
     names: Mapping[str, str],
-    asked: Sequence[str],
+    phrases: Sequence[str],
     check_width: Callable[[int, str], None],
     device: torch.device,
     identity: Any,
@@ -57,7 +57,7 @@ def encode_all(
 
     Args:
         names: Paths of the text encoders, or of phrase banks that they made, by name.
-        asked: Distinct phrases.
+        phrases: Distinct phrases.
         check_width: Refuses features of a size that the SAM3 does not read.
         device: Where they compute.
         identity: A hash that takes up what decides the features.
@@ -73,7 +73,7 @@ def encode_all(
             origin = bank.origin
             require_sam3_features(bank.reads, f"text encoder {name} ({path})")
             check_width(origin.width, f"text encoder {name} ({path})")
-            side.parameters[name], side.phrases[name] = origin.parameters, bank.select(asked)
+            side.parameters[name], side.phrases[name] = origin.parameters, bank.select(phrases)
             identity.update(f"{name} {bank.checksum} {origin.tokenizer} {origin.context_length}".encode())
             rank_zero_info(
                 f"text encoder {name}: {path}, a bank of {len(bank):,} phrases by {origin.encoder} "
@@ -85,14 +85,16 @@ def encode_all(
         check_width(encoder.width, f"text encoder {name} ({path})")
         side.parameters[name] = encoder.parameter_count
         encoder.to(device)
-        side.phrases[name] = heard = encoder.encode(asked)
-        check_tensors(((f"the features of {p!r}", heard.rows[n]) for p, n in heard.number.items()), f"{name} ({path})")
+        side.phrases[name] = encoded = encoder.encode(phrases)
+        check_tensors(
+            ((f"the features of {p!r}", encoded.rows[n]) for p, n in encoded.number.items()), f"{name} ({path})"
+        )
         # Padding mode and heads are in no weight.
         about = json.dumps(encoder.config, sort_keys=True, default=str)
         digest(identity, encoder, f"{name} {type(encoder).__name__} {about} {encoder.tokenizer.fingerprint}")
         rank_zero_info(
             f"text encoder {name}: {path}, {side.parameters[name]:,} parameters; "
-            f"{heard.truncated:,} of {len(asked):,} phrases cut at {encoder.context_length} tokens"
+            f"{encoded.truncated:,} of {len(phrases):,} phrases cut at {encoder.context_length} tokens"
         )
         if encoder.reads is not None:
             same = sum(encoder.reads.cut_to(encoder.context_length).as_sam3(asked))

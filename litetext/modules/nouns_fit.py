@@ -180,7 +180,7 @@ class NounsFitModule(LightningModule):
         return self._note(loss, {**losses, "vision": vision_loss, "text": text_loss, "roles": role_loss, **shares})
 
     def _presence_right(self, presence: Tensor, batch: NounsBatch) -> dict[str, Tensor]:
-        """Shares of phrases of some kinds whose presence is told right; nothing between two logs."""
+        """Shares of phrases of some kinds whose presence is predicted right; nothing between two logs."""
         if not self._logs:
             return {}
         right = (presence > 0) == torch.zeros_like(presence).bool().index_fill(0, batch.positive, True)

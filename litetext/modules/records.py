@@ -16,7 +16,7 @@ class Records:
     """Records of one evaluation, each under the key of all that decides it (see `answer_key`).
 
     Attributes:
-        places: Keys of the images that this evaluation has asked, by subset and file name.
+        keys: Keys of the images that this evaluation has asked, by subset and file name.
         reused: How many of them were stored before.
 
     Args:
@@ -25,15 +25,15 @@ class Records:
 
     def __init__(self, cache: ResumeCache) -> None:
         self.cache = cache
-        self.places: dict[tuple[str, str], str] = {}
+        self.keys: dict[tuple[str, str], str] = {}
         self.reused = 0
 
     def key(self, item: SegItem) -> str:
         """The key of what is found in an image, which this evaluation asks for."""
         place = (item.subset, item.file_name)
-        asked = [(pair.id, pair.phrase, pair.category) for pair in item.pairs]
-        self.places[place] = item_key(place, asked, pixels_hash(item.image))
-        return self.places[place]
+        pairs = [(pair.id, pair.phrase, pair.category) for pair in item.pairs]
+        self.keys[place] = item_key(place, pairs, pixels_hash(item.image))
+        return self.keys[place]
 
     def find(self, key: str) -> Record | None:
         """The record under a key."""
@@ -48,15 +48,15 @@ class Records:
 
     def of(self, image: ImagePairs) -> Record | None:
         """What this evaluation found in an image, None if it was not asked."""
-        key = self.places.get((image.subset, image.file_name))
+        key = self.keys.get((image.subset, image.file_name))
         found = None if key is None else self.cache.find(key)
         return None if found is None else _unpack(found)
 
     def join(self) -> "Records":
         """The records of all processes; every process must call it, after all have written."""
         whole = Records(ResumeCache(self.cache.folder, self.cache.rank))
-        for places, reused in of_ranks((self.places, self.reused)):
-            whole.places |= places
+        for keys, reused in of_ranks((self.keys, self.reused)):
+            whole.keys |= keys
             whole.reused += reused
         return whole
 

@@ -25,7 +25,7 @@ def summarize(
         teacher: The encoder that retention is measured against, if it is among them.
         boxes: The same as `scores`, of boxes, for all that was scored. What lacks masks somewhere goes by boxes.
         detectors: All parameters of each detector. Retention is not defined for them.
-        beside: Subsets that are told, but not averaged with the others: another domain, say.
+        beside: Subsets that are reported, but not averaged with the others: another domain, say.
 
     Returns:
         `encoders.NAME` with `iou` ("segm" or "bbox": what the next two compare), `average` (unweighted mean of each

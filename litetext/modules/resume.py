@@ -65,11 +65,11 @@ def flatten(config: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def find_checkpoint(asked: str, run: str, folder: Path, log: Path, runs: list[str]) -> Path:
+def find_checkpoint(name: str, run: str, folder: Path, log: Path, runs: list[str]) -> Path:
     """The file that `--ckpt_path` means.
 
     Args:
-        asked: `last`, `best` (of this run), or a path.
+        name: `last`, `best` (of this run), or a path.
         run: Name of the run.
         folder: Its checkpoints.
         log: Its logs.
@@ -79,19 +79,19 @@ def find_checkpoint(asked: str, run: str, folder: Path, log: Path, runs: list[st
         FileNotFoundError: There is none; the message says what to do.
         ValueError: It is a folder.
     """
-    own = asked in ("last", "best")
-    path = folder / f"{asked}.ckpt" if own else Path(asked).expanduser()
+    own = name in ("last", "best")
+    path = folder / f"{name}.ckpt" if own else Path(name).expanduser()
     if path.is_file():
         return path
     if path.is_dir():
-        raise ValueError(f"--ckpt_path {asked} is a folder; give the .ckpt file in it, such as {path / 'last.ckpt'}")
+        raise ValueError(f"--ckpt_path {name} is a folder; give the .ckpt file in it, such as {path / 'last.ckpt'}")
     if own and not any(folder.glob("*.ckpt")) and any(log.glob("events.*")):
         raise FileNotFoundError(
-            f"--ckpt_path {asked}: the run {run} ended before it wrote a checkpoint (there is no {path}); "
+            f"--ckpt_path {name}: the run {run} ended before it wrote a checkpoint (there is no {path}); "
             "leave --ckpt_path out, and it begins anew"
         )
     raise FileNotFoundError(
-        f"--ckpt_path {asked}: there is no {path}; give the path of a .ckpt file, or --run NAME of the run "
+        f"--ckpt_path {name}: there is no {path}; give the path of a .ckpt file, or --run NAME of the run "
         f"whose checkpoint is meant (existing runs: {', '.join(runs) or 'none'})"
     )
 

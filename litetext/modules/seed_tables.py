@@ -64,10 +64,10 @@ def seeds_table(results: Mapping[str, Any]) -> str:
             )
     probes = list(dict.fromkeys(probe for entry in rows.values() for probe in entry.get("probes", ())))
     if probes:
-        heard = {name: entry["probes"] for name, entry in rows.items() if "probes" in entry}
+        probed = {name: entry["probes"] for name, entry in rows.items() if "probes" in entry}
         lines += _table(
-            ["pairs right, %; points behind", *(shown[n] for n in heard)],
-            [[probe, *(_probe(entry.get(probe, {})) for entry in heard.values())] for probe in probes],
+            ["pairs right, %; points behind", *(shown[n] for n in probed)],
+            [[probe, *(_probe(entry.get(probe, {})) for entry in probed.values())] for probe in probes],
         )
     return "\n".join(lines)
 

@@ -1,4 +1,4 @@
-"""SegEvalModule: a frozen SAM3 that hears phrases through many text encoders, and zero-shot detectors beside it."""
+"""SegEvalModule: a frozen SAM3 prompted through many text encoders, and zero-shot detectors beside it."""
 
 import hashlib
 import json
@@ -72,7 +72,7 @@ class SegEvalModule(LightningModule):
             what the SAM 3 paper uses (section F.1): 0.4, and 0.2 for OWLv2.
         box_segmenter: A SAM or SAM 2 of transformers that makes a mask of each box that a detector finds, a folder or
             a hub id (`facebook/sam-vit-huge`, `facebook/sam2.1-hiera-large`). Then detectors are scored by masks too.
-        phrases_per_prompt: Phrases that a Grounding DINO hears in one prompt, where they compete. SAM 3's authors
+        phrases_per_prompt: Phrases that a Grounding DINO reads in one prompt, where they compete. SAM 3's authors
             found 30 on Gold and 20 on Silver much better than 1, so that is how to compare with their numbers.
         memory_gb: Memory for phrases in GB, beside weights and image. Then `chunk` follows from an estimate of what
             one phrase takes, for each model.
@@ -300,7 +300,7 @@ class SegEvalModule(LightningModule):
         """Id of this evaluation: everything that its results follow from, the ground truth among it."""
         hasher = hashlib.blake2b(f"{self.identity} {left_out}".encode(), digest_size=16)
         for image in asked:
-            key = records.places.get((image.subset, image.file_name))
+            key = records.keys.get((image.subset, image.file_name))
             truths = [
                 [pair.id, pair.evaluated, *pair.truths, *(x for x in (pair.kind, pair.twin) if x is not None)]
                 for pair in image.pairs
@@ -344,7 +344,7 @@ class SegEvalModule(LightningModule):
         print(f"results     {folder / RESULTS}\npredictions {folder / 'predictions'}")
         if (folder / "pictures").is_dir():
             print(f"pictures    {folder / 'pictures'}")
-        print(describe_reuse(records.reused, len(records.places), "images", records.cache))
+        print(describe_reuse(records.reused, len(records.keys), "images", records.cache))
         if aside is not None:
             print(f"put aside   {aside}: what another evaluation left in {folder}")
 
@@ -353,7 +353,7 @@ def _sides(asked: list[ImagePairs], records: Records, subset: str) -> tuple[int,
     """Scored pairs of a subset that have their phrase by any annotator, and those that lack it by any."""
     positives = negatives = 0
     for image in asked:
-        if image.subset == subset and (subset, image.file_name) in records.places:
+        if image.subset == subset and (subset, image.file_name) in records.keys:
             for pair in image.pairs:
                 there = [not all(truth.crowd) for truth in pair.truths]
                 positives, negatives = positives + any(there), negatives + (not all(there))

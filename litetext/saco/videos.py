@@ -68,7 +68,7 @@ def read_video_annotations(path: str | Path) -> VideoAnnotations:
 
     A pair with a damaged mask, or without one where there is a box, is left out, unless no annotation has masks.
     Entries that name a video or a category which the file does not list are left out as long as they are fewer than a
-    quarter. All of that is told in `notes`.
+    quarter. All of that stands in `notes`.
 
     Raises:
         FileNotFoundError: There is no such file.

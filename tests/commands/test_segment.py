@@ -240,7 +240,7 @@ def test_duplicates_and_the_surest(images: Path, litetext: Callable[..., Answer]
 def test_phrases_that_are_cut_are_counted(images: Path, litetext: Callable[..., Answer]) -> None:
     long = "white ring " * 40
     answer = litetext("segment", "in/rings.png", "--phrases", long, "cup", "--output", "out")
-    assert "litetext: 1 of 2 phrases cut at 32 tokens, what comes after is not heard: 'white ring white" in answer.err
+    assert "litetext: 1 of 2 phrases cut at 32 tokens, what comes after is not read: 'white ring white" in answer.err
 
 
 def test_lines_fit_the_terminal() -> None:

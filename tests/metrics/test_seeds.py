@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from litetext.metrics.seeds import differ, fold, seeds_of, spread, told_difference, told_spread
+from litetext.metrics.seeds import differ, fold, format_difference, format_spread, seeds_of, spread
 
 numbers = st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=8)
 
@@ -41,17 +41,17 @@ def test_the_interval_is_that_of_the_paired_t_test(pairs: list[tuple[float, floa
 def test_what_all_seeds_share_does_not_widen_a_difference() -> None:
     found = differ([1.0, 51.0, 101.0], [0.0, 50.0, 100.0])
     assert found == {"mean": 1, "sd": 0, "low": 1, "high": 1}
-    assert told_difference(found, 1) == "+1.0 [+1.0, +1.0]"
+    assert format_difference(found, 1) == "+1.0 [+1.0, +1.0]"
 
 
 def test_one_seed_has_no_spread_and_a_missing_number_no_mean() -> None:
     assert differ([2.0], [1.5]) == {"mean": 0.5, "sd": None, "low": None, "high": None}
-    assert told_difference(differ([2.0], [1.5]), 1) == "+0.5"
-    assert told_spread(spread([2.0]), 1) == "2.0"
-    assert told_spread(spread([2.0, 4.0]), 1) == "3.0 ± 1.4"
+    assert format_difference(differ([2.0], [1.5]), 1) == "+0.5"
+    assert format_spread(spread([2.0]), 1) == "2.0"
+    assert format_spread(spread([2.0, 4.0]), 1) == "3.0 ± 1.4"
     undefined = differ([2.0, None], [1.0, 1.0])
     assert set(undefined.values()) == {None}
-    assert told_difference(undefined, 1) == told_spread(spread([None]), 1) == ""
+    assert format_difference(undefined, 1) == format_spread(spread([None]), 1) == ""
     with pytest.raises(ValueError, match="zip"):
         differ([1.0, 2.0], [1.0])
 

@@ -15,7 +15,7 @@ from pycocotools import mask as coco
 from litetext.metrics import hota
 from litetext.metrics.hota import hota_numbers, hota_sums
 from litetext.metrics.teta import teta_numbers, teta_rows
-from litetext.metrics.veval_files import asked, dataset_results, read_video_predictions, score_video_files
+from litetext.metrics.veval_files import asked_categories, dataset_results, read_video_predictions, score_video_files
 from litetext.metrics.video import assess_video, phrase_numbers
 from litetext.metrics.video_iou import overlaps
 from litetext.metrics.video_metrics import TETA, PhraseHOTA, VideoCGF1
@@ -269,7 +269,7 @@ def test_hota_is_that_of_trackeval() -> None:
 def test_neither_order_nor_ranks_nor_repetition_change_a_bit(random: Any) -> None:
     annotations = read_video_annotations(SYNTH / "gt.json.gz")
     found = read_video_predictions(SYNTH / "pred.json.gz", annotations).found
-    questions = asked(annotations, found)
+    questions = asked_categories(annotations, found)
     rows = {
         v: assess_video(annotations.truth[v], found[v], questions[v], annotations.evaluated) for v in annotations.videos
     }

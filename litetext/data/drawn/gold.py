@@ -142,7 +142,7 @@ def write_subset(
     entries: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     marks: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     queries: dict[str, int] = {}
-    asked = _FIRST_ID
+    first_id = _FIRST_ID
     for position, drawing in enumerate(drawings):
         file_name = f"{position:05}.png"
         Image.fromarray(drawing.pixels).save(pictures / file_name)
@@ -152,14 +152,14 @@ def write_subset(
             for k, (text, kind, answer) in enumerate(zip(drawing.phrases, kinds, view.answers, strict=True)):
                 marked, exhaustive = answer
                 query = queries.setdefault(text, len(queries))
-                entry = _entry(asked + k, file_name, text, query, exhaustive, drawing.pixels.shape)
+                entry = _entry(first_id + k, file_name, text, query, exhaustive, drawing.pixels.shape)
                 entry |= {"kind": kind} if kind is not None else {}
-                entries[name].append(entry | ({"twin": asked + (k ^ 1)} if drawing.twins else {}))
+                entries[name].append(entry | ({"twin": first_id + (k ^ 1)} if drawing.twins else {}))
                 marks[name] += [
-                    {"id": len(marks[name]) + n, "image_id": asked + k, **objects[target]}
+                    {"id": len(marks[name]) + n, "image_id": first_id + k, **objects[target]}
                     for n, target in enumerate(marked, start=1)
                 ]
-        asked += len(drawing.phrases)
+        first_id += len(drawing.phrases)
     for name in names:
         content = {
             "info": {"description": about},

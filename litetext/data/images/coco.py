@@ -108,8 +108,10 @@ def read_coco(source: CocoSet) -> Contents:
         items = grouped.get(image_id, [])
         file_name = _file_name(entry) or f"image {image_id}"
         present = {names[item["category_id"]] for item in items}
-        asked = _asked(entry, file_name, present, names, source)
-        ids = tuple(number * len(phrases) + place[phrase] + 1 for phrase in sorted(asked, key=place.__getitem__))
+        entry_phrases = _asked(entry, file_name, present, names, source)
+        ids = tuple(
+            number * len(phrases) + place[phrase] + 1 for phrase in sorted(entry_phrases, key=place.__getitem__)
+        )
         total += len(ids)
         try:
             if file_name in images:

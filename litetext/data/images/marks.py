@@ -55,7 +55,7 @@ class Lines:
         """One line a kind.
 
         Args:
-            rare: Boxes that lie elsewhere than their masks are told where they are more than this.
+            rare: Boxes that lie elsewhere than their masks are noted where they are more than this.
         """
         kinds = [kind for kind, where in self.where.items() if kind != ELSEWHERE or len(where) > rare]
         return [counted(kind, self.where[kind], self.reasons[kind]) for kind in kinds]

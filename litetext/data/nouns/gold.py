@@ -137,14 +137,14 @@ def draw_items(subset: str, seed: int) -> Iterator[tuple[Scene, list[Phrase]]]:
     Yields:
         A scene and `PAIRS` phrases of different meanings, half of them negatives.
     """
-    asked = SUBSETS[subset]
+    recipe = SUBSETS[subset]
     block = FIRST_HELD_OUT // 10  # far more than the scenes that are given up
     start = FIRST_HELD_OUT * (2 + seed) + block * list(SUBSETS).index(subset)
     for number in count(start):
         scene = draw_scene(
-            number, styles=asked.styles, split="test", objects=asked.objects, open_nouns=asked.open_nouns
+            number, styles=recipe.styles, split="test", objects=recipe.objects, open_nouns=recipe.open_nouns
         )
-        if asked.objects is not None and len(scene.sprites) < asked.objects - 1:
+        if recipe.objects is not None and len(scene.sprites) < recipe.objects - 1:
             continue
         rng = random.Random(f"nouns {subset} {number}")
         true, false = (_draw(subset, scene, rng, negatives) for negatives in (0.0, 1.0))
@@ -157,10 +157,10 @@ def draw_items(subset: str, seed: int) -> Iterator[tuple[Scene, list[Phrase]]]:
 def _draw(subset: str, scene: Scene, rng: random.Random, negatives: float) -> list[Phrase]:
     """Half of a scene's phrases, or fewer where chance does not find them."""
     found: dict[Meaning, Phrase] = {}
-    asked = SUBSETS[subset]
+    recipe = SUBSETS[subset]
     for _ in range(_DRAWS):
         for phrase in draw_phrases(
-            scene, 1, rng, asked.kinds, split="test", negatives=negatives, wording=asked.wording
+            scene, 1, rng, recipe.kinds, split="test", negatives=negatives, wording=recipe.wording
         ):
             if _fits(subset, phrase):
                 found.setdefault(phrase.meaning, phrase)

@@ -91,7 +91,7 @@ def is_thing(thing: Thing, sprite: Sprite) -> bool | None:
         (thing.card, sprite.card),
         (thing.outline, sprite.outline),
     )
-    if any(asked is not None and asked != its for asked, its in given):
+    if any(wanted is not None and wanted != its for wanted, its in given):
         return False
     if thing.without in ("card", "outline") and getattr(sprite, thing.without) is not None:
         return False

@@ -258,6 +258,6 @@ def write_probes(folder: str | Path, pairs: int = 40, seed: int = 0) -> GoldSet:
 
 def _drawing(probe: Probe, name: str) -> Drawing:
     image, masks = render(probe.scene)
-    asked = (probe.first, probe.second)
-    view = View(list(masks), [(list(question.targets), True) for question in asked])
-    return Drawing(image, [question.text for question in asked], [view], [name] * 2, twins=True)
+    questions = (probe.first, probe.second)
+    view = View(list(masks), [(list(question.targets), True) for question in questions])
+    return Drawing(image, [question.text for question in questions], [view], [name] * 2, twins=True)

@@ -75,11 +75,11 @@ def draw_clip(number: int, frames: int = FRAMES) -> SpriteClip | None:
     if not len(true) == len(false) == PAIRS // 2:
         return None
     # An object that is seen too shortly to be asked for must not be what a phrase could mean either.
-    asked = [replace(phrase, targets=tuple(there[k] for k in phrase.targets)) for phrase in [*true, *false]]
-    if any(find(phrase.meaning, scene) != phrase.targets for phrase in asked):
+    phrases = [replace(phrase, targets=tuple(there[k] for k in phrase.targets)) for phrase in [*true, *false]]
+    if any(find(phrase.meaning, scene) != phrase.targets for phrase in phrases):
         return None
-    rng.shuffle(asked)
-    return SpriteClip([image for image, _ in painted], seen, asked)
+    rng.shuffle(phrases)
+    return SpriteClip([image for image, _ in painted], seen, phrases)
 
 
 def _at(scene: Scene, places: list[tuple[float, float]], time: int) -> Scene:
@@ -121,5 +121,5 @@ def _drawn(seed: int, frames: int) -> Iterator[DrawnVideo]:
     for number in count(FIRST_HELD_OUT * (1_000 + seed)):
         clip = draw_clip(number, frames)
         if clip is not None:
-            asked = [(phrase.text, phrase.targets) for phrase in clip.phrases]
-            yield DrawnVideo(clip.frames, clip.seen, asked)
+            phrases = [(phrase.text, phrase.targets) for phrase in clip.phrases]
+            yield DrawnVideo(clip.frames, clip.seen, phrases)

@@ -95,9 +95,9 @@ def _read_csv(files: Iterable[Path], field: str) -> Iterator[str]:
         headers = {mark: [name.strip() for name in row] for mark, row in zip(delimiters, first, strict=True)}
         delimiter = next((mark for mark, names in headers.items() if field and field in names), None)
         if delimiter is None:
-            asked = f"no column {field!r}" if field else "columns, and none is named"
+            problem = f"no column {field!r}" if field else "columns, and none is named"
             there = ", ".join(max(headers.values(), key=len))
-            raise ValueError(f"{path} has {asked}; write PATH#COLUMN with one of: {there[:200]}")
+            raise ValueError(f"{path} has {problem}; write PATH#COLUMN with one of: {there[:200]}")
         column = headers[delimiter].index(field)
         # Strict: a quote that is never closed would make one prompt of all that follows.
         rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)

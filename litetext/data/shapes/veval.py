@@ -76,9 +76,9 @@ def draw_clip(seed: int, frames: int = FRAMES) -> ShapeClip | None:
     true, false = (_phrases(staying, rng, negatives) for negatives in (0.0, 1.0))
     if not len(true) == len(false) == PAIRS // 2:
         return None
-    asked = [replace(phrase, targets=tuple(there[k] for k in phrase.targets)) for phrase in [*true, *false]]
-    rng.shuffle(asked)
-    return ShapeClip(moved, seen, asked)
+    phrases = [replace(phrase, targets=tuple(there[k] for k in phrase.targets)) for phrase in [*true, *false]]
+    rng.shuffle(phrases)
+    return ShapeClip(moved, seen, phrases)
 
 
 def _path(shape: Shape, frames: int, rng: random.Random) -> list[Shape]:
@@ -130,5 +130,5 @@ def _drawn(seed: int, frames: int) -> Iterator[DrawnVideo]:
     for number in count(FIRST_HELD_OUT * (1_000 + seed)):
         clip = draw_clip(number, frames)
         if clip is not None:
-            asked = [(phrase.text, phrase.targets) for phrase in clip.phrases]
-            yield DrawnVideo((render(scene) for scene in clip.frames), clip.seen, asked)
+            phrases = [(phrase.text, phrase.targets) for phrase in clip.phrases]
+            yield DrawnVideo((render(scene) for scene in clip.frames), clip.seen, phrases)

@@ -227,13 +227,13 @@ def read_items(name: str, annotations: VideoAnnotations, media: Path) -> list[Vi
     Raises:
         ValueError: A frame's name leaves the folder.
     """
-    asked: dict[Any, dict[int, str]] = {video: {} for video in annotations.videos}
+    pairs: dict[Any, dict[int, str]] = {video: {} for video in annotations.videos}
     for video, category in annotations.pairs:
-        asked[video][category] = annotations.categories[category]
+        pairs[video][category] = annotations.categories[category]
     items = []
     for number, (video, about) in enumerate(annotations.videos.items()):
         truth = annotations.truth.get(video) or masklets([], about, "")
-        phrases = asked[video]
+        phrases = pairs[video]
         items.append(VideoItem(name, number, find_frames(about, media), list(phrases), list(phrases.values()), truth))
     return items
 

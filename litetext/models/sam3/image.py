@@ -329,8 +329,8 @@ class Sam3Image(nn.Module):
         )
         # The first layer from its cross-attention on: what comes before is in `Vision`.
         first = encoder.layers[0]
-        asked = first.layer_norm2(vision.tokens).expand_as(tokens)
-        tokens = tokens + first.cross_attn(query=asked, key=prompt, value=prompt, attention_mask=mask)[0]
+        queries = first.layer_norm2(vision.tokens).expand_as(tokens)
+        tokens = tokens + first.cross_attn(query=queries, key=prompt, value=prompt, attention_mask=mask)[0]
         tokens = tokens + first.mlp(first.layer_norm3(tokens))
         for layer in encoder.layers[1:]:
             tokens = layer(

@@ -3,7 +3,7 @@
     frame ─ vision, tracker features, geometry token: once ─┐
     phrases of every text encoder, each in its own session ─┴─► masklets
 
-`transformers.Sam3VideoModel` does the work. Here it hears text features of any encoder; phrases, which share object
+`transformers.Sam3VideoModel` does the work. Here it takes text features of any encoder; phrases, which share object
 numbers and the encoding of memories within a session, get one session each; frames are read one at a time; what a
 session no longer needs is dropped after every frame. SAM 3: Carion et al. 2025.
 """
@@ -145,10 +145,10 @@ class _PhraseSession:
     def step(self, model: _Model, frame: int, size: tuple[int, int]) -> None:
         """Tracks through the next frame; keeps what no later frame can take back."""
         token = None if model.seen is None else model.seen.token
-        heard = self.features if token is None else torch.cat([self.features, token], 1)
+        features = self.features if token is None else torch.cat([self.features, token], 1)
         session: Any = self.session
-        session.prompt_embeddings[0] = SimpleNamespace(pooler_output=heard)
-        session.prompt_attention_masks[0] = torch.ones(heard.shape[:2], dtype=torch.bool, device=heard.device)
+        session.prompt_embeddings[0] = SimpleNamespace(pooler_output=features)
+        session.prompt_attention_masks[0] = torch.ones(features.shape[:2], dtype=torch.bool, device=features.device)
         out: Any = model(inference_session=session, frame_idx=frame)
         self.waiting.append(out)
         self.gone |= out.removed_obj_ids
@@ -274,7 +274,7 @@ class Sam3Video(nn.Module):
             setattr(self.model.detector_model, name, part)
 
     def track(
-        self, frames: VideoFrames, asked: Mapping[str, TextBatch], chunk: int = 16
+        self, frames: VideoFrames, features: Mapping[str, TextBatch], chunk: int = 16
     ) -> dict[str, list[list[dict[str, Any]]]]:
         """The masklets of every phrase; what one phrase finds does not depend on the others.
 
@@ -283,7 +283,7 @@ class Sam3Video(nn.Module):
 
         Args:
             frames: The video.
-            asked: Features of its phrases, by text encoder; every encoder has the same phrases.
+            features: Features of its phrases, by text encoder; every encoder has the same phrases.
             chunk: Phrases that are tracked together. Memory grows with it and not with the phrases; each further chunk
                 reads the frames and computes their vision features again.
 
@@ -296,26 +296,26 @@ class Sam3Video(nn.Module):
         """
         if chunk < 1:
             raise ValueError(f"chunk={chunk} must be at least 1")
-        for name, batch in asked.items():
+        for name, batch in features.items():
             self.check_width(batch.features.shape[-1], f"text encoder {name}")
             tokens = batch.features.shape[1]
             if any(not 1 <= length <= tokens for length in batch.lengths.tolist()):
                 raise ValueError(f"text encoder {name}: lengths {batch.lengths.tolist()} do not fit {tokens} tokens")
-        counts = {len(batch.lengths) for batch in asked.values()}
+        counts = {len(batch.lengths) for batch in features.values()}
         if len(counts) > 1:
             raise ValueError(f"text encoders with {sorted(counts)} phrases; give each the same")
-        found: dict[str, list[list[dict[str, Any]]]] = {name: [] for name in asked}
+        found: dict[str, list[list[dict[str, Any]]]] = {name: [] for name in features}
         for start in range(0, max(counts, default=0), chunk):
             parts = {
                 name: TextBatch(batch.features[start : start + chunk], batch.lengths[start : start + chunk])
-                for name, batch in asked.items()
+                for name, batch in features.items()
             }
             for name, entries in self._track(frames, parts).items():
                 found[name] += entries
         return found
 
     @torch.inference_mode()
-    def _track(self, frames: VideoFrames, asked: dict[str, TextBatch]) -> dict[str, list[list[dict[str, Any]]]]:
+    def _track(self, frames: VideoFrames, features: dict[str, TextBatch]) -> dict[str, list[list[dict[str, Any]]]]:
         shared, size = _CurrentFrame(len(frames)), None
         pairs: dict[str, list[_PhraseSession]] = {}
         try:
@@ -325,7 +325,7 @@ class Sam3Video(nn.Module):
                     if tuple(image.shape[1:]) != size:
                         raise ValueError(f"frame {t} has {tuple(image.shape[1:])} pixels, the first has {size}")
                     if not pairs:
-                        pairs = {name: self._open(batch, shared, size) for name, batch in asked.items()}
+                        pairs = {name: self._open(batch, shared, size) for name, batch in features.items()}
                     shared.pixels = self._prepare(image)
                     self.model.look(shared.pixels, self.geometry_token)
                     for pair in (pair for own in pairs.values() for pair in own):
@@ -333,7 +333,7 @@ class Sam3Video(nn.Module):
         finally:
             self.model.seen = None
         if not pairs:  # there was no frame
-            return {name: [[] for _ in batch.lengths] for name, batch in asked.items()}
+            return {name: [[] for _ in batch.lengths] for name, batch in features.items()}
         return {name: [pair.entries(len(frames)) for pair in own] for name, own in pairs.items()}
 
     def _prepare(self, image: Tensor) -> Tensor:

@@ -100,16 +100,16 @@ class PhraseBank:
         Raises:
             ValueError: Some are not in the bank; the message names the first and says how many.
         """
-        asked = list(dict.fromkeys(phrases))
-        rows = [self._row.get(tuple(row)) for row in self.tokenizer.encode(asked)]
-        lost = [phrase for phrase, row in zip(asked, rows, strict=True) if row is None]
+        distinct = list(dict.fromkeys(phrases))
+        rows = [self._row.get(tuple(row)) for row in self.tokenizer.encode(distinct)]
+        lost = [phrase for phrase, row in zip(distinct, rows, strict=True) if row is None]
         if lost:
             more = f" and of {len(lost) - 1:,} more" if len(lost) > 1 else ""
             raise ValueError(
-                f"{self.path} has no features of the phrase {lost[0]!r}{more} ({len(lost):,} of {len(asked):,} asked "
-                f"are missing); add to the phrases of {_COMMAND}, or name the text encoder instead of its bank"
+                f"{self.path} has no features of the phrase {lost[0]!r}{more} ({len(lost):,} of {len(distinct):,} "
+                f"asked are missing); add to the phrases of {_COMMAND}, or name the text encoder instead of its bank"
             )
-        number = {phrase: row for phrase, row in zip(asked, rows, strict=True) if row is not None}
+        number = {phrase: row for phrase, row in zip(distinct, rows, strict=True) if row is not None}
         return PhraseFeatures(self.features, number, self.origin.width)
 
     def check_encoder(self, encoder: TextEncoder, name: str) -> None:
@@ -137,12 +137,12 @@ def make_bank(encoder: TextEncoder, name: str, phrases: Sequence[str]) -> Phrase
     Raises:
         ValueError: Its features are not finite.
     """
-    asked = list(dict.fromkeys(phrases))
-    heard = encoder.encode(asked)
-    tokens: list[Tensor] = [torch.empty(0)] * len(heard)
-    for phrase, row in zip(asked, encoder.tokenizer.encode(asked), strict=True):
-        tokens[heard.number[phrase]] = torch.tensor(row, dtype=torch.int32)
-    check_tensors(((f"the features of {p!r}", heard.rows[n]) for p, n in heard.number.items()), name)
+    distinct = list(dict.fromkeys(phrases))
+    encoded = encoder.encode(distinct)
+    tokens: list[Tensor] = [torch.empty(0)] * len(encoded)
+    for phrase, row in zip(distinct, encoder.tokenizer.encode(distinct), strict=True):
+        tokens[encoded.number[phrase]] = torch.tensor(row, dtype=torch.int32)
+    check_tensors(((f"the features of {p!r}", encoded.rows[n]) for p, n in encoded.number.items()), name)
     origin = BankOrigin(
         encoder=name,
         fingerprint=encoder.fingerprint,
@@ -151,7 +151,7 @@ def make_bank(encoder: TextEncoder, name: str, phrases: Sequence[str]) -> Phrase
         width=encoder.width,
         parameters=encoder.parameter_count,
     )
-    return PhraseBank(origin, asked, tokens, [row.float().cpu() for row in heard.rows], reads=encoder.reads)
+    return PhraseBank(origin, distinct, tokens, [row.float().cpu() for row in encoded.rows], reads=encoder.reads)
 
 
 def save_bank(bank: PhraseBank, path: str | os.PathLike[str]) -> None:
