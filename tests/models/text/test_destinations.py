@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from litetext.export.targets import export
-from litetext.models.text.destinations import ANYWHERE, STOCK, obstacle, remedy, told
+from litetext.models.text.destinations import ANYWHERE, STOCK, describe, obstacle, remedy
 from litetext.models.text.mobileclip import PADDINGS, MobileClipText
 from tests.export.students import checkpoint
 
@@ -23,7 +23,7 @@ def test_what_is_told_is_what_export_does(tmp_path: Path, padding: Any, repmixer
     for target in ("transformers", "efficientsam3"):
         order = (path, target, str(tmp_path / target), ["red circle", "a white dog"])
         why = obstacle(config, target)
-        assert (f"not {target}: {why}" in told(config)) == bool(why)
+        assert (f"not {target}: {why}" in describe(config)) == bool(why)
         if not why:
             export(*order, pairs=0)
             continue
