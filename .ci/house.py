@@ -2,6 +2,8 @@
 
 import ast
 import io
+import json
+import re
 import subprocess
 import sys
 import tarfile
@@ -10,12 +12,46 @@ from pathlib import Path
 
 TYPES = {"Found", "Instances", "Detections", "Boxes", "Segments", "Detected", "Truth", "GroundTruth", "Objects"}
 """Names that stood, or stand, for what a model finds or an annotator marks."""
-CIRCLES = """
+ENCODERS = {
+    "TextEncoder",
+    "Sam3TextEncoder",
+    "Student",
+    "MobileClipText",
+    "FastStudent",
+    "TextTower",
+    "HubTower",
+    "Tower",
+}
+"""Names that stood, or stand, for a text encoder."""
+LOADERS = re.compile(r"_?(load|open|read|from_pretrained|student_from_pretrained)(_\w+)?")
+COMMANDS = {
+    "export": ("litetext.commands.export", "litetext.export_command"),
+    "test": ("litetext.commands.lightning", "litetext.lightning_cli", "litetext.modules.seg_eval"),
+}
+"""Modules in which a command begins, by their names of then and now."""
+GRAPH = """
+import json, sys
 import grimp
 from tests.test_imports import circles
 graph = grimp.build_graph("litetext", exclude_type_checking_imports=False, cache_dir=None)
-print(len(circles({one: set(graph.find_modules_directly_imported_by(one)) for one in graph.modules})))
+found = len(circles({one: set(graph.find_modules_directly_imported_by(one)) for one in graph.modules}))
+reached = {}
+for command, begins in json.loads(sys.argv[1]).items():
+    there = [one for one in begins if one in graph.modules]
+    reached[command] = len(set(there).union(*(graph.find_upstream_modules(one) for one in there)))
+print(json.dumps([found, reached]))
 """
+
+
+def loaders(tree: ast.AST) -> int:
+    """Functions of a file that load a text encoder, by their name and what they say they return."""
+    return sum(
+        isinstance(node, ast.FunctionDef)
+        and LOADERS.fullmatch(node.name) is not None
+        and node.returns is not None
+        and any(word in ENCODERS for word in re.findall(r"\w+", ast.unparse(node.returns)))
+        for node in ast.walk(tree)
+    )
 
 
 def count(revision: str) -> dict[str, object]:
@@ -31,15 +67,19 @@ def count(revision: str) -> dict[str, object]:
         longest = max(files, key=lambda file: len(file.read_text().splitlines()))
         trees = [ast.parse(file.read_text()) for file in files]
         classes = [node.name for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
-        ran = subprocess.run([sys.executable, "-c", CIRCLES], cwd=root, capture_output=True, text=True, check=True)
+        command = [sys.executable, "-c", GRAPH, json.dumps(COMMANDS)]
+        ran = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
+        found, reached = json.loads(ran.stdout)
         return {
             "Python files of the package": len(files),
             "rooms on its first floor (folders and files)": sum(
                 one.is_dir() or one.suffix == ".py" for one in (root / "litetext").iterdir()
             ),
-            "import circles, type-only imports included": int(ran.stdout),
+            "import circles, type-only imports included": found,
             "longest file, lines": f"{len(longest.read_text().splitlines())} ({longest.relative_to(root)})",
             "types for instances and marks": sum(name in TYPES for name in classes),
+            "functions that load a text encoder": sum(map(loaders, trees)),
+            **{f"modules that `litetext {command}` reaches by imports": count for command, count in reached.items()},
             "words of README.md": len((root / "README.md").read_text().split()),
         }
 

@@ -10,10 +10,6 @@ from tests.fixtures.runs import Answer
 ORACLE = Path(__file__).parent.parent / "fixtures" / "oracle"
 
 
-def gt(case: str) -> list[str]:
-    return [str(path) for path in sorted((ORACLE / case).glob("gt_*"))]
-
-
 VIDEOS = ORACLE / "video_synth"
 
 
