@@ -59,7 +59,7 @@ def _body(name: str, source: ExportSource, result: ExportResult) -> str:
         "",
         *_numbers(about.get("scores") or {}),
         "",
-        *([] if made.evaluated is None else [*table(made.evaluated), ""]),
+        *([] if result.evaluated is None else [*table(result.evaluated), ""]),
         "## Equal to the student",
         "",
         "Features of real prompts, this export against litetext:",

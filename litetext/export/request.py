@@ -87,8 +87,11 @@ def require_sam3_student(request: ExportRequest, target: str) -> MobileClipText:
     Raises:
         ValueError: If another text encoder taught it, or it is no MobileCLIP.
     """
-from litetext.export.evaluation import Evaluated
-from litetext.export.masks import Encode, MaskAgreement, Segment
+    student, source = request.source.student, request.source.checkpoint
+    if student.reads is not None and student.reads.sam3_ids:
+        raise ValueError(
+            f"{source} knows {len(student.reads.sam3_ids):,} of SAM3's tokens; export the student that it was made of"
+        )
     if student.reads is not None:
         raise ValueError(
             f"--to {target} puts a student into a SAM3, and {source} reads the tokens of {student.reads.name}, which "

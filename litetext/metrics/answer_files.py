@@ -11,13 +11,13 @@ from typing import Any
 from litetext.metrics.saco_check import UNKNOWN, Predictions
 from litetext.saco.answers import READERS
 from litetext.saco.fields import counted, read_size, shown
-from litetext.saco.images import Annotator, evaluated, read_json
+from litetext.saco.images import AnnotatorFile, evaluated, read_json
 
 _FENCE = re.compile(r"```(?:json)?\s*\n(.*?)```", re.DOTALL)
 
 
 @dataclass
-class _Amiss:
+class _Strange:
     """What is amiss with answers, by what each is named after, with the reason."""
 
     answers: int = 0
@@ -30,7 +30,7 @@ class _Amiss:
 
 
 def read_answers(
-    path: str | Path, layout: str, annotators: Sequence[Annotator], allow_unknown: bool = False
+    path: str | Path, layout: str, annotators: Sequence[AnnotatorFile], allow_unknown: bool = False
 ) -> tuple[Predictions, list[str]]:
     """Predictions from the answers of Gemini or DINO-X, see `litetext.saco.answers`.
 
@@ -51,7 +51,7 @@ def read_answers(
         FileNotFoundError: There is no such file.
         ValueError: It holds no answers, or a quarter of them (with `allow_unknown`: all) cannot be used.
     """
-    first, places, amiss, found = annotators[0], _Places(annotators[0]), _Amiss(), Predictions()
+    first, places, amiss, found = annotators[0], _Places(annotators[0]), _Strange(), Predictions()
     for key, content in _contents(path):
         amiss.answers += 1
         try:
@@ -76,8 +76,8 @@ def _take(
     place: int | Mapping[str, list[int]],
     entries: Sequence[Any],
     layout: str,
-    first: Annotator,
-    amiss: _Amiss,
+    first: AnnotatorFile,
+    amiss: _Strange,
 ) -> None:
     """The objects of one answer."""
     reader, category = READERS[layout], min(first.categories, default=1)
@@ -109,7 +109,7 @@ def _take(
             found[number].append(item | mask)
 
 
-def _refuse_much(path: str | Path, label: str, name: str, amiss: _Amiss, allow: bool) -> None:
+def _refuse_much(path: str | Path, label: str, name: str, amiss: _Strange, allow: bool) -> None:
     """Refuses a file of which a quarter cannot be used."""
     rows = (
         (amiss.unreadable, amiss.answers, "answers cannot be read", "ask for them again", False),
@@ -126,7 +126,7 @@ def _refuse_much(path: str | Path, label: str, name: str, amiss: _Amiss, allow: 
             )
 
 
-def _notes(found: Predictions, annotators: Sequence[Annotator], amiss: _Amiss) -> list[str]:
+def _notes(found: Predictions, annotators: Sequence[AnnotatorFile], amiss: _Strange) -> list[str]:
     silent = dict.fromkeys((str(number) for number in evaluated(annotators) if number not in found), "")
     rows = (
         ("answers that cannot be read find nothing", amiss.unreadable),
@@ -142,7 +142,7 @@ def _notes(found: Predictions, annotators: Sequence[Annotator], amiss: _Amiss) -
 class _Places:
     """Datapoints by what an answer can be named after: an id, or the file name of an image, with or without folder."""
 
-    def __init__(self, first: Annotator) -> None:
+    def __init__(self, first: AnnotatorFile) -> None:
         self.ids = {str(number) for number in first.images}
         self.files: dict[str, set[str]] = defaultdict(set)
         self.phrases: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))

@@ -8,7 +8,7 @@ from litetext.metrics.answer_files import read_answers
 from litetext.metrics.saco_check import Predictions
 from litetext.metrics.saco_files import read_predictions
 from litetext.saco.fields import read_size
-from litetext.saco.images import Annotator
+from litetext.saco.images import AnnotatorFile
 
 Layout = Literal["saco", "coco", "gemini", "dino-x", "youtube-vis"]
 """How predictions are written."""
@@ -27,7 +27,7 @@ class OtherResults(NamedTuple):
 
 
 def read_results(
-    path: str | Path, layout: Layout, annotators: Sequence[Annotator], allow_unknown: bool = False
+    path: str | Path, layout: Layout, annotators: Sequence[AnnotatorFile], allow_unknown: bool = False
 ) -> OtherResults:
     """Predictions of images in any layout.
 
@@ -50,7 +50,7 @@ def read_results(
     return OtherResults(*read_answers(path, layout, annotators, allow_unknown))
 
 
-def _in_pixels(path: str | Path, first: Annotator) -> Predictions:
+def _in_pixels(path: str | Path, first: AnnotatorFile) -> Predictions:
     found = read_predictions(path)
     boxes = [item["bbox"] for items in found.values() for item in items if item["bbox"]]
     if boxes and max(map(max, boxes)) <= 1.5:

@@ -180,7 +180,7 @@ class TaskDistillModule(LightningModule):
             f"{own.truncated:,} of {len(data.prompts):,} phrases cut at {own.context_length} tokens for the student, "
             f"{whole.truncated:,} at {whole.context_length} for the teacher"
         )
-        texts = _Texts(data.prompts, self._rows[1])
+        texts = _PaddedTexts(data.prompts, self._rows[1])
         self.store = store_features(teacher, facts, texts, self.features_dir, self.teacher_batch_tokens, self.trainer)
         if self.vision == "stored":
             self.seen = VisionStore(self.vision_dir, sam3, self.detector, data.images)
@@ -326,7 +326,7 @@ class TaskDistillModule(LightningModule):
         self._finished = False
 
 
-class _Texts:
+class _PaddedTexts:
     """Phrases and their token rows as the store of features asks for them."""
 
     def __init__(self, phrases: Sequence[str], rows: list[list[int]]) -> None:

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from litetext.bench.efficiency.subject import open_encoder
+from litetext.bench.efficiency.measured import open_encoder
 from litetext.data.shapes.phrases import phrases
 from litetext.export.request import our_features
 from litetext.export.targets import export

@@ -50,7 +50,7 @@ class VideoFrames(Protocol):
         ...
 
 
-class _Seen(NamedTuple):
+class _SharedVision(NamedTuple):
     """What is computed of a frame before any phrase."""
 
     vision: Any
@@ -67,7 +67,7 @@ class _Model(Sam3VideoModel):
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
-        self.seen: _Seen | None = None
+        self.seen: _SharedVision | None = None
         self.before: list[int] = []
         detector: Any = self.detector_model
         self.look_at = detector.get_vision_features
@@ -83,7 +83,7 @@ class _Model(Sam3VideoModel):
         level, where = vision.fpn_hidden_states[:-1][-1], vision.fpn_position_encoding[:-1][-1][:1]
         detector: Any = self.detector_model
         one = geometry_token(detector, level, where) if token else None
-        self.seen = _Seen(vision, super().get_vision_features_for_tracker(vision), one)
+        self.seen = _SharedVision(vision, super().get_vision_features_for_tracker(vision), one)
 
     def get_vision_features_for_tracker(self, vision_embeds: Any) -> Any:
         """Shared by all sessions, as the detector's."""
