@@ -69,8 +69,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: Arguments without the program's name; those of the process by default.
 
     Returns:
-        The exit code: 0, 2 after an error of the user's, which is printed as one line, or 1 when who read the output
-        (`litetext --help | head`) has gone.
+        The exit code: 0, 2 after an error of the user's, which is printed as one line, 130 after Ctrl-C, or 1 when who
+        read the output (`litetext --help | head`) has gone.
     """
     try:
         code = _run(list(sys.argv[1:] if argv is None else argv))
@@ -80,6 +80,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Python would flush what is left on its way out, and fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except KeyboardInterrupt:
+        if os.environ.get("LITETEXT_DEBUG") == "1":
+            raise
+        print("litetext: interrupted", file=sys.stderr)
+        return 130  # as shells tell it
 
 
 def _run(argv: list[str]) -> int:

@@ -27,6 +27,11 @@ def check_own_keys(config: Mapping[str, Any], argv: Sequence[str]) -> None:
         # Configs that 0.1.0 saved hold the folder of then.
         if key in _OWN and (key, value) != ("trainer.logger.save_dir", "."):
             raise ValueError(f"{key} is set by litetext: {_OWN[key]}; leave it out")
+        if key == "trainer.logger" and str(value).strip().lower() in ("true", "yes", "on"):
+            raise ValueError(
+                "trainer.logger true is a logger with folders of its own, which --run does not name; leave it out for "
+                "TensorBoard in the run's folder, or give false for none"
+            )
         if key == "checkpoint.save_last" and str(value).lower() not in ("none", "null", "false"):
             raise ValueError(f"checkpoint.save_last: {_LAST}; leave it out")
         if key == "checkpoint.filename" and any(mark in str(value) for mark in ("/", "\\")):

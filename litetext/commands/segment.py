@@ -174,6 +174,9 @@ def _write_all(results: "Results", inputs: Sequence["Input"], lost: list[str]) -
                     lost.append(failure)
                     _warn(failure, above if console.is_terminal else None)
                 progress.advance(task)
+    except KeyboardInterrupt:
+        _note(f"{done:,} of {len(inputs):,} are segmented, and kept")
+        raise
     finally:
         results.write()  # what was done stays, also after Ctrl-C
     if not done:

@@ -126,7 +126,7 @@ def model_index(evaluated: Evaluated) -> list[Any]:
     """The same numbers, and the other columns of the average, for a card's model-index."""
     from huggingface_hub import EvalResult
 
-    where = {
+    where: dict[str, Any] = {
         "task_type": "mask-generation",
         "task_name": "promptable concept segmentation with a frozen SAM3",
         "dataset_type": evaluated.dataset or "local",

@@ -3,11 +3,13 @@
 from typing import Any
 
 from tokenizers import Tokenizer as Stock
+from tokenizers import decoders
 
 from litetext.export.cleaning import normalizer
 from litetext.hub_tokenizer import JSON, HubTokenizer
 from litetext.tokenizer import END, VOCAB_SIZE, byte_pairs
 
+_END_OF_WORD = "</w>"
 START_TOKEN, END_TOKEN, PAD_TOKEN = "<|startoftext|>", "<|endoftext|>", "<|padding|>"
 
 
@@ -26,6 +28,8 @@ def backend(vocabulary: dict[str, int], merges: list[Any], padding_token: bool =
     special["pad_token"] = PAD_TOKEN if padding_token else END_TOKEN
     clip: Any = CLIPTokenizer(vocab={**vocabulary, **names}, merges=merges, **special)  # type: ignore[arg-type]
     clip.backend_tokenizer.normalizer = normalizer()
+    # What CLIPTokenizer does in Python of its own, which no other class does that opens the file: words end in spaces.
+    clip.backend_tokenizer.decoder = decoders.Sequence([decoders.ByteLevel(), decoders.Replace(_END_OF_WORD, " ")])
     return clip.backend_tokenizer, special
 
 

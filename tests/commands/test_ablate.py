@@ -249,3 +249,11 @@ def test_fits_of_another_version_of_the_code_are_kept_and_named(
     assert [call[0] for call in commands] == ["test"]
     assert f"another version of the code ({'f' * 16}): {mark.parent / 'best.ckpt'}" in answer.out
     assert json.loads(NUMBERS.read_text())["runs"][name]["3"]["code"] == "f" * 16
+
+
+def test_the_shipped_comparison_of_paddings_has_repmixer() -> None:
+    plan = read_plan(yaml.safe_load(config_path("padding.yaml").read_text()))
+    assert list(plan.groups["padding"]) == ["masked", "transformers"]
+    assert plan.against == {"padding": "masked"}
+    # Without RepMixer both paddings compute the same, and the comparison would be empty.
+    assert "--model.student.init_args.repmixer=true" in plan.fit

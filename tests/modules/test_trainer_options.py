@@ -81,6 +81,7 @@ def test_a_value_that_cannot_be_is_refused(
         ("trainer.logger.init_args.version", "mine", "--run NAME names it"),
         ("checkpoint.save_last", "true", "--last.every_n_steps N"),
         ("checkpoint.filename", "../best", "it names a file in the run's folder"),
+        ("trainer.logger", "true", "leave it out for TensorBoard in the run's folder, or give false"),
     ],
 )
 def test_what_litetext_sets_itself_is_refused_with_the_option_to_use(
