@@ -22,6 +22,7 @@ from litetext.checkpoints.text import LoadReport, TextState, read_text_state, re
 from litetext.models.text.row_norm import RowNorm
 from litetext.models.text.student import Student
 from litetext.models.text.transformer import Embedding, FilledPacking, Packing, TransformerBlock
+from litetext.shipped import shipped
 
 log = logging.getLogger(__name__)
 
@@ -361,14 +362,14 @@ class MobileClipText(
 
 
 def find_weights(name: str) -> Path:
-    """A local file as it is, or an open_clip tag `MODEL:TAG` from the hub or its cache.
+    """A local file or a shipped one as it is, or an open_clip tag `MODEL:TAG` from the hub or its cache.
 
     Raises:
         FileNotFoundError: neither a file nor a tag, or the tag could not be downloaded.
         ValueError: the tag names a causal tower, which this bidirectional one cannot host.
     """
-    if Path(name).exists():
-        return Path(name)
+    if (path := Path(shipped(name))).exists():
+        return path
     model, _, tag = name.partition(":")
     if not tag or Path(name).suffix in (".pt", ".pth", ".ckpt", ".bin", ".safetensors"):
         raise FileNotFoundError(f"pretrained={name!r}: no such file; give a file or MODEL:TAG of open_clip.")

@@ -10,8 +10,8 @@ import torch
 
 from litetext.export.targets import export
 from litetext.models.text.destinations import ANYWHERE, STOCK, describe, obstacle, remedy
-from litetext.models.text.mobileclip import PADDINGS, MobileClipText
-from tests.export.students import checkpoint
+from litetext.models.text.mobileclip import PADDINGS, MobileClipText, find_weights
+from tests.export.students import STUDENT, checkpoint
 
 
 @pytest.mark.parametrize("padding", PADDINGS)
@@ -36,6 +36,7 @@ def test_the_command_goes_on_from_the_student(
     tmp_path: Path, litetext: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    assert find_weights(STUDENT).is_file(), "a student that ships is one to go on from, wherever a command runs"
     path = checkpoint(tmp_path / "run one.ckpt", repmixer=True)
     stored = torch.load(path, weights_only=True)["litetext"]
     line = remedy(stored["student"], "transformers", path, stored)
