@@ -97,9 +97,9 @@ def encode_all(
             f"{encoded.truncated:,} of {len(phrases):,} phrases cut at {encoder.context_length} tokens"
         )
         if encoder.reads is not None:
-            same = sum(encoder.reads.cut_to(encoder.context_length).as_sam3(asked))
+            same = sum(encoder.reads.cut_to(encoder.context_length).as_sam3(phrases))
             rank_zero_info(
-                f"text encoder {name}: {same:,} of {len(asked):,} phrases ({same / max(1, len(asked)):.1%}) are "
+                f"text encoder {name}: {same:,} of {len(phrases):,} phrases ({same / max(1, len(phrases)):.1%}) are "
                 "tokenized as by SAM3's whole tokenizer, the others in smaller pieces"
             )
     return side
