@@ -9,6 +9,7 @@ into noun phrases, and inside each noun phrase the head noun and its modifiers c
 
 import random
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 from hashlib import blake2b
 from typing import Literal, NamedTuple, get_args
@@ -124,6 +125,22 @@ def _generator(prompt: str, seed: int) -> random.Random:
     return random.Random(int.from_bytes(digest, "big"))
 
 
+def noun_phrases(words: Sequence[str]) -> tuple[tuple[tuple[tuple[int, ...], ...], int], ...]:
+    """The noun phrases of a prompt that have modifiers.
+
+    Args:
+        words: Its words.
+
+    Returns:
+        Of each, its units in order, which are the positions of a modifier's or the head's words, and which unit is the
+        head.
+
+    Raises:
+        FileNotFoundError: The word lexicon is not installed.
+    """
+    return _parse("".join(map(word_class, words)))
+
+
 def permute(prompt: str, seed: int = 0, mode: Mode = "swap") -> str:
     """Gives a prompt's permutation: the same whitespace-separated words in another order.
 
@@ -166,7 +183,7 @@ def permute(prompt: str, seed: int = 0, mode: Mode = "swap") -> str:
         return prompt
     if mode == "words":
         return " ".join(_generator(prompt, seed).sample(words, len(words)))
-    phrases = _parse("".join(map(word_class, words)))
+    phrases = noun_phrases(words)
     if not phrases:
         return prompt
     # A generator costs more than the rest of this function, and two units have one other order only.

@@ -6,8 +6,34 @@ from typing import Any
 import numpy as np
 from torch.utils.data import DataLoader, Sampler
 
+from litetext.data.token_rows import TokenRows
+
 # Prompts are sorted by length within this many batches: enough for little padding, few enough to stay random.
 _POOL = 32
+
+
+def rarity(rows: TokenRows, power: float) -> np.ndarray:
+    """How often prompts are to be drawn by inverse token frequency: the mean over their tokens of count ** -power.
+
+    Tokens that every prompt holds, such as start and end, do not count.
+
+    Args:
+        rows: The token rows of the prompts.
+        power: 0 makes all equal, 1 is the inverse frequency.
+
+    Returns:
+        Weights of mean 1, float64 (prompts,).
+    """
+    owner = np.repeat(np.arange(len(rows)), rows.lengths)
+    counts = np.bincount(rows.ids)
+    rarest = float(counts[counts > 0].min(initial=len(rows)))
+    # Of a row's repeats one tells of the prompts that hold a token.
+    prompts = np.bincount(np.unique(owner * np.int64(len(counts)) + rows.ids) % len(counts), minlength=len(counts))
+    own = prompts[rows.ids] < len(rows)
+    each = (counts[rows.ids] / rarest) ** -power * own
+    total = np.bincount(owner, each, len(rows)) / np.maximum(1, np.bincount(owner, own, len(rows)))
+    total[np.bincount(owner, own, len(rows)) == 0] = (len(rows) / rarest) ** -power
+    return total / total.mean()
 
 
 class BucketSampler:
@@ -17,25 +43,36 @@ class BucketSampler:
     so that the prompts of a step do not depend on the number of processes. What does not fill a global batch is
     left out of the epoch (another remainder every epoch), unless it is all there is.
 
+    With weights an epoch has as many prompts, each as often as its weight says, rounded up or down by chance.
+
     Args:
         lengths: Tokens of each prompt, (N,).
         batch_size: Prompts a batch on this rank.
         seed: Seed of the order.
         rank: This process.
         world_size: Number of processes.
+        weights: How often each prompt is drawn, as in `rarity`, (N,); None for once.
 
     Raises:
         ValueError: If there are fewer prompts than processes, or `batch_size` is below 1.
     """
 
-    def __init__(self, lengths: np.ndarray, batch_size: int, seed: int, rank: int = 0, world_size: int = 1) -> None:
+    def __init__(
+        self,
+        lengths: np.ndarray,
+        batch_size: int,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+        weights: np.ndarray | None = None,
+    ) -> None:
         if batch_size < 1:
             raise ValueError(f"data.batch_size is {batch_size}; it must be at least 1")
         if len(lengths) < world_size:
             raise ValueError(f"{len(lengths)} training prompts cannot feed {world_size} processes; add prompts")
         self.lengths = np.asarray(lengths)
         self.size = batch_size * world_size
-        self.seed, self.rank, self.world_size = seed, rank, world_size
+        self.seed, self.rank, self.world_size, self.weights = seed, rank, world_size, weights
         self.epoch = 0
         self.start = 0
         self._fixed = False
@@ -58,12 +95,20 @@ class BucketSampler:
         """Yields the epoch's batches from `start` on, once; then `start` is 0 again."""
         start, self.start = self.start, 0
         rng = np.random.default_rng([self.seed, self.epoch])
-        order = rng.permutation(len(self.lengths))[: len(self) * self.size]
+        order = rng.permutation(self._drawn(rng))[: len(self) * self.size]
         pools = [order[i : i + _POOL * self.size] for i in range(0, len(order), _POOL * self.size)]
         order = np.concatenate([pool[np.argsort(self.lengths[pool], kind="stable")] for pool in pools])
         batches = [order[i : i + self.size] for i in range(0, len(order), self.size)]
         for i in rng.permutation(len(batches))[start:]:
             yield batches[i][self.rank :: self.world_size].tolist()
+
+    def _drawn(self, rng: np.random.Generator) -> np.ndarray | int:
+        """The prompts of an epoch, (N,), or N for each once."""
+        count = len(self.lengths)
+        if self.weights is None:
+            return count
+        ends = np.cumsum(self.weights)
+        return np.searchsorted(ends, (rng.random() + np.arange(count)) * (ends[-1] / count), side="right")
 
 
 class EpochSampler(BucketSampler):

@@ -16,9 +16,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from litetext.data.permutation import Mode, permute
 from litetext.data.prompts.batch import PromptBatch
-from litetext.data.prompts.corpora import counts_text, read_sources
+from litetext.data.prompts.corpora import PromptSource, counts_text, read_sources
 from litetext.data.prompts.table import PromptTable, SomeRows, first_by_hash, give_back, is_permutation, no_collection
-from litetext.data.sampling import EpochSampler, ResumableLoader
+from litetext.data.sampling import EpochSampler, ResumableLoader, rarity
 from litetext.data.token_rows import TokenRows
 from litetext.hub_tokenizer import AnyTokenizer
 from litetext.tokenizer import TokenBatch, Tokenizer, pad
@@ -93,7 +93,11 @@ class PromptDataModule(LightningDataModule):
         val_batch_size: Prompts a validation step takes on each device.
         val_fraction: Share of the prompts held out, by a hash of the text.
         max_prompts: Use only so many prompts, the first by hash; for a short run on a large corpus.
-        seed: Seed of batches and permutations; by default the run's own, `seed_everything`.
+        augment: New phrases to train on besides, as a share of the training prompts: noun phrases put together of these
+            prompts' own heads and modifiers, none of them held out.
+        inverse_frequency: Draw prompts by the mean over their tokens of the token's count to the power of minus this,
+            as many an epoch as before: 1 is inverse frequency, 0 takes each prompt once.
+        seed: Seed of batches, permutations and new phrases; by default the run's own, `seed_everything`.
         num_workers: Processes that build batches; 0 is fastest unless the features lie on a slow disk.
 
     Raises:
@@ -110,6 +114,8 @@ class PromptDataModule(LightningDataModule):
         val_batch_size: int = 256,
         val_fraction: float = 0.05,
         max_prompts: int | None = None,
+        augment: float = 0.0,
+        inverse_frequency: float = 0.0,
         seed: int | None = None,
         num_workers: int = 0,
     ) -> None:
@@ -118,21 +124,20 @@ class PromptDataModule(LightningDataModule):
             raise ValueError("data.sources is empty; name at least one corpus, as --data.sources.NAME PATH")
         if not 0 < val_fraction < 1:
             raise ValueError(f"data.val_fraction is {val_fraction}; choose a share between 0 and 1, such as 0.05")
-        for name, value in (("batch_size", batch_size), ("val_batch_size", val_batch_size)):
-            if value < 1:
-                raise ValueError(f"data.{name} is {value}; it must be at least 1")
+        given = {"batch_size": (batch_size, 1), "val_batch_size": (val_batch_size, 1), "num_workers": (num_workers, 0)}
+        given |= {"seed": (seed or 0, 0), "augment": (augment, 0), "inverse_frequency": (inverse_frequency, 0)}
+        for name, (value, least) in given.items():
+            if not least <= value < float("inf"):
+                raise ValueError(f"data.{name} is {value}; it must be {'at least 1' if least else '0 or more'}")
         if context_length < 3:
             raise ValueError(f"data.context_length is {context_length}; start and end token and one more make 3")
-        if seed is not None and seed < 0:
-            raise ValueError(f"data.seed is {seed}; it must be 0 or more")
-        if num_workers < 0:
-            raise ValueError(f"data.num_workers is {num_workers}; it must be 0 or more")
         if max_prompts is not None and max_prompts < 10:
             raise ValueError(f"data.max_prompts is {max_prompts}; a run needs at least 10")
         self.sources = sources
         self.permutation: Mode | Literal["none"] = permutation
         self.batch_size, self.val_batch_size = batch_size, val_batch_size
         self.val_fraction, self.max_prompts = val_fraction, max_prompts
+        self.augment, self.inverse_frequency = augment, inverse_frequency
         self._own_seed = seed is not None
         self.seed, self.num_workers = torch.initial_seed() if seed is None else seed, num_workers
         self.read_by(Tokenizer(context_length, overflow))
@@ -193,6 +198,10 @@ class PromptDataModule(LightningDataModule):
             mode: Mode | None = "swap" if self.permutation == "attribute-noun" else _mode(self.permutation)
             texts = chain.from_iterable(source.prompts for source in found)
             table = PromptTable.build(texts, self.tokenizer, self._reordered, mode, self.val_fraction, self.max_prompts)
+            if wanted := round(self.augment * len(table.train)):
+                few = len(table.rows)
+                table = table.augmented(wanted, self.seed, self.tokenizer, self._reordered, mode, self.val_fraction)
+                found.append(PromptSource("augment", "data.augment", "own words", table.prompts[few:], wanted, 0, 0))
         truncated = self.tokenizer.truncated - before
         few = f" ({_COMPARED:,} of them, by hash, are compared for agreement)" if len(table.val) > _COMPARED else ""
         rank_zero_info(
@@ -314,7 +323,8 @@ class PromptDataModule(LightningDataModule):
         """Batches by length; continues where a resumed run stopped."""
         dataset = PromptDataset(self, self.train, held_out=False)
         lengths = self.rows.lengths[self.train].astype(np.int32)
-        sampler = EpochSampler(lengths, self.batch_size, self.seed, *self._rank())
+        weights = rarity(self.rows.take(self.train), self.inverse_frequency) if self.inverse_frequency else None
+        sampler = EpochSampler(lengths, self.batch_size, self.seed, *self._rank(), weights)
         if self.trainer is not None and self.trainer.overfit_batches:  # type: ignore[attr-defined]
             sampler.fix_epoch()
         self._loader = ResumableLoader(dataset, batch_sampler=sampler, **self._loading())

@@ -14,6 +14,7 @@ from typing import NamedTuple, Protocol, overload
 import numpy as np
 
 from litetext.data.permutation import Mode, permute
+from litetext.data.prompts.augment import recombine
 from litetext.data.prompts.corpora import split_prompts
 from litetext.data.token_rows import TokenRows, order_keys
 
@@ -165,6 +166,45 @@ class PromptTable(NamedTuple):
         prompts, rows = [prompts[i] for i in kept], rows.take(kept)
         train, val = (np.asarray(side, dtype=np.int64) for side in split_prompts(prompts, val_fraction))
         return cls(Texts.of(prompts), rows, _permuted(prompts, rows, reordered, mode), train, val)
+
+    def augmented(
+        self, count: int, seed: int, tokenizer: _Encoder, reordered: _Encoder, mode: Mode | None, val_fraction: float
+    ) -> "PromptTable":
+        """The table with new phrases of the training prompts' own words behind its prompts, to train on.
+
+        None is a held-out prompt, a permutation of one, or a phrase whose hash would hold it out, in any spelling that
+        gives the same tokens.
+
+        Args:
+            count: How many phrases are wanted; see `recombine`.
+            seed: Seed of the draw.
+            tokenizer: As for `build`, and so are the others.
+            reordered: Cuts permutations.
+            mode: How prompts are permuted.
+            val_fraction: Share of the held-out prompts.
+        """
+
+        def held_out(phrase: str) -> bool:
+            return bool(split_prompts([phrase], val_fraction)[1])
+
+        made = recombine([self.prompts[i] for i in self.train.tolist()], count, seed, held_out)
+        rows = _encoded(tokenizer, made)
+        known = self.rows.joined(
+            self.permuted.rows.take(self.permuted.place(self.val)[self.permuted.place(self.val) >= 0])
+        )
+        kept = _first_of_each(known.joined(rows))
+        kept = kept[kept >= len(known)] - len(known)
+        made, rows = [made[i] for i in kept.tolist()], rows.take(kept)
+        moved, before = _permuted(made, rows, reordered, mode), len(self.rows)
+        return PromptTable(
+            Texts.of([*self.prompts, *made]),
+            self.rows.joined(rows),
+            SomeRows(
+                np.concatenate([self.permuted.numbers, moved.numbers + before]), self.permuted.rows.joined(moved.rows)
+            ),
+            np.concatenate([self.train, np.arange(before, before + len(made))]),
+            self.val,
+        )
 
     def arrays(self) -> dict[str, np.ndarray]:
         """All arrays by name."""
