@@ -125,7 +125,7 @@ def _generator(prompt: str, seed: int) -> random.Random:
     return random.Random(int.from_bytes(digest, "big"))
 
 
-def noun_phrases(words: Sequence[str]) -> tuple[tuple[tuple[tuple[int, ...], ...], int], ...]:
+def noun_phrases(words: Sequence[str]) -> tuple[_Units, ...]:
     """The noun phrases of a prompt that have modifiers.
 
     Args:

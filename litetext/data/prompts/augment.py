@@ -70,7 +70,8 @@ def _template(prompt: str) -> _Template:
     words = prompt.split()
     places: list[tuple[_Kind, tuple[int, ...]]] = []
     for units, head in noun_phrases(words):
-        places += [("head" if k == head else "modifier", unit) for k, unit in enumerate(units)]
+        for k, unit in enumerate(units):
+            places.append(("head" if k == head else "modifier", unit))
     if len(words) == 1:
         places = [("head", (0,))]
     return _Template(tuple(words), tuple(places))
