@@ -91,6 +91,7 @@ _MOVED = {
     "models.sam3_shapes": "models.sam3.tiny",
     "models.sam3_text": "models.text.teacher",
     "models.sam3_video": "models.sam3.video",
+    "models.text.four_bit": "models.text.few_bits",
     "models.text_encoders": "models.text.loading",
     "models.text_folder": "models.text.folder",
     "models.text_towers": "models.text.towers",

@@ -46,6 +46,8 @@ _SINGLES = 6
 """Prompts that a pass at batch size 1 encodes, one after the other."""
 COMPACT: dict[str, tuple[Bits, Bits]] = {
     "8 bits": (8, 8),
+    "8-bit tokens and 6-bit layers": (8, 6),
+    "8-bit tokens and 5-bit layers": (8, 5),
     "8-bit tokens and 4-bit layers": (8, 4),
     "4 bits": (4, 4),
 }
@@ -108,7 +110,7 @@ def bench_student(
         raise ValueError(f"--student {student} must be a student, and --teacher {teacher} a SAM3's text encoder")
     small.eval().requires_grad_(False)
     if student in PRESETS:
-        _stir(small)
+        stir(small)
     found = phrases(2000) if prompts is None else read_prompts("prompts", prompts).prompts
     rows = sorted(Tokenizer(small.context_length).encode(found), key=len)
     batch = pad(spread(rows, batch_size))
@@ -135,7 +137,7 @@ def bench_student(
     return figures | {f"skipped: {name}": reason for name, reason in skipped.items()}
 
 
-def _stir(student: MobileClipText) -> None:
+def stir(student: MobileClipText) -> None:
     """Gives random RepMixer blocks a part in the features; at their initial scale of 1e-5 they have none."""
     for name, value in student.state_dict().items():
         if name.endswith(".scale"):
@@ -223,13 +225,16 @@ def _sizes(
     """Bytes of the compact students in memory, and what they cost."""
     counts = np.bincount(np.concatenate([np.asarray(row) for row in rows]), minlength=VOCAB_SIZE)
     teacher_bytes = 4 * count_parameters(teacher)
+    measured = {tuple(row[:length]) for row, length in zip(ids.tolist(), lengths.tolist(), strict=True)}
+    calibration = [row for row in rows if tuple(row) not in measured]  # cosines are of prompts that it did not see
     figures: dict[str, Any] = {
         "teacher, fp32: MiB": teacher_bytes / 2**20,
         "student, fp32: MiB": 4 * count_parameters(student) / 2**20,
     }
     for name, (tokens, linears) in COMPACT.items():
-        save_compact(student, folder / name.replace(" ", "_"), kept_ids(counts, kept), tokens, linears)
-        compact = load_compact(folder / name.replace(" ", "_"))
+        place = folder / name.replace(" ", "_")
+        save_compact(student, place, kept_ids(counts, kept), tokens, linears, calibration)
+        compact = load_compact(place)
         figures[f"{name}, pruned vocabulary: MiB"] = resident_bytes(compact) / 2**20
         figures[f"{name}: teacher over it"] = teacher_bytes / resident_bytes(compact)
         figures[f"{name}: smallest pooled cosine"] = _cosine(student, compact, ids, lengths)

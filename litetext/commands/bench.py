@@ -158,6 +158,53 @@ def student(
     return bench_student(prompts, student, teacher, batch_size, kept, seconds, threads)
 
 
+def operators(
+    prompts: str | None = None,
+    student: str = "s0",
+    batch_size: Positive = 64,
+    rounds: Positive = 9,
+    threads: Positive = 1,
+) -> dict[str, Any]:
+    """Where a student's time goes by kind of operator, in float32, bfloat16 and int8, and what bounds it.
+
+    Args:
+        prompts: Corpus to draw from; by default phrases about drawn shapes.
+        student: A checkpoint, or s0, s1, l, nano with random weights.
+        batch_size: Prompts a batch.
+        rounds: Passes in each precision; medians count.
+        threads: CPU threads.
+    """
+    from litetext.bench.operators import bench_operators
+
+    return bench_operators(prompts, student, batch_size, rounds, threads)
+
+
+def forms(
+    student: str,
+    sam3: str = "checkpoints/sam3-nouns",
+    data: str = "nouns:40",
+    keep: str = "nouns:20000",
+    subsets: tuple[str, ...] = (),
+    threads: Positive = 1,
+) -> dict[str, Any]:
+    """Bytes, features and CG_F1 of every form of a student: backends, ONNX files, compact folders.
+
+    Args:
+        student: Checkpoint of a student of that SAM3.
+        sam3: The segmenter, whose text encoder is the teacher.
+        data: The embedded benchmark, nouns:N or shapes:N with N images a subset.
+        keep: Corpus whose tokens compact forms keep in memory.
+        subsets: Of the benchmark; all by default.
+        threads: CPU threads.
+    """
+    import torch
+
+    from litetext.bench.forms import bench_forms
+
+    torch.set_num_threads(threads)
+    return bench_forms(student, sam3, data, keep, subsets)
+
+
 def video(
     sam3: str = "checkpoints/sam3-tiny",
     frames: tuple[Positive, ...] = (50, 100, 200),
@@ -191,7 +238,21 @@ def drawing(scenes: Positive = 200, rounds: Positive = 5) -> dict[str, Any]:
 
 BENCHMARKS: dict[str, Callable[..., dict[str, Any]]] = {
     f.__name__: f
-    for f in (train, teacher, tokenize, metrics, segment, audit, corpus, estimators, student, video, drawing)
+    for f in (
+        train,
+        teacher,
+        tokenize,
+        metrics,
+        segment,
+        audit,
+        corpus,
+        estimators,
+        student,
+        operators,
+        forms,
+        video,
+        drawing,
+    )
 }
 
 

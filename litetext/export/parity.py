@@ -7,7 +7,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-LEAST = {"fp32": 0.99999, "fp16": 0.9999, "int8": 0.99, "compact": 0.999, "compact in 4 bits": 0.97}
+LEAST = {
+    "fp32": 0.99999,
+    "fp16": 0.9999,
+    "int8": 0.99,
+    "compact": 0.999,
+    "compact in 6 bits": 0.99,
+    "compact in 5 bits": 0.98,
+    "compact in 4 bits": 0.97,
+}
 """Pooled cosine that a type must reach, the smallest of all prompts."""
 
 

@@ -15,6 +15,8 @@ from litetext.models.text.mobileclip import MobileClipText
 
 Dtype = Literal["fp32", "fp16", "int8", "all"]
 """What ONNX files store weights in; `all` writes one of each."""
+Small = Literal[8, 6, 5, 4]
+"""Bits that compact students store weights in."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,8 @@ class ExportRequest:
         batch: Prompts at once of ONNX and ExportedProgram; None for any number.
         keep: Prompts whose tokens stay in memory in a compact student; None for all tokens.
         length: Tokens of every prompt of ONNX and ExportedProgram, padding included; None for any number.
-        bits: What a compact student stores weights in.
+        bits: What a compact student stores weights in; None for what is small and close enough.
+        rows: Token rows that it has in memory at most, the most frequent ones of `keep`.
     """
 
     source: ExportSource
@@ -41,7 +44,8 @@ class ExportRequest:
     batch: int | None = None
     keep: Sequence[str] | None = None
     length: int | None = None
-    bits: Literal[8, 4] = 8
+    bits: Small | None = None
+    rows: int | None = None
 
 
 @dataclass(frozen=True)

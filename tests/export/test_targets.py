@@ -14,7 +14,7 @@ from litetext.commands.export import export as command
 from litetext.commands.parsing import options
 from litetext.export.parity import parity_of, require_parity
 from litetext.export.request import our_features
-from litetext.export.targets import TARGETS, export
+from litetext.export.targets import SMALL, TARGETS, WHY_SMALL, export
 from litetext.export.transformers_folder import stock_features
 from litetext.models.sam3.image import Sam3Image
 from litetext.models.text.loading import load_text_encoder
@@ -276,13 +276,13 @@ def test_a_compact_student_keeps_the_tokens_of_a_corpus_and_answers_all(
         str(tmp_path / "mine.txt"),
     )
     assert "--keep is for compact" in refused(*command, "--to", "text")
-    answer = litetext(*command, "--to", "compact")
+    answer = litetext(*command, "--to", "compact", "--bits", "8")
     assert answer.code == 0, answer.err
     config = json.loads((folder / "config.json").read_text())
     assert config["quantized"]["kept"] == 7  # four words, start, end and padding
     assert "7 token rows" in (folder / "README.md").read_text()
     whole = tmp_path / "whole"
-    export(STUDENT, "compact", str(whole), ["red circle"])
+    export(STUDENT, "compact", str(whole), ["red circle"], bits=8)
     few, all_rows = (load_text_encoder(path) for path in (folder, whole))
     for one, two in zip(our_features(few, PROMPTS), our_features(all_rows, PROMPTS), strict=True):
         torch.testing.assert_close(one, two, rtol=0, atol=0)
@@ -296,3 +296,22 @@ def test_a_compact_student_in_four_bits(tmp_path: Path, litetext: Any, refused: 
     assert "load_text_encoder, 4-bit weights" in answer.out
     assert "4-bit weights" in (tmp_path / "small" / "README.md").read_text()
     assert json.loads((tmp_path / "small" / "config.json").read_text())["quantized"]["linears"] == 4
+
+
+def test_a_compact_student_is_small_by_default_and_says_why(tmp_path: Path, litetext: Any, refused: Any) -> None:
+    command = ("export", STUDENT, "--to", "compact", "--prompts", "shapes:40", "--pairs", "4", "--rows", "9")
+    assert "--rows 9 counts the token rows of --keep" in refused(*command, "--output", str(tmp_path / "small"))
+    answer = litetext(*command, "--keep", "shapes:300", "--output", str(tmp_path / "small"))
+    assert answer.code == 0, answer.err
+    stored = json.loads((tmp_path / "small" / "config.json").read_text())["quantized"]
+    card = (tmp_path / "small" / "README.md").read_text()
+    assert stored["kept"] == 9
+    assert stored["tokens"] == stored["linears"]
+    chosen = SMALL.index(stored["linears"])
+    assert (WHY_SMALL in card) == (chosen == 0)
+    assert card.count("Not smaller, since") == chosen  # each that was too far from the student, and how far
+    assert "on 300 prompts of the corpus whose tokens are kept" in card
+    held = sum(
+        part.numel() * part.element_size() for part in load_text_encoder(tmp_path / "small").state_dict().values()
+    )
+    assert f"In memory, {held:,} bytes" in card

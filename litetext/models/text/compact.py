@@ -1,4 +1,4 @@
-"""Small students as folders: weights in 8 or 4 bits, a pruned token table, and what they are, in three files.
+"""Small students as folders: weights in 8 bits or fewer, a pruned token table, and what they are, in three files.
 
 `config.json` says what the student is and how it is stored, `model.safetensors` holds what stays in memory, and
 `other_tokens.safetensors`, where the token table is pruned, the rows that do not.
@@ -6,9 +6,9 @@
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from safetensors import SafetensorError
@@ -17,11 +17,10 @@ from torch import nn
 
 from litetext.hub_tokenizer import read_tokenizer, write_tokenizer
 from litetext.models.text.folder import KIND
-from litetext.models.text.four_bit import Int4Embedding
 from litetext.models.text.kinds import build_student
 from litetext.models.text.mobileclip import MobileClipText, RepMixer, RepMixerBlock
 from litetext.models.text.pruned_vocabulary import OTHERS, OtherRows, PrunedEmbedding, prune
-from litetext.models.text.quantized import Bits, Int8Embedding, quantize_weights, swap_layers
+from litetext.models.text.quantized import EMBEDDINGS, Bits, quantize_weights, swap_layers
 from litetext.models.text.student import Student
 
 _KEY = "quantized"
@@ -33,6 +32,7 @@ def save_compact(
     kept: Iterable[int] | None = None,
     tokens: Bits = 8,
     linears: Bits = 8,
+    calibration: Sequence[Sequence[int]] = (),
 ) -> Student:
     """Writes a student in few bytes; `load_text_encoder` opens the folder.
 
@@ -42,6 +42,7 @@ def save_compact(
         kept: Token ids whose rows stay in memory, `litetext.models.text.pruned_vocabulary.kept_ids`; None keeps all.
         tokens: Bits that the token table is stored in.
         linears: Bits that the linear layers are stored in.
+        calibration: See `quantize_weights`.
 
     Returns:
         The student as it was written.
@@ -51,7 +52,7 @@ def save_compact(
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    small = quantize_weights(student, tokens, linears)
+    small = quantize_weights(student, tokens, linears, calibration)
     rows = None
     if kept is not None:
         table = small.embedding.token
@@ -133,7 +134,7 @@ def _frame(config: dict[str, Any], stored: dict[str, Any], folder: Path) -> tupl
         swap_layers(student, tokens, linears)
         if stored["kept"] is not None:
             shape = (stored["kept"], width)
-            inner = {32: nn.Embedding, 8: Int8Embedding, 4: Int4Embedding}[tokens](*shape)
+            inner = (nn.Embedding if tokens == 32 else EMBEDDINGS[tokens])(*shape)
             kept = torch.empty(shape[0], dtype=torch.int64)
             student.embedding.token = PrunedEmbedding(inner, kept, OtherRows(folder / OTHERS))  # type: ignore[assignment]
     return student, stored
@@ -141,7 +142,7 @@ def _frame(config: dict[str, Any], stored: dict[str, Any], folder: Path) -> tupl
 
 def _bits(stored: Any) -> Bits:
     """Bits as `config.json` tells them; folders of before 4-bit numbers say true for 8 and false for 32."""
-    bits = {True: 8, False: 32}[stored] if isinstance(stored, bool) else stored
-    if bits not in (32, 8, 4):
+    bits: Any = {True: 8, False: 32}[stored] if isinstance(stored, bool) else stored
+    if bits not in get_args(Bits):
         raise ValueError(f"numbers of {stored!r} bits are not known")
     return bits

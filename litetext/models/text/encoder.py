@@ -10,6 +10,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from litetext.hub_tokenizer import AnyTokenizer, HubTokenizer
+from litetext.models.text.stored import Stored
 from litetext.tokenizer import Tokenizer, pad
 
 _BATCH = 128
@@ -237,8 +238,9 @@ def encode_phrases(encoder: TextEncoder, tokenizer: AnyTokenizer, phrases: Seque
 
 
 def count_parameters(module: nn.Module) -> int:
-    """Number of parameters of a model, frozen ones included; a byte of 4-bit weights holds two."""
-    return sum(p.numel() * (2 if p.dtype == torch.uint8 else 1) for p in module.parameters())
+    """Number of parameters of a model, frozen ones included; numbers of few bits count as numbers, not as bytes."""
+    stored = {id(part.weight): part.numbers for part in module.modules() if isinstance(part, Stored)}
+    return sum(stored.get(id(p), p.numel()) for p in module.parameters())
 
 
 def digest(identity: Any, module: nn.Module, about: str) -> None:

@@ -1,12 +1,13 @@
-"""Students in 8 or 4 bits: weights alone, to be small, or whole linear layers in 8, to be fast on a CPU.
+"""Students in 8 bits or fewer: weights alone, to be small, or whole linear layers in 8, to be fast on a CPU.
 
 In 8 bits a row of a weight (an output channel, or a token's vector) has one scale: its largest magnitude becomes
 127. Rounding then costs at most half a step of 1/127 of that. Symmetric quantisation: Jacob et al., CVPR 2018,
-section 2. Four bits are in `litetext.models.text.four_bit`.
+section 2. Fewer bits are in `litetext.models.text.few_bits`.
 """
 
 import warnings
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal, TypeVar, get_args
 
@@ -15,14 +16,23 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int8
 from torch import Tensor, nn
 
-from litetext.models.text.four_bit import Int4Embedding, Int4Linear
+from litetext.models.text.few_bits import (
+    Int4Embedding,
+    Int4Linear,
+    Int5Embedding,
+    Int5Linear,
+    Int6Embedding,
+    Int6Linear,
+)
 from litetext.models.text.mobileclip import MobileClipText
-from litetext.models.text.stored import StoredEmbedding, StoredLinear
+from litetext.models.text.stored import Inputs, StoredEmbedding, StoredLinear
 from litetext.models.text.student import Student
 
 _Module = TypeVar("_Module", bound=nn.Module)
-Bits = Literal[32, 8, 4]
+Bits = Literal[32, 8, 6, 5, 4]
 """What a weight is stored in."""
+_MOST_MET = 1024
+"""Prompts that say what layers meet: some 6,000 tokens, three for each input of S0's widest layer."""
 
 
 def quantize_rows(
@@ -45,9 +55,9 @@ def quantize_rows(
 class _EightBits:
     """Numbers of `quantize_rows`."""
 
-    @staticmethod
-    def pack(weight: Tensor) -> tuple[Tensor, Tensor]:
-        """As `quantize_rows`."""
+    @classmethod
+    def pack(cls, weight: Tensor, covariance: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """As `quantize_rows`, whatever the weight meets."""
         return quantize_rows(weight)
 
     def widen(self, weight: Tensor, scale: Tensor) -> Tensor:
@@ -68,7 +78,18 @@ class Int8Embedding(_EightBits, StoredEmbedding):
     """A token table stored in 8 bits with one scale a token."""
 
 
-def quantize_weights(student: Student, tokens: Bits = 8, linears: Bits = 8) -> Student:
+LINEARS: dict[int, type[StoredLinear]] = {8: Int8Linear, 6: Int6Linear, 5: Int5Linear, 4: Int4Linear}
+EMBEDDINGS: dict[int, type[StoredEmbedding]] = {
+    8: Int8Embedding,
+    6: Int6Embedding,
+    5: Int5Embedding,
+    4: Int4Embedding,
+}
+
+
+def quantize_weights(
+    student: Student, tokens: Bits = 8, linears: Bits = 8, calibration: Sequence[Sequence[int]] = ()
+) -> Student:
     """A copy for inference with weights in few bits, computed in 32 bits; RepMixers are folded first.
 
     The pooled projection that SAM3 never uses is left out. Norms, positions, biases and convolutions, under one
@@ -78,6 +99,8 @@ def quantize_weights(student: Student, tokens: Bits = 8, linears: Bits = 8) -> S
         student: Any student; it stays as it is.
         tokens: Bits of the token table.
         linears: Bits of the linear layers.
+        calibration: Token rows of prompts such as the student will encode, cut to its context. With them, layers in
+            fewer than 8 bits are rounded for what they meet. Of more than 1,024, as many evenly spread ones count.
 
     Returns:
         A student with the same interface.
@@ -87,23 +110,58 @@ def quantize_weights(student: Student, tokens: Bits = 8, linears: Bits = 8) -> S
     """
     for name, bits in {"tokens": tokens, "linears": linears}.items():
         if bits not in get_args(Bits):
-            raise ValueError(f"{name}={bits!r} bits are not known; choose 32, 8 or 4")
+            raise ValueError(f"{name}={bits!r} bits are not known; choose 32, 8, 6, 5 or 4")
     small = student.reparameterize()
     if isinstance(small, MobileClipText):
         small.eot_projection = nn.Parameter(small.eot_projection.new_zeros(0, 0), requires_grad=False)
-    swap_layers(small, tokens, linears)
+    some = calibration[:: -(-len(calibration) // _MOST_MET) or 1]
+    met = meet(small, some) if len(some) and linears < 8 else {}
+    swap_layers(small, tokens, linears, met)
     return small
 
 
-def swap_layers(module: nn.Module, tokens: Bits = 8, linears: Bits = 8) -> None:
-    """Puts 8-bit or 4-bit layers into the places of linear layers and token tables, in place."""
+@torch.no_grad()
+def meet(encoder: Student, rows: Sequence[Sequence[int]]) -> dict[nn.Module, Inputs]:
+    """What the linear layers of an encoder meet on some prompts.
+
+    Args:
+        encoder: In eval mode.
+        rows: Token ids of each prompt.
+    """
+    counts: dict[nn.Module, int] = defaultdict(int)
+    sums: dict[nn.Module, Tensor] = {}
+    products: dict[nn.Module, Tensor] = {}
+
+    def add(layer: nn.Module, given: tuple[Tensor, ...]) -> None:
+        inputs = given[0].detach().flatten(0, -2).float()
+        counts[layer] += len(inputs)
+        sums[layer] = inputs.sum(0) + sums.get(layer, 0)
+        products[layer] = inputs.T @ inputs + products.get(layer, 0)
+
+    hooks = [part.register_forward_pre_hook(add) for part in encoder.modules() if isinstance(part, nn.Linear)]
+    try:
+        for length in sorted({len(row) for row in rows}):  # one length at a time: nothing meets padding
+            encoder.encode_tokens([row for row in rows if len(row) == length])
+    finally:
+        for hook in hooks:
+            hook.remove()
+    means = {layer: total / counts[layer] for layer, total in sums.items()}
+    return {
+        layer: Inputs(mean, products[layer] / counts[layer] - torch.outer(mean, mean)) for layer, mean in means.items()
+    }
+
+
+def swap_layers(
+    module: nn.Module, tokens: Bits = 8, linears: Bits = 8, met: Mapping[nn.Module, Inputs] | None = None
+) -> None:
+    """Puts layers of few bits into the places of linear layers and token tables, in place."""
     for name, child in list(module.named_children()):
         if linears < 32 and isinstance(child, nn.Linear):
-            setattr(module, name, (Int8Linear if linears == 8 else Int4Linear).of(child))
+            setattr(module, name, LINEARS[linears].of(child, (met or {}).get(child)))
         elif tokens < 32 and isinstance(child, nn.Embedding):
-            setattr(module, name, (Int8Embedding if tokens == 8 else Int4Embedding).of(child))
+            setattr(module, name, EMBEDDINGS[tokens].of(child))
         else:
-            swap_layers(child, tokens, linears)
+            swap_layers(child, tokens, linears, met)
 
 
 def dynamic_int8(encoder: _Module) -> _Module:
@@ -112,7 +170,7 @@ def dynamic_int8(encoder: _Module) -> _Module:
     Inputs are scaled by batch, so that what a prompt gets depends a little on its neighbours.
 
     Args:
-        encoder: In eval mode, in float32 on the CPU; its linear layers may be `Int8Linear` or `Int4Linear`.
+        encoder: In eval mode, in float32 on the CPU; its linear layers may be stored in few bits.
 
     Returns:
         The same module.

@@ -1,11 +1,24 @@
 """Layers whose weight is stored in few bits: what they share, whatever the numbers are."""
 
 from abc import abstractmethod
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
+
+
+class Inputs(NamedTuple):
+    """What a linear layer met.
+
+    Attributes:
+        mean: Of its inputs, (C,).
+        covariance: Of its inputs, (C, C).
+    """
+
+    mean: Float[Tensor, " c"]
+    covariance: Float[Tensor, "c c"]
 
 
 def fixed(values: Tensor) -> nn.Parameter:
@@ -32,10 +45,15 @@ class Stored(nn.Module):
         shapes = self.pack(torch.empty(rows, columns, device="meta"))  # nothing is computed there
         self.weight, self.scale = (fixed(torch.zeros(part.shape, dtype=part.dtype)) for part in shapes)
 
-    @staticmethod
+    @classmethod
     @abstractmethod
-    def pack(weight: Tensor) -> tuple[Tensor, Tensor]:
-        """A weight (R, C) as numbers and scales, R rows of each."""
+    def pack(cls, weight: Tensor, covariance: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """A weight (R, C) as numbers and scales, R rows of each.
+
+        Args:
+            weight: The weight.
+            covariance: Of what it will be multiplied with, (C, C); how numbers are rounded may follow from it.
+        """
 
     @abstractmethod
     def widen(self, weight: Tensor, scale: Tensor) -> Tensor:
@@ -46,9 +64,14 @@ class Stored(nn.Module):
             scale: Their scales.
         """
 
-    def take(self, weight: Tensor) -> None:
-        """Stores a weight (R, C)."""
-        self.weight, self.scale = map(fixed, self.pack(weight))
+    def take(self, weight: Tensor, covariance: Tensor | None = None) -> None:
+        """Stores a weight (R, C); see `pack`."""
+        self.weight, self.scale = map(fixed, self.pack(weight, covariance))
+
+    @property
+    def numbers(self) -> int:
+        """How many numbers the weight is, however few bytes hold them."""
+        return len(self.weight) * self.columns
 
 
 class StoredLinear(Stored):
@@ -67,12 +90,24 @@ class StoredLinear(Stored):
         self.bias = fixed(torch.zeros(out_features)) if bias else None
 
     @classmethod
-    def of(cls, linear: nn.Linear) -> "StoredLinear":
-        """The stored form of a linear layer."""
+    @torch.no_grad()
+    def of(cls, linear: nn.Linear, inputs: Inputs | None = None) -> "StoredLinear":
+        """The stored form of a linear layer.
+
+        Args:
+            linear: The layer; it stays as it is.
+            inputs: What it meets. Then its numbers are rounded for such inputs, and its bias takes over what that
+                loses on their mean.
+        """
         made = cls(linear.in_features, linear.out_features, linear.bias is not None)
-        made.take(linear.weight)
-        if linear.bias is not None:
-            made.bias = fixed(linear.bias.detach().float().clone())
+        if linear.bias is None:  # a mean that no bias can take over counts as spread
+            about = None if inputs is None else inputs.covariance + torch.outer(inputs.mean, inputs.mean)
+            made.take(linear.weight, about)
+            return made
+        made.take(linear.weight, None if inputs is None else inputs.covariance)
+        made.bias = fixed(linear.bias.detach().float().clone())
+        if inputs is not None:
+            made.bias += (linear.weight.float() - made.widen(made.weight, made.scale)) @ inputs.mean
         return made
 
     def forward(self, rows: Float[Tensor, "*n i"]) -> Float[Tensor, "*n o"]:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 from torch import nn
 
-from litetext.models.text.four_bit import Int4Embedding
+from litetext.models.text.few_bits import Int4Embedding
 from litetext.models.text.pruned_vocabulary import kept_ids, prune
 from litetext.models.text.quantized import Int8Embedding, resident_bytes
 
