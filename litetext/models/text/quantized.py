@@ -25,7 +25,7 @@ from litetext.models.text.few_bits import (
     Int6Linear,
 )
 from litetext.models.text.mobileclip import MobileClipText
-from litetext.models.text.stored import Inputs, StoredEmbedding, StoredLinear
+from litetext.models.text.stored import LayerInputs, StoredEmbedding, StoredLinear
 from litetext.models.text.student import Student
 
 _Module = TypeVar("_Module", bound=nn.Module)
@@ -121,7 +121,7 @@ def quantize_weights(
 
 
 @torch.no_grad()
-def meet(encoder: Student, rows: Sequence[Sequence[int]]) -> dict[nn.Module, Inputs]:
+def meet(encoder: Student, rows: Sequence[Sequence[int]]) -> dict[nn.Module, LayerInputs]:
     """What the linear layers of an encoder meet on some prompts.
 
     Args:
@@ -147,12 +147,13 @@ def meet(encoder: Student, rows: Sequence[Sequence[int]]) -> dict[nn.Module, Inp
             hook.remove()
     means = {layer: total / counts[layer] for layer, total in sums.items()}
     return {
-        layer: Inputs(mean, products[layer] / counts[layer] - torch.outer(mean, mean)) for layer, mean in means.items()
+        layer: LayerInputs(mean, products[layer] / counts[layer] - torch.outer(mean, mean))
+        for layer, mean in means.items()
     }
 
 
 def swap_layers(
-    module: nn.Module, tokens: Bits = 8, linears: Bits = 8, met: Mapping[nn.Module, Inputs] | None = None
+    module: nn.Module, tokens: Bits = 8, linears: Bits = 8, met: Mapping[nn.Module, LayerInputs] | None = None
 ) -> None:
     """Puts layers of few bits into the places of linear layers and token tables, in place."""
     for name, child in list(module.named_children()):

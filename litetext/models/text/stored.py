@@ -9,7 +9,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 
-class Inputs(NamedTuple):
+class LayerInputs(NamedTuple):
     """What a linear layer met.
 
     Attributes:
@@ -91,7 +91,7 @@ class StoredLinear(Stored):
 
     @classmethod
     @torch.no_grad()
-    def of(cls, linear: nn.Linear, inputs: Inputs | None = None) -> "StoredLinear":
+    def of(cls, linear: nn.Linear, inputs: LayerInputs | None = None) -> "StoredLinear":
         """The stored form of a linear layer.
 
         Args:

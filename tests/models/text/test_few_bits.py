@@ -21,7 +21,7 @@ from litetext.models.text.few_bits import (
     widen_groups,
 )
 from litetext.models.text.quantized import meet, quantize_weights, resident_bytes
-from litetext.models.text.stored import Inputs
+from litetext.models.text.stored import LayerInputs
 from litetext.tokenizer import pad
 from tests.fixtures.students import nano
 
@@ -72,7 +72,7 @@ def test_a_layer_that_knows_its_inputs_keeps_its_outputs_closer(bias: bool) -> N
     linear = nn.Linear(40, 30, bias).requires_grad_(False)
     exact, mean = linear(inputs), inputs.mean(0)
     nearest = (Int4Linear.of(linear)(inputs) - exact).square().mean()
-    knowing = Int4Linear.of(linear, Inputs(mean, torch.cov(inputs.T, correction=0)))
+    knowing = Int4Linear.of(linear, LayerInputs(mean, torch.cov(inputs.T, correction=0)))
     assert (knowing(inputs) - exact).square().mean() < nearest / 3
     if bias:  # what rounding loses on the mean is not lost
         torch.testing.assert_close(knowing(mean), linear(mean), rtol=0, atol=1e-4)
