@@ -23,6 +23,7 @@ PLAIN_COMMANDS = {
     ),
     "audit": ("litetext.commands.audit", "what prompts ask of a text encoder, what it does, which student follows"),
     "export": ("litetext.commands.export", "write a student for other programs, compared with ours before it is there"),
+    "rehearse": ("litetext.commands.rehearse", "walk through all of it with a full-size SAM3 of random weights"),
     "bench": ("litetext.commands.bench", "measure speed against a plain reference in one run"),
 }
 # By name, not by class: importing the classes would cost seconds.

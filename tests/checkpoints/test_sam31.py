@@ -7,6 +7,7 @@ import pytest
 import torch
 from transformers import Sam3Config, Sam3Model
 
+from litetext.bench.rehearsal.meta_files import as_file, sam3, sam31
 from litetext.checkpoints.reading import open_state
 from litetext.checkpoints.sam3 import TEXT, from_meta, read_without_text, to_meta
 from litetext.checkpoints.writing import MODEL_PREFIX
@@ -16,7 +17,6 @@ from litetext.models.sam3.tracking import choose_tracking
 from litetext.models.text.loading import load_text_encoder
 from litetext.shipped import shipped
 from tests.export.students import checkpoint
-from tests.fixtures.meta_files import as_file, sam3, sam31
 
 SAM3 = Path(shipped("checkpoints/sam3-tiny"))
 LAST = "vision_encoder.neck.fpn_layers.3."

@@ -1,0 +1,35 @@
+"""Opens an exported text encoder and compares it with its student; `python -m litetext.bench.rehearsal.back`."""
+
+import sys
+
+import torch
+
+PHRASES = ("red circle", "two small dogs beside a bicycle", "cup")
+_LEAST = 0.999
+
+
+def compare(exported: str, student: str) -> float:
+    """The smallest cosine between a phrase's mean features, of the export as it opens and of the student.
+
+    Args:
+        exported: What `litetext export` wrote.
+        student: The checkpoint that it was made of.
+
+    Raises:
+        FileNotFoundError: One of them is not there.
+        ValueError: One of them cannot be read, or they differ.
+    """
+    from litetext.models.text.loading import load_text_encoder  # slow to import
+
+    found, expected = load_text_encoder(exported).encode(PHRASES), load_text_encoder(student).encode(PHRASES)
+    least = min(float(torch.cosine_similarity(found[p].mean(0), expected[p].mean(0), dim=0)) for p in PHRASES)
+    if not least >= _LEAST:
+        raise ValueError(f"{exported} has a cosine of {least:.4f} with {student}; it should be {_LEAST}")
+    return least
+
+
+if __name__ == "__main__":
+    try:
+        print(f"smallest cosine {compare(*sys.argv[1:]):.6f}")
+    except (ValueError, FileNotFoundError) as error:
+        raise SystemExit(f"litetext: error: {error}") from error
