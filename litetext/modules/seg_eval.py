@@ -13,6 +13,7 @@ from torch import nn
 
 from litetext.data.images.datamodule import SegBatch, SegDataModule
 from litetext.data.images.items import ImagePairs, SegItem
+from litetext.data.options import check_least
 from litetext.metrics.assess import IouType
 from litetext.metrics.cgf1 import PhraseCounts
 from litetext.metrics.counts import headline, official
@@ -127,14 +128,10 @@ class SegEvalModule(LightningModule):
             raise ValueError(f"model.threshold is {threshold}; choose a score from 0 to below 1")
         if nms is not None and not 0 <= nms <= 1:
             raise ValueError(f"model.nms is {nms}; choose an IoU from 0 to 1, or null to suppress nothing")
-        if chunk < 1:
-            raise ValueError(f"model.chunk is {chunk}; it must be at least 1")
-        if phrases_per_prompt < 1:
-            raise ValueError(f"model.phrases_per_prompt is {phrases_per_prompt}; it must be at least 1")
+        check_least(1, model__chunk=chunk, model__phrases_per_prompt=phrases_per_prompt)
         if memory_gb is not None and not memory_gb > 0:
             raise ValueError(f"model.memory_gb is {memory_gb}; it must be above 0, or null to go by model.chunk")
-        if pictures < 0:
-            raise ValueError(f"model.pictures is {pictures}; it must be 0 or more")
+        check_least(0, model__pictures=pictures)
         self.save_hyperparameters()
         self.sam3_path, self.geometry_token = sam3, geometry_token
         self.dtype_name: Literal["float32", "bfloat16", "float16"] = dtype

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from transformers import Sam3Model
 
+from litetext.data.options import check_least
 from litetext.data.shapes.datamodule import ShapesBatch
 from litetext.metrics.cgf1 import PhraseCounts, phrase_metrics
 from litetext.metrics.counts import per_threshold
@@ -65,9 +66,7 @@ class ShapesFitModule(LightningModule):
         if not 0 <= ema < 1:
             raise ValueError(f"model.ema is {ema}; choose a decay from 0 to below 1")
         check_rates(lr, weight_decay=weight_decay, text_steps=text_steps, auxiliary=auxiliary)
-        for name, value in (("width", width), ("vision_layers", vision_layers), ("layers", layers)):
-            if value < 1:
-                raise ValueError(f"model.{name} is {value}; it must be at least 1")
+        check_least(1, model__width=width, model__vision_layers=vision_layers, model__layers=layers)
         self.save_hyperparameters()
         self.output, self.lr, self.weight_decay = output, lr, weight_decay
         self.text_steps, self.auxiliary = text_steps, auxiliary

@@ -14,6 +14,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import nn
 
 from litetext.data.images.items import Skip, of_all_ranks
+from litetext.data.options import check_least
 from litetext.data.videos.datamodule import VideoDataModule, VideoItem
 from litetext.data.videos.frames import ReadableFrames, UnreadableFrame
 from litetext.metrics.assess import IouType
@@ -101,9 +102,8 @@ class VideoEvalModule(LightningModule):
         for name, value in (("min_score", min_score), ("match", match)):
             if not 0 <= value < 1:
                 raise ValueError(f"model.{name} is {value}; choose a value from 0 to below 1")
-        for name, value, low in (("max_age", max_age, 0), ("min_hits", min_hits, 1), ("chunk", chunk, 1)):
-            if value < low:
-                raise ValueError(f"model.{name} is {value}; it must be at least {low}")
+        check_least(0, model__max_age=max_age)
+        check_least(1, model__min_hits=min_hits, model__chunk=chunk)
         self.save_hyperparameters()
         self.sam3_path, self.geometry_token = sam3, geometry_token
         self.tracker_name: Literal["auto", "sam3", "links"] = tracker

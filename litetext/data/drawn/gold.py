@@ -4,15 +4,17 @@ Three annotators mark the same objects; a world says what each of them draws of 
 """
 
 import json
+import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from PIL import Image
 from pycocotools import mask
 
 from litetext.data.drawn.folder import write_once
+from litetext.data.options import check_least
 
 ANNOTATORS = ("a", "b", "c")
 EXACT = 0.4
@@ -27,6 +29,7 @@ INCOMPLETE = 0.02
 _FIRST_ID = 10_000_000  # as released
 _MOST = 100_000
 _coder: Any = mask
+T = TypeVar("T")
 
 
 class GoldSet(NamedTuple):
@@ -77,6 +80,41 @@ class Drawing(NamedTuple):
     twins: bool = False
 
 
+def half_negative(draw: Callable[[float], list[T]], count: int, rng: random.Random) -> list[T] | None:
+    """Phrases of an image, half of them negatives, in random order; None where chance finds too few.
+
+    Args:
+        draw: Draws phrases with a share of negatives, 0 or 1.
+        count: How many phrases an image has.
+        rng: Its randomness.
+    """
+    true, false = draw(0.0), draw(1.0)
+    if not len(true) == len(false) == count // 2:
+        return None
+    phrases = [*true, *false]
+    rng.shuffle(phrases)
+    return phrases
+
+
+def annotated(
+    rng: random.Random, targets: Sequence[int], near_misses: Callable[[], list[int]]
+) -> tuple[list[int], bool]:
+    """What an annotator answers to a phrase.
+
+    Args:
+        rng: The annotator's randomness for this phrase.
+        targets: Positions of the objects that it means.
+        near_misses: Positions of objects that may be taken for them.
+
+    Returns:
+        Positions of the objects marked, and whether the annotator calls that exhaustive.
+    """
+    marked = [target for target in targets if rng.random() >= OVERLOOKED]
+    if rng.random() < TAKEN and (near := near_misses()):
+        marked.append(rng.choice(near))
+    return marked, rng.random() >= INCOMPLETE
+
+
 def write_gold(
     world: str,
     folder: str | Path,
@@ -107,8 +145,7 @@ def write_gold(
     """
     if not 1 <= images <= _MOST:
         raise ValueError(f"images is {images}; it must be from 1 to {_MOST}")
-    if seed < 0:
-        raise ValueError(f"seed is {seed}; it must be 0 or more")
+    check_least(0, seed=seed)
     total = {subset: images * each for subset, each in pairs.items()}
 
     def fill_all(part: Path) -> None:

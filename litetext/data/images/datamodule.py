@@ -17,6 +17,7 @@ from litetext.data.images.items import ImagePairs, SegItem, Skip, of_all_ranks, 
 from litetext.data.images.orientation import orient
 from litetext.data.nouns.gold import BESIDE, write_nouns
 from litetext.data.nouns.probes import write_probes
+from litetext.data.options import check_least
 from litetext.data.shapes.gold import write_shapes
 
 _log = logging.getLogger(__name__)
@@ -134,12 +135,8 @@ class SegDataModule(LightningDataModule):
         super().__init__()
         if root is None and coco is None:
             raise ValueError("data.root is missing; give the folder of the SA-Co annotation files, or data.coco")
-        if batch_size < 1:
-            raise ValueError(f"data.batch_size is {batch_size}; it must be at least 1")
-        if num_workers < 0:
-            raise ValueError(f"data.num_workers is {num_workers}; it must be 0 or more")
-        if limit is not None and limit < 1:
-            raise ValueError(f"data.limit is {limit}; it must be at least 1")
+        check_least(1, data__batch_size=batch_size, data__limit=limit)
+        check_least(0, data__num_workers=num_workers)
         self.root, self.subsets, self.folders, self.coco = root, subsets, images or {}, coco
         self.skip_missing_images, self.batch_size, self.limit = skip_missing_images, batch_size, limit
         self.evaluated_only, self.num_workers, self.missing_list = evaluated_only, num_workers, missing_list

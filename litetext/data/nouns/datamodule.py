@@ -1,16 +1,16 @@
 """NounsDataModule: scenes of nouns with phrases and targets, for training a tiny SAM3 in three stages."""
 
 import random
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, Dataset
 
+from litetext.data.drawn.datamodule import DrawnDataModule
 from litetext.data.nouns.batches import CONTEXT, NounsBatch, collate
 from litetext.data.nouns.phrases import KINDS, Phrase, draw_phrases
 from litetext.data.nouns.scenes import FIRST_HELD_OUT, Scene, draw_scene
 from litetext.data.nouns.strangers import estrange
-from litetext.data.sampling import ResumableLoader, StepSampler
+from litetext.data.options import check_least
 from litetext.tokenizer import Tokenizer
 
 # Weights of the kinds when the joint stage begins; they reach their usual shares at its middle.
@@ -108,7 +108,7 @@ class HeldOutNouns(Dataset):
         return collate(scenes, said, self.tokenizer)
 
 
-class NounsDataModule(LightningDataModule):
+class NounsDataModule(DrawnDataModule):
     """The world of nouns as training and held-out batches.
 
     Args:
@@ -140,53 +140,22 @@ class NounsDataModule(LightningDataModule):
         seed: int = 0,
         num_workers: int = 0,
     ) -> None:
-        super().__init__()
-        counts = {"steps": steps, "images": images, "phrases": phrases}
-        for name, value in (counts | {"val_images": val_images, "val_phrases": val_phrases}).items():
-            if value < 1:
-                raise ValueError(f"data.{name} is {value}; it must be at least 1")
-        for name, value in {"vision_steps": vision_steps, "text_steps": text_steps, "num_workers": num_workers}.items():
-            if value < 0:
-                raise ValueError(f"data.{name} is {value}; it must be 0 or more")
+        super().__init__(images, phrases, val_images, val_phrases, seed, num_workers)
+        check_least(1, data__steps=steps)
+        check_least(0, data__vision_steps=vision_steps, data__text_steps=text_steps)
         if not 0 <= strangers < 1:
             raise ValueError(f"data.strangers is {strangers}; choose a share from 0 to below 1")
-        self.stages = Stages(vision_steps, text_steps, steps)
-        if seed < 0 or (seed + 1) * sum(self.stages) * images > FIRST_HELD_OUT:
-            raise ValueError(f"data.seed {seed} with {steps} steps leaves the numbers of training scenes; lower one")
-        self.images, self.phrases, self.strangers = images, phrases, strangers
-        self.val_images, self.val_phrases = val_images, val_phrases
-        self.seed, self.num_workers = seed, num_workers
-        self._loader: ResumableLoader | None = None
-        self._resume = 0
-
-    @property
-    def steps(self) -> int:
-        """Steps of all stages."""
-        return sum(self.stages)
+        self.stages, self.strangers = Stages(vision_steps, text_steps, steps), strangers
+        self.steps = sum(self.stages)
+        self.check_numbers(FIRST_HELD_OUT)
 
     def train_dataloader(self) -> DataLoader:
         """One epoch is the whole run; continues where a resumed run stopped."""
         data = NounsDataset(self.stages, self.images, self.phrases, self.seed, self.strangers)
-        self._loader = ResumableLoader(
-            data,
-            batch_size=None,
-            sampler=StepSampler(self.steps),
-            num_workers=self.num_workers,
-            prefetch_factor=6 if self.num_workers else None,
-        )
-        self._loader.skip, self._resume = self._resume % self.steps, 0
-        return self._loader
+        return self.resumable(data, prefetch_factor=6 if self.num_workers else None)
 
     def val_dataloader(self) -> DataLoader:
         """The held-out scenes, the same for every seed."""
         images = next(n for n in range(min(50, self.val_images), 0, -1) if self.val_images % n == 0)
         data = HeldOutNouns(self.val_images // images, images, self.val_phrases)
         return DataLoader(data, batch_size=None, num_workers=0)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Steps that are done."""
-        return {"done": self._loader.done if self._loader is not None else 0}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Takes up the state of an interrupted run."""
-        self._resume = int(state_dict["done"])

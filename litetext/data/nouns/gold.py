@@ -8,6 +8,7 @@ annotators mark the same objects and disagree a little, as people do.
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import count, islice
 from pathlib import Path
 from typing import NamedTuple
@@ -17,12 +18,11 @@ import numpy as np
 from litetext.data.drawn.gold import (
     ANNOTATORS,
     EXACT,
-    INCOMPLETE,
-    OVERLOOKED,
-    TAKEN,
     Drawing,
     GoldSet,
     View,
+    annotated,
+    half_negative,
     write_gold,
     write_subset,
 )
@@ -147,10 +147,8 @@ def draw_items(subset: str, seed: int) -> Iterator[tuple[Scene, list[Phrase]]]:
         if recipe.objects is not None and len(scene.sprites) < recipe.objects - 1:
             continue
         rng = random.Random(f"nouns {subset} {number}")
-        true, false = (_draw(subset, scene, rng, negatives) for negatives in (0.0, 1.0))
-        if len(true) == len(false) == PAIRS // 2:
-            phrases = [*true, *false]
-            rng.shuffle(phrases)
+        phrases = half_negative(partial(_draw, subset, scene, rng), PAIRS, rng)
+        if phrases is not None:
             yield scene, phrases
 
 
@@ -192,10 +190,7 @@ class Annotator:
     def answer(self, phrase: Phrase) -> tuple[list[int], bool]:
         """Positions of the objects marked for a phrase, and whether the annotator calls that exhaustive."""
         rng = random.Random(f"{self._key} {phrase.text}")
-        marked = [target for target in phrase.targets if rng.random() >= OVERLOOKED]
-        if rng.random() < TAKEN and (near := near_misses(phrase, self._scene)):
-            marked.append(rng.choice(near))
-        return marked, rng.random() >= INCOMPLETE
+        return annotated(rng, phrase.targets, lambda: near_misses(phrase, self._scene))
 
 
 def near_misses(phrase: Phrase, scene: Scene) -> list[int]:

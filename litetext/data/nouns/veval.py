@@ -8,12 +8,14 @@ with time: nouns, categories and attributes, but no places.
 import random
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from litetext.data.drawn.gold import half_negative
 from litetext.data.drawn.veval import (
     FRAMES,
     DrawnVideo,
@@ -71,14 +73,13 @@ def draw_clip(number: int, frames: int = FRAMES) -> SpriteClip | None:
     if len(there) < 2:
         return None
     staying = replace(scene, sprites=tuple(scene.sprites[k] for k in there))
-    true, false = (_phrases(staying, rng, negatives) for negatives in (0.0, 1.0))
-    if not len(true) == len(false) == PAIRS // 2:
+    drawn = half_negative(partial(_phrases, staying, rng), PAIRS, rng)
+    if drawn is None:
         return None
     # An object that is seen too shortly to be asked for must not be what a phrase could mean either.
-    phrases = [replace(phrase, targets=tuple(there[k] for k in phrase.targets)) for phrase in [*true, *false]]
+    phrases = [replace(phrase, targets=tuple(there[k] for k in phrase.targets)) for phrase in drawn]
     if any(find(phrase.meaning, scene) != phrase.targets for phrase in phrases):
         return None
-    rng.shuffle(phrases)
     return SpriteClip([image for image, _ in painted], seen, phrases)
 
 

@@ -2,16 +2,16 @@
 
 import math
 import random
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 from torch.utils.data import DataLoader, Dataset
 
-from litetext.data.sampling import ResumableLoader, StepSampler
+from litetext.data.drawn.datamodule import DrawnDataModule
+from litetext.data.options import check_least
 from litetext.data.shapes.phrases import VALUES
 from litetext.data.shapes.world import FIRST_HELD_OUT, SIZE, ShapePhrase, ShapeScene, draw_phrases, draw_scene, render
 from litetext.tokenizer import TokenBatch, Tokenizer, pad
@@ -112,7 +112,7 @@ def _cells(scene: ShapeScene, masks: np.ndarray) -> Tensor:
     return labels.masked_fill(share < 0.4, -1)
 
 
-class ShapesDataModule(LightningDataModule):
+class ShapesDataModule(DrawnDataModule):
     """The world of shapes as training and held-out batches.
 
     Args:
@@ -138,42 +138,18 @@ class ShapesDataModule(LightningDataModule):
         seed: int = 0,
         num_workers: int = 0,
     ) -> None:
-        super().__init__()
-        counts = {"steps": steps, "images": images, "phrases": phrases}
-        for name, value in (counts | {"val_images": val_images, "val_phrases": val_phrases}).items():
-            if value < 1:
-                raise ValueError(f"data.{name} is {value}; it must be at least 1")
-        if num_workers < 0:
-            raise ValueError(f"data.num_workers is {num_workers}; it must be 0 or more")
-        if seed < 0:
-            raise ValueError(f"data.seed is {seed}; it must be 0 or more")
-        if (seed + 1) * steps * images > FIRST_HELD_OUT:
-            raise ValueError(f"data.seed {seed} with {steps} steps leaves the numbers of training scenes; lower one")
-        self.steps, self.images, self.phrases = steps, images, phrases
-        self.val_images, self.val_phrases = val_images, val_phrases
-        self.seed, self.num_workers = seed, num_workers
-        self._loader: ResumableLoader | None = None
-        self._resume = 0
+        super().__init__(images, phrases, val_images, val_phrases, seed, num_workers)
+        check_least(1, data__steps=steps)
+        self.steps = steps
+        self.check_numbers(FIRST_HELD_OUT)
 
     def train_dataloader(self) -> DataLoader:
         """One epoch is the whole run; continues where a resumed run stopped."""
         data = ShapesDataset(self.steps, self.images, self.phrases, self.seed * self.steps * self.images)
-        self._loader = ResumableLoader(
-            data, batch_size=None, sampler=StepSampler(self.steps), num_workers=self.num_workers
-        )
-        self._loader.skip, self._resume = self._resume % self.steps, 0
-        return self._loader
+        return self.resumable(data)
 
     def val_dataloader(self) -> DataLoader:
         """The held-out scenes, one image a batch entry, the same for every seed."""
         images = math.gcd(self.images, self.val_images)  # batches of one size that leave none out
         data = ShapesDataset(self.val_images // images, images, self.val_phrases, FIRST_HELD_OUT)
         return DataLoader(data, batch_size=None, num_workers=0)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Steps that are done."""
-        return {"done": self._loader.done if self._loader is not None else 0}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Takes up the state of an interrupted run."""
-        self._resume = int(state_dict["done"])

@@ -8,6 +8,7 @@ same for every phrase.
 import random
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from itertools import count, islice
 from pathlib import Path
 
@@ -16,12 +17,11 @@ import numpy as np
 from litetext.data.drawn.gold import (
     ANNOTATORS,
     EXACT,
-    INCOMPLETE,
-    OVERLOOKED,
-    TAKEN,
     Drawing,
     GoldSet,
     View,
+    annotated,
+    half_negative,
     write_gold,
     write_subset,
 )
@@ -96,10 +96,8 @@ def draw_items(subset: str, seed: int) -> Iterator[tuple[ShapeScene, list[ShapeP
     for number in count(start):
         scene = draw_scene(number)
         rng = random.Random(f"saco {subset} {number}")
-        true, false = (_draw(subset, scene, rng, negatives) for negatives in (0.0, 1.0))
-        if len(true) == len(false) == PAIRS // 2:
-            phrases = [*true, *false]
-            rng.shuffle(phrases)
+        phrases = half_negative(partial(_draw, subset, scene, rng), PAIRS, rng)
+        if phrases is not None:
             yield scene, phrases
 
 
@@ -142,10 +140,7 @@ class ShapeAnnotator:
     def answer(self, phrase: ShapePhrase) -> tuple[list[int], bool]:
         """Positions of the objects marked for a phrase, and whether the annotator calls that exhaustive."""
         rng = random.Random(f"annotator {self._name} {self._scene.seed} {phrase.text}")
-        marked = [target for target in phrase.targets if rng.random() >= OVERLOOKED]
-        if rng.random() < TAKEN and (near := near_misses(phrase, self._scene)):
-            marked.append(rng.choice(near))
-        return marked, rng.random() >= INCOMPLETE
+        return annotated(rng, phrase.targets, lambda: near_misses(phrase, self._scene))
 
 
 def near_misses(phrase: ShapePhrase, scene: ShapeScene) -> list[int]:

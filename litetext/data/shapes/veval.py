@@ -7,12 +7,14 @@ object in a frame is its mask; where next to nothing of it can be seen, it is ab
 import random
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from litetext.data.drawn.gold import half_negative
 from litetext.data.drawn.veval import (
     FRAMES,
     DrawnVideo,
@@ -73,11 +75,10 @@ def draw_clip(seed: int, frames: int = FRAMES) -> ShapeClip | None:
     staying = replace(scene, shapes=tuple(scene.shapes[n] for n in there))
     if len(there) < 2:
         return None
-    true, false = (_phrases(staying, rng, negatives) for negatives in (0.0, 1.0))
-    if not len(true) == len(false) == PAIRS // 2:
+    drawn = half_negative(partial(_phrases, staying, rng), PAIRS, rng)
+    if drawn is None:
         return None
-    phrases = [replace(phrase, targets=tuple(there[k] for k in phrase.targets)) for phrase in [*true, *false]]
-    rng.shuffle(phrases)
+    phrases = [replace(phrase, targets=tuple(there[k] for k in phrase.targets)) for phrase in drawn]
     return ShapeClip(moved, seen, phrases)
 
 

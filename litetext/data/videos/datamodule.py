@@ -14,6 +14,7 @@ from litetext.data.drawn.folder import drawn_benchmark
 from litetext.data.images.datamodule import RankSampler
 from litetext.data.images.items import Skip
 from litetext.data.nouns.veval import write_video_nouns
+from litetext.data.options import check_least
 from litetext.data.shapes.veval import write_video_shapes
 from litetext.data.videos.frames import Frames, find_frames
 from litetext.saco.videos import Masklets, VideoAnnotations, masklets, read_video_annotations
@@ -79,8 +80,7 @@ class VideoDataModule(LightningDataModule):
         limit: int | None = None,
     ) -> None:
         super().__init__()
-        if limit is not None and limit < 1:
-            raise ValueError(f"data.limit is {limit}; it must be at least 1")
+        check_least(1, data__limit=limit)
         self.root, self.splits, self.media = root, splits, media or {}
         self.skip_missing_videos, self.limit = skip_missing_videos, limit
         self.drawn = drawn_benchmark(root, "videos, as {world}:24", ("shapes", "nouns"))

@@ -14,13 +14,14 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int64, UInt8
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import Sam3ImageProcessor, Sam3Model
 from transformers.masking_utils import create_bidirectional_mask
 
 from litetext.models.finite import check_weights
 from litetext.models.hub import PROCESSOR_FILES, TEXT_FILES, find_model, load_image_processor
 from litetext.models.sam3.forward import Queries, box_and_score_heads, decode, geometry_token
+from litetext.models.sam3.frozen import FrozenSam3
 from litetext.models.sam3.loading import load_detector
 from litetext.models.sam3.postprocess import finish, official_scores
 from litetext.saco.instances import Instances
@@ -83,7 +84,7 @@ class _Encoded(NamedTuple):
     valid: Tensor
 
 
-class Sam3Image(nn.Module):
+class Sam3Image(FrozenSam3):
     """A frozen SAM3, always in eval mode, that takes text features of any encoder.
 
     Args:
@@ -96,16 +97,7 @@ class Sam3Image(nn.Module):
     def __init__(
         self, model: Sam3Model, geometry_token: bool = True, processor: Sam3ImageProcessor | None = None
     ) -> None:
-        super().__init__()
-        config: Any = model.config
-        self.model = model
-        self.geometry_token = geometry_token
-        self.size: int = config.vision_config.backbone_config.image_size
-        """Side of the square images in pixels."""
-        self.width: int = config.detr_encoder_config.hidden_size
-        """Size of the text features it takes."""
-        self.processor = processor or Sam3ImageProcessor(size={"height": self.size, "width": self.size})
-        self.requires_grad_(False).eval()
+        super().__init__(model, model.config, geometry_token, processor)
 
     @classmethod
     def from_pretrained(
@@ -131,10 +123,6 @@ class Sam3Image(nn.Module):
         processor = load_image_processor(folder, "SAM3")
         check_weights(model, f"SAM3 {folder}")
         return cls(model, geometry_token, processor)
-
-    def train(self, mode: bool = True) -> "Sam3Image":
-        """Stays in eval mode."""
-        return super().train(False)
 
     @property
     def device(self) -> torch.device:
@@ -278,22 +266,6 @@ class Sam3Image(nn.Module):
             raise ValueError(f"text features of {len(features)} phrases with {len(lengths)} lengths; give one each")
         if len(lengths) and not 1 <= int(lengths.min()) <= int(lengths.max()) <= features.shape[1]:
             raise ValueError(f"lengths from {lengths.min()} to {lengths.max()} do not fit {features.shape[1]} tokens")
-
-    def settings(self) -> str:
-        """All that decides its answers besides its weights."""
-        return f"{self.geometry_token} {self.model.config.to_json_string()} {self.processor.to_json_string()}"
-
-    def check_width(self, width: int, name: str = "these text features") -> None:
-        """Refuses a text encoder whose features are not of the size that this SAM3 reads.
-
-        Raises:
-            ValueError: If `width` is another one.
-        """
-        if width != self.width:
-            raise ValueError(
-                f"{name}: {width} values a token, and this SAM3 reads {self.width}; "
-                f"take a text encoder that was made for it (width={self.width})"
-            )
 
     @torch.no_grad()
     def fuse(

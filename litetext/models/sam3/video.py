@@ -27,6 +27,7 @@ from litetext.checkpoints.reading import open_state
 from litetext.models.finite import check_weights
 from litetext.models.hub import PROCESSOR_FILES, TEXT_FILES, find_model, load_image_processor, load_pretrained
 from litetext.models.sam3.forward import geometry_token
+from litetext.models.sam3.frozen import FrozenSam3
 from litetext.models.sam3.video_memory import prune_session
 from litetext.models.sam3.video_patches import patch_kernels
 from litetext.models.text.encoder import TextBatch
@@ -184,7 +185,7 @@ class _PhraseSession:
         return [masklet_entry(self.scores[number], self.masks[number], frames) for number in sorted(self.masks)]
 
 
-class Sam3Video(nn.Module):
+class Sam3Video(FrozenSam3):
     """A frozen SAM3 with its tracker, always in eval mode, that takes text features of any encoder.
 
     Args:
@@ -195,16 +196,8 @@ class Sam3Video(nn.Module):
     """
 
     def __init__(self, model: _Model, geometry_token: bool = True, processor: Sam3ImageProcessor | None = None) -> None:
-        super().__init__()
         config: Any = model.config
-        self.model = model
-        self.geometry_token = geometry_token
-        self.size: int = config.detector_config.vision_config.backbone_config.image_size
-        """Side of the square images in pixels."""
-        self.width: int = config.detector_config.detr_encoder_config.hidden_size
-        """Size of the text features it takes."""
-        self.processor = processor or Sam3ImageProcessor(size={"height": self.size, "width": self.size})
-        self.requires_grad_(False).eval()
+        super().__init__(model, config.detector_config, geometry_token, processor)
 
     @classmethod
     def from_pretrained(
@@ -234,10 +227,6 @@ class Sam3Video(nn.Module):
         check_weights(model, f"SAM3 {folder}")
         return cls(model, geometry_token, processor)
 
-    def train(self, mode: bool = True) -> "Sam3Video":
-        """Stays in eval mode."""
-        return super().train(False)
-
     @property
     def device(self) -> torch.device:
         """Where it computes."""
@@ -247,22 +236,6 @@ class Sam3Video(nn.Module):
     def dtype(self) -> torch.dtype:
         """What it computes in."""
         return self.model.dtype
-
-    def settings(self) -> str:
-        """All that decides its answers besides its weights."""
-        return f"{self.geometry_token} {self.model.config.to_json_string()} {self.processor.to_json_string()}"
-
-    def check_width(self, width: int, name: str = "these text features") -> None:
-        """Refuses a text encoder whose features are not of the size that this SAM3 reads.
-
-        Raises:
-            ValueError: If `width` is another one.
-        """
-        if width != self.width:
-            raise ValueError(
-                f"{name}: {width} values a token, and this SAM3 reads {self.width}; "
-                f"take a text encoder that was made for it (width={self.width})"
-            )
 
     def share(self, detector: nn.Module) -> None:
         """Takes the detector of the same checkpoint that is loaded already, in place of its own copy.

@@ -1,0 +1,17 @@
+"""Checks of options that datamodules and modules share."""
+
+
+def check_least(least: float, **options: float | None) -> None:
+    """Refuses numbers below a limit.
+
+    Args:
+        least: The limit, inclusive.
+        options: Numbers by the name of their option, `__` for a dot (`data__limit` is `data.limit`); None passes.
+
+    Raises:
+        ValueError: Naming the first option that is too small, its value and the limit.
+    """
+    limit = "0 or more" if least == 0 else f"at least {least:g}"
+    for name, value in options.items():
+        if value is not None and not value >= least:
+            raise ValueError(f"{name.replace('__', '.')} is {value}; it must be {limit}")
