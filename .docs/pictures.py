@@ -15,7 +15,7 @@ from PIL import Image
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-from litetext.comparison import Comparison
+from litetext.commands.comparison import Comparison
 from litetext.data.nouns.phrases import draw_phrases
 from litetext.data.nouns.render import render
 from litetext.data.nouns.scenes import FIRST_HELD_OUT, draw_scene

@@ -96,7 +96,7 @@ def _run(argv: list[str]) -> int:
         print(importlib.import_module("importlib.metadata").version("litetext"))
         return 0
     try:
-        importlib.import_module("litetext.startup").put_off_torchmetrics()
+        importlib.import_module("litetext.commands.startup").put_off_torchmetrics()
         return _dispatch(argv)
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)

@@ -10,6 +10,7 @@ from types import ModuleType
 
 _MOVED = {
     "ablation": "commands.ablate",
+    "aliases": "commands.aliases",
     "anatomy": "audit",
     "anatomy.__init__": "audit.__init__",
     "anatomy.audit": "audit.audit",
@@ -47,6 +48,7 @@ _MOVED = {
     "checkpoints.names": "checkpoints.text_names",
     "checkpoints.whole": "checkpoints.sam3",
     "checkpoints.whole_names": "checkpoints.sam3_names",
+    "comparison": "commands.comparison",
     "data.buckets": "data.sampling",
     "data.clips": "data.videos.clips",
     "data.coco_images": "data.images.coco",
@@ -107,6 +109,7 @@ _MOVED = {
     "score": "commands.score",
     "segment_command": "commands.segment",
     "shapes_command": "commands.shapes",
+    "startup": "commands.startup",
     "video_annotations": "saco.videos",
 }
 

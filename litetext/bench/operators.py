@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
+from litetext.bench.efficiency.measured import open_encoder
 from litetext.bench.efficiency.rounds import spread
-from litetext.bench.efficiency.subject import open_encoder
 from litetext.bench.student import stir
 from litetext.bench.timing import Measured
 from litetext.data.prompts.corpora import read_prompts

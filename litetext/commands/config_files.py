@@ -4,7 +4,7 @@ from typing import Any
 
 import yaml
 
-from litetext.aliases import public_options, public_paths
+from litetext.commands.aliases import public_options, public_paths
 from litetext.shipped import config_path
 
 

@@ -14,7 +14,7 @@ from litetext.commands.parsing import renamed
 from litetext.shipped import world_of
 
 if TYPE_CHECKING:
-    from litetext.comparison import Answer, Side
+    from litetext.commands.comparison import Answer, Side
 
 HOST = "127.0.0.1"
 _SCENES = 4
@@ -263,7 +263,7 @@ def demo(
     _gradio()
     from transformers.utils.logging import disable_progress_bar
 
-    from litetext.comparison import Comparison  # slow to import
+    from litetext.commands.comparison import Comparison  # slow to import
 
     disable_progress_bar()
     comparison = Comparison(sam3, text_encoder, device, dtype)

@@ -15,7 +15,7 @@ from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from litetext.aliases import public_option, public_options, public_paths
+from litetext.commands.aliases import public_option, public_options, public_paths
 from litetext.commands.config_files import deep_merge, read_config
 from litetext.commands.error_lines import one_line
 from litetext.commands.own_keys import check_own_keys

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from litetext.commands.comparison import Answer, Side
 from litetext.commands.demo import _QUIET, HOST, build, caption, examples, serve, table
-from litetext.comparison import Answer, Side
 
 
 @pytest.fixture(autouse=True)

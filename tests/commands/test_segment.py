@@ -246,6 +246,18 @@ def test_duplicates_and_the_surest(images: Path, litetext: Callable[..., Answer]
     assert len(json.loads(Path("out/predictions.json").read_text())["annotations"]) == 1
 
 
+def test_a_tiny_sam3_says_once_that_it_has_seen_no_photos(folder: Path, litetext: Callable[..., Answer]) -> None:
+    noise = np.random.default_rng(0)
+    for name, side in (("drawn", 112), ("photo", 300), ("second", 400)):
+        Image.fromarray(noise.integers(0, 256, (side, side, 3), dtype=np.uint8)).save(folder / f"{name}.png")
+    small = litetext("segment", "drawn.png", *ASKED, "--output", "small")
+    assert "drawn world" not in small.err + small.out
+    large = litetext("segment", "photo.png", "second.png", *ASKED, "--output", "large")
+    assert (small.code, large.code) == (0, 0), small.err + large.err
+    line = "checkpoints/sam3-tiny knows only its own drawn world (images of 112 pixels); photos need a SAM3"
+    assert (large.err + large.out).count(line) == 1
+
+
 def test_phrases_that_are_cut_are_counted(images: Path, litetext: Callable[..., Answer]) -> None:
     long = "white ring " * 40
     answer = litetext("segment", "in/rings.png", "--phrases", long, "cup", "--output", "out")

@@ -24,7 +24,7 @@ def test_the_shipped_help_is_what_the_parser_prints(monkeypatch: pytest.MonkeyPa
         pytest.skip(f"the shipped help is that of {content['versions']}, installed are {shipped.versions()}")
     found = imported(
         "import contextlib, io, os\nfrom litetext.cli import LIGHTNING_COMMANDS\n"
-        "from litetext.startup import put_off_torchmetrics\nput_off_torchmetrics()\n"
+        "from litetext.commands.startup import put_off_torchmetrics\nput_off_torchmetrics()\n"
         "from litetext.commands.lightning import run\n"
         "def text(command, width):\n"
         "    os.environ['COLUMNS'] = width\n"
@@ -43,7 +43,7 @@ def test_the_shipped_help_is_what_the_parser_prints(monkeypatch: pytest.MonkeyPa
     assert found["wide"] == shipped.shipped_help("fit") != found["fit"]
     # What is walked through for the key is what is imported, and the command's own start.
     walked = shipped.imported_modules(Path(shipped.__file__).parents[1])
-    assert set(found["modules"]) - set(walked) == {"litetext.cli", "litetext.startup"}
+    assert set(found["modules"]) - set(walked) == {"litetext.cli", "litetext.commands.startup"}
     assert set(walked) <= set(found["modules"])
 
 

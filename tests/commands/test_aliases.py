@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from litetext import aliases, moved
-from litetext.aliases import public_option, public_options, public_paths
+from litetext import moved
+from litetext.commands import aliases
+from litetext.commands.aliases import public_option, public_options, public_paths
 
-SAVED = Path(__file__).parent / "fixtures" / "configs" / "saved_0.1.0.yaml"
+SAVED = Path(__file__).parent.parent / "fixtures" / "configs" / "saved_0.1.0.yaml"
 
 
 def named(path):

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from litetext import Segmenter
-from litetext.comparison import Comparison
+from litetext.commands.comparison import Comparison
 from litetext.data.shapes.world import FIRST_HELD_OUT, draw_scene, render
 from litetext.models.sam3.image import Sam3Image
 

@@ -29,7 +29,7 @@ def test_a_fit_begins_without_the_metrics_of_others_and_they_are_there_when_aske
     [("case1", ["gt_a", "gt_b", "gt_c"], "cgF1"), ("video_synth", ["gt"], "demo_cgf1")],
 )
 def test_scoring_files_needs_no_torch(case: str, truth: list[str], number: str) -> None:
-    files = Path(__file__).parent / "fixtures/oracle" / case
+    files = Path(__file__).parent.parent / "fixtures/oracle" / case
     gt = [str(files / f"{name}.json.gz") for name in truth]
     found = imported(
         "import io, contextlib\nfrom litetext.cli import main\nout = io.StringIO()\n"
