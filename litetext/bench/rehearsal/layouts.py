@@ -71,7 +71,9 @@ def write(layout: Layout, size: Size, folder: Path, seed: int = 0) -> None:
 
 
 if __name__ == "__main__":
-    chosen, size, folder = sys.argv[1:]
-    if chosen not in get_args(Layout) or size not in get_args(Size):
-        raise SystemExit(f"{chosen} {size}: unknown layout or size")
-    write(chosen, size, Path(folder))
+    named, size, folder = sys.argv[1:]
+    layouts: dict[str, Layout] = {one: one for one in get_args(Layout)}
+    sizes: dict[str, Size] = {one: one for one in get_args(Size)}
+    if named not in layouts or size not in sizes:
+        raise SystemExit(f"{named} {size}: unknown layout or size")
+    write(layouts[named], sizes[size], Path(folder))
