@@ -306,5 +306,4 @@ class Segmenter:
         features, lengths = texts.take(phrases)
         vision = self.sam3.encode_images(self.sam3.preprocess([pixels.to(self.device)]).to(self.device))
         size = (int(pixels.shape[1]), int(pixels.shape[2]))
-        where = self.device
-        return self.sam3.segment(vision, features.to(where), lengths.to(where), size, threshold, self.chunk)
+        return self.sam3.segment(vision, features.to(self.device), lengths, size, threshold, self.chunk)

@@ -64,7 +64,7 @@ class _Sums:
         """Counts one more pair of tensors of the same shape."""
         sums = self.squares.setdefault(name, [0.0, 0.0])
         for i, rows in enumerate((other - reference, reference)):
-            sums[i] += float(torch.linalg.vector_norm(rows, dtype=torch.float64)) ** 2
+            sums[i] += float(torch.linalg.vector_norm(rows.cpu(), dtype=torch.float64)) ** 2
 
     def relative(self, name: Any) -> float | None:
         """The relative error of all that was counted; None where it is undefined."""

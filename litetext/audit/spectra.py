@@ -40,6 +40,7 @@ def singular_values(table: Float[Tensor, "rows width"], name: str = "table") -> 
     Raises:
         ValueError: `table` has other than two dimensions, no rows, or a value that is not finite.
     """
+    table = table.cpu()  # a device may have no float64
     if table.ndim != 2 or not table.numel():
         raise ValueError(f"{name} has shape {tuple(table.shape)}; give a table (rows, width) with at least one row")
     bad = int((~torch.isfinite(table)).any(1).sum())
@@ -51,12 +52,12 @@ def singular_values(table: Float[Tensor, "rows width"], name: str = "table") -> 
         centred = table.double() - mean
         gram = centred @ centred.T
     else:
-        gram = torch.zeros(width, width, dtype=torch.float64, device=table.device)
+        gram = torch.zeros(width, width, dtype=torch.float64)
         for part in table.split(_ROWS):
             centred = part.double() - mean
             gram.addmm_(centred.T, centred)
     largest = float(table.abs().max())
-    values = torch.linalg.eigvalsh(gram).flip(0).clamp_min(0).sqrt().cpu().numpy()
+    values = torch.linalg.eigvalsh(gram).flip(0).clamp_min(0).sqrt().numpy()
     # What is left of equal rows after their mean is taken away is rounding, no direction.
     if values[0] <= 1e-13 * largest * (rows * width) ** 0.5:
         return np.zeros_like(values)
@@ -170,7 +171,7 @@ def position_spectrum(table: Float[Tensor, "positions width"]) -> dict[str, Any]
         ValueError: The table is no table or holds values that are not finite.
     """
     found = spectrum(table, "position embedding")
-    rows = table.double().cpu().numpy()
+    rows = table.cpu().double().numpy()
     norms = np.linalg.norm(rows, axis=1, keepdims=True)
     unit = np.divide(rows, norms, out=np.full_like(rows, np.nan), where=norms > 0)
     cosine = (unit @ unit.T).clip(-1, 1)

@@ -142,8 +142,8 @@ class Agreement(Metric):
             mine = torch.isin(seen["index"], torch.tensor(self.compared, device=seen["index"].device))
             student, teacher = student[mine], teacher[mine]
         return {
-            "cosine": seen["cosine"].double().mean().float(),
-            "pooled_cosine": pooled.double().mean().float(),
+            "cosine": seen["cosine"].cpu().double().mean().float(),  # a device may have no float64
+            "pooled_cosine": pooled.cpu().double().mean().float(),
             "agreement": neighbour_agreement(student, teacher),
             "drift": seen["drift"].nanmean().nan_to_num(0),
             "teacher_drift": seen["teacher_drift"].nanmean().nan_to_num(0),

@@ -110,7 +110,9 @@ class GroundingDino(nn.Module):
                     input_ids=ids.to(device),
                     attention_mask=valid.to(device),
                 )
-                for prompt, logits, boxes in zip(part, output.logits.sigmoid(), output.pred_boxes, strict=True):
+                for prompt, logits, boxes in zip(
+                    part, output.logits.sigmoid().cpu(), output.pred_boxes.cpu(), strict=True
+                ):
                     found += [_kept(logits[:, a:b].amax(1), boxes, threshold) for a, b in prompt.spans]
         finally:
             backbone.clear_cache()
@@ -249,12 +251,12 @@ class Owlv2(nn.Module):
         # Boxes are fractions of the square that the image was padded to.
         height, width = image.shape[1:]
         scale = torch.tensor([width, height, width, height], device=device) / max(height, width)
-        boxes = self.model.box_predictor(tokens, features)[0] / scale
+        boxes = (self.model.box_predictor(tokens, features)[0] / scale).cpu()
         found: list[Instances] = []
         for start in range(0, len(phrases), chunk):
             queries = self._queries(phrases[start : start + chunk]).to(device)
             logits = self.model.class_predictor(tokens, queries[None])[0][0]
-            found += [_kept(scores, boxes, threshold) for scores in logits.float().sigmoid().T]
+            found += [_kept(scores, boxes, threshold) for scores in logits.float().sigmoid().T.cpu()]
         return found
 
     def _queries(self, phrases: Sequence[str]) -> Tensor:
@@ -315,7 +317,7 @@ def _vocabulary(tokenizer: Any) -> str:
 
 def _kept(scores: Float[Tensor, " q"], boxes: Float[Tensor, "q 4"], threshold: float) -> Instances:
     """The queries that reach the threshold; boxes cx, cy, w, h become x, y, w, h."""
-    scores = _rounded(scores)
+    scores, boxes = _rounded(scores), boxes.cpu()
     if bool(scores.isnan().any()):
         raise ValueError("a detector gives scores that are not numbers; its weights are damaged, take another one")
     chosen = scores >= threshold
@@ -324,4 +326,4 @@ def _kept(scores: Float[Tensor, " q"], boxes: Float[Tensor, "q 4"], threshold: f
 
 
 def _rounded(values: Tensor) -> Tensor:
-    return values.double().mul(1e5).round().div(1e5)
+    return values.cpu().double().mul(1e5).round().div(1e5)  # a device may have no float64

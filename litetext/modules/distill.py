@@ -10,8 +10,7 @@ from lightning.pytorch import Callback, LightningModule
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import Tensor, nn
-from torchmetrics import MeanMetric, MetricCollection
+from torch import Tensor
 
 from litetext.data.features.store import FeatureStore
 from litetext.data.options import check_least
@@ -21,13 +20,14 @@ from litetext.losses import consistency, masked_cosine, masked_mse, pool
 from litetext.metrics.agreement import Agreement
 from litetext.models.finite import check_weights
 from litetext.models.text import destinations
+from litetext.models.text.encoder import TextEncoder
 from litetext.models.text.static import StaticText
 from litetext.models.text.student import Student
 from litetext.models.text.students import load_student
 from litetext.modules import distill_report, taught
 from litetext.modules.callbacks import Throughput
 from litetext.modules.distill_optim import check_loss_weights, check_recipe, configure
-from litetext.modules.gradients import check_and_clip, kept
+from litetext.modules.gradients import GradientCheck, kept
 from litetext.modules.run_data import run_data
 from litetext.modules.start import RecipeName, absent_tokens, resolve, start
 from litetext.modules.stored_features import describe_store, store_features
@@ -118,25 +118,24 @@ class DistillModule(LightningModule):
             raise ValueError("model.consistency_padding averages padding; it needs a student with padding: reference")
         self.save_hyperparameters(ignore=["student", "optimizer", "lr_scheduler"])
         self.student = student
-        self.teacher: nn.Module | None = None
+        self.teacher: TextEncoder | None = None
         self.teacher_path = teacher
         self.teacher_features = teacher_features
         self.features_dir, self.teacher_batch_tokens = features_dir, teacher_batch_tokens
         self.mse_weight, self.cosine_weight, self.consistency_weight = mse_weight, cosine_weight, consistency_weight
-        self.consistency_padding = consistency_padding
-        self.lr, self.scale_lr, self.weight_decay = lr, scale_lr, weight_decay
-        self.decay_tokens, self.freeze_tokens = decay_tokens, freeze_tokens
+        self.lr, self.scale_lr, self.weight_decay, self.decay_tokens = lr, scale_lr, weight_decay, decay_tokens
+        self.freeze_tokens, self.consistency_padding = freeze_tokens, consistency_padding
         self.warmup_epochs, self.warmup_lr, self.min_lr = warmup_epochs, warmup_lr, min_lr
         self.optimizer, self.lr_scheduler, self.lr_scheduler_interval = optimizer, lr_scheduler, lr_scheduler_interval
         self._compiled = None if compile_student is None else torch.compile(student.forward, mode=compile_student)
         self._recent: list[PromptBatch] = []
         self.agreement = Agreement()
-        self.val_losses = MetricCollection({name: MeanMetric() for name in (*PARTS, "loss")}, compute_groups=False)
+        self.val_losses = distill_report.means((*PARTS, "loss"))
         self.scores: dict[str, float] = {}
         self.teacher_parameters, self.teacher_fingerprint = 0, ""
         self.store: FeatureStore | None = None
         self._teacher: Teacher | None = None
-        self._finished = False
+        self._finished, self._gradients = False, GradientCheck()
 
     # Teacher
 
@@ -184,33 +183,33 @@ class DistillModule(LightningModule):
             self.teacher = self.teacher or teacher.load(facts.fingerprint).to(self.trainer.strategy.root_device)
         elif self.store is None:
             more = absent_tokens(self.student, data)[1] if isinstance(self.student, StaticText) else ()
-            self.store = store_features(
-                teacher, facts, data, self.features_dir, self.teacher_batch_tokens, self.trainer, more
-            )
+            most = self.teacher_batch_tokens
+            self.store = store_features(teacher, facts, data, self.features_dir, most, self.trainer, more)
         self._teacher = teacher
 
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Adds the teacher's features to a batch, and the padding that a student of the reference must see."""
         if not isinstance(batch, PromptBatch):
             return batch
-        if self.student.padding == "reference":
-            batch = batch.widened(self.student.context_length)
+        batch = batch.widened(self.student.context_length) if self.student.padding == "reference" else batch
         return batch if self.store is None else batch.with_features(self.store)
 
-    def targets(self, tokens: Any, stored: Tensor | None) -> Tensor:
-        """The teacher's features of a batch's tokens, those that are stored or computed now, (B, L, D)."""
+    def targets(self, tokens: Any, stored: Tensor | None, valid: Tensor | None) -> Tensor:
+        """The teacher's features of tokens, those that are stored or computed now, (B, L, D); `valid` as in a batch."""
         if self.teacher is None:
             if stored is None:
                 raise ValueError("the batch has no teacher features; run setup first")
             return stored.float()
         with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
-            return self.teacher(*tokens).float()
+            return self.teacher(*tokens, *self.teacher.known(valid)).float()
 
-    # Training
+    def targets_of(self, batch: PromptBatch) -> Tensor:
+        """The teacher's features of a batch's prompts as they are."""
+        return self.targets(batch.tokens, batch.features, batch.valid)
 
     def configure_callbacks(self) -> list[Callback]:
         """Measures how fast the run trains; its closing lines say it."""
-        return [Throughput()]
+        return [Throughput(), self._gradients]
 
     def forward(self, ids: Tensor, lengths: Tensor) -> Tensor:
         """The student's token features, (B, L, D)."""
@@ -226,7 +225,7 @@ class DistillModule(LightningModule):
             `mse`, `cosine_distance` and `consistency`, each (B,); consistency is 0 where a prompt has no other order.
         """
         features, permuted = self._both(batch)
-        target, mask = self.targets(batch.tokens, batch.features), batch.tokens.mask
+        target, mask = self.targets_of(batch), batch.tokens.mask
         moved = features.new_zeros(len(features))
         if len(permuted):
             over = (None, None) if self.consistency_padding else (mask[batch.changed], batch.permuted.mask)
@@ -245,8 +244,7 @@ class DistillModule(LightningModule):
         if self._compiled is not None and self.training:
             both = self._compiled(*self._one_shape(ids, lengths, 2 * len(tokens.ids)))[: len(ids), : ids.shape[1]]
         else:
-            known = () if batch.valid is None or not getattr(self.student, "packs", False) else (batch.valid,)
-            both = self.student(ids, lengths, *known)
+            both = self.student(ids, lengths, *self.student.known(batch.all_valid))
         features, moved = both.float().split([len(tokens.ids), len(permuted.ids)])
         return features, moved
 
@@ -276,9 +274,9 @@ class DistillModule(LightningModule):
     def configure_gradient_clipping(
         self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
-        """Clips, and stops at a gradient that is not finite, see `check_and_clip`."""
+        """Clips, and stops at a gradient that is not finite, see `GradientCheck`."""
         recent, self._recent = self._recent, []
-        check_and_clip(self, optimizer, gradient_clip_val, gradient_clip_algorithm, recent)
+        self._gradients.check_and_clip(self, optimizer, gradient_clip_val, gradient_clip_algorithm, recent)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The recipe's AdamW with warm-up and cosine, or what `optimizer` and `lr_scheduler` name."""
@@ -290,7 +288,7 @@ class DistillModule(LightningModule):
         """Adds held-out prompts to the agreement with the teacher."""
         features, permuted = self._both(batch)
         mask = batch.tokens.mask
-        target = self.targets(batch.tokens, batch.features)
+        target = self.targets_of(batch)
         parts = {
             "mse": masked_mse(features, target, mask),
             "cosine_distance": masked_cosine(features, target, mask),
@@ -299,7 +297,7 @@ class DistillModule(LightningModule):
         student_moved, teacher_moved = student.clone(), teacher.clone()
         moved = torch.zeros(len(student), dtype=torch.bool, device=student.device)
         if len(permuted):
-            target_permuted = self.targets(batch.permuted, batch.permuted_features)
+            target_permuted = self.targets(batch.permuted, batch.permuted_features, batch.permuted_valid)
             student_moved[batch.changed] = pool(permuted, batch.permuted.mask)
             teacher_moved[batch.changed] = pool(target_permuted, batch.permuted.mask)
             moved[batch.changed] = True

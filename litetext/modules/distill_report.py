@@ -13,6 +13,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from matplotlib.figure import Figure
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
+from torchmetrics import MeanMetric, MetricCollection
 
 from litetext.models.text.encoder import count_parameters
 from litetext.modules.callbacks import Throughput
@@ -20,6 +21,13 @@ from litetext.modules.checkpointing import checkpoint_of
 from litetext.modules.teacher import quoted
 
 _SHOWN = 10  # times the figures are drawn in a run
+
+
+def means(names: Sequence[str]) -> MetricCollection:
+    """Means over the held-out prompts, by name; none reads a value back from the device before it is computed."""
+    found = MetricCollection({}, compute_groups=False)
+    found.add_metrics({name: MeanMetric(nan_strategy="disable") for name in names})
+    return found
 
 
 def log_figures(trainer: Trainer, seen: dict[str, Tensor]) -> None:

@@ -241,9 +241,7 @@ class SegEvalModule(LightningModule):
         record: Record = {}
         for name in self.names:
             features, lengths = self.phrases[name].take([pair.phrase for pair in item.pairs])
-            parts = self.sam3.segment(
-                vision, features.to(self.sam3.device), lengths.to(self.sam3.device), size, self.threshold, self.chunk
-            )
+            parts = self.sam3.segment(vision, features.to(self.sam3.device), lengths, size, self.threshold, self.chunk)
             record[name] = {pair.id: self._instances(part) for pair, part in zip(item.pairs, parts, strict=True)}
         return record
 

@@ -10,7 +10,6 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
-from torchmetrics import MeanMetric, MetricCollection
 
 from litetext.data.features.store import FeatureStore
 from litetext.data.images.task import TaskBatch, TaskDataModule
@@ -26,7 +25,7 @@ from litetext.models.text.students import load_student, read_checkpoint
 from litetext.modules import distill_report, taught
 from litetext.modules.callbacks import Throughput
 from litetext.modules.distill_optim import check_loss_weights, check_recipe, configure
-from litetext.modules.gradients import check_and_clip
+from litetext.modules.gradients import GradientCheck
 from litetext.modules.run_data import run_data
 from litetext.modules.stored_features import store_features
 from litetext.modules.stored_vision import VisionStore, identify, see
@@ -130,7 +129,7 @@ class TaskDistillModule(LightningModule):
         self.lr, self.weight_decay, self.scale_lr, self.decay_tokens = lr, weight_decay, False, False
         self.warmup_epochs, self.warmup_lr, self.min_lr = warmup_epochs, warmup_lr, min_lr
         self.optimizer, self.lr_scheduler, self.lr_scheduler_interval = optimizer, lr_scheduler, lr_scheduler_interval
-        self.val_losses = MetricCollection({name: MeanMetric() for name in (*PARTS, "loss")}, compute_groups=False)
+        self.val_losses = distill_report.means((*PARTS, "loss"))
         self.counts = PhraseCounts("segm")
         self.scores: dict[str, float] = {}
         self.teacher_parameters, self.teacher_fingerprint, self.detector = 0, "", ""
@@ -139,7 +138,7 @@ class TaskDistillModule(LightningModule):
         self._sam3: list[Sam3Image] = []  # in a list, so that it is no part of the module's weights
         self._rows: tuple[list[list[int]], list[list[int]]] = ([], [])
         self._recent: list[TaskBatch] = []
-        self._finished = False
+        self._finished, self._gradients = False, GradientCheck()
 
     @property
     def prompts(self) -> TaskDataModule:
@@ -201,7 +200,7 @@ class TaskDistillModule(LightningModule):
 
     def configure_callbacks(self) -> list[Callback]:
         """Measures how fast the run trains; its closing lines say it."""
-        return [Throughput()]
+        return [Throughput(), self._gradients]
 
     def forward(self, ids: Tensor, lengths: Tensor) -> Tensor:
         """The student's token features, (B, L, D)."""
@@ -215,10 +214,9 @@ class TaskDistillModule(LightningModule):
 
     def _compare(self, batch: TaskBatch, most: int) -> tuple[dict[str, Tensor], Answers, Answers, Tensor]:
         """Losses, the answers to student and teacher, and the phrases whose masks were drawn, `most` of them."""
-        tokens, heard, lengths = batch.tokens, batch.heard, batch.heard_lengths
-        if tokens is None or heard is None or lengths is None:
-            raise ValueError("the batch has no teacher features; run setup first")
-        heard = heard.float()
+        heard, tokens, lengths = self.targets_of(batch), batch.tokens, batch.heard_lengths
+        if tokens is None or lengths is None:
+            raise ValueError("the batch has no token rows; run setup first")
         with torch.no_grad():
             numbers = batch.images.tolist()
             if self.seen is not None:
@@ -243,11 +241,15 @@ class TaskDistillModule(LightningModule):
         """The weighted sum of the parts, (N,)."""
         return torch.stack([weight * parts[name] for name, weight in self.weights.items()]).sum(0)
 
-    def targets(self, tokens: Any, stored: Tensor | None) -> Tensor:
-        """The teacher's features of a batch, (N, M, D)."""
-        if stored is None:
+    def targets_of(self, batch: TaskBatch) -> Tensor:
+        """The teacher's features of a batch's phrases, (N, M, D).
+
+        Raises:
+            ValueError: If `setup` has not run.
+        """
+        if batch.heard is None:
             raise ValueError("the batch has no teacher features; run setup first")
-        return stored.float()
+        return batch.heard.float()
 
     def training_step(self, batch: TaskBatch, batch_idx: int) -> Tensor:
         """Mean loss of a batch."""
@@ -261,9 +263,9 @@ class TaskDistillModule(LightningModule):
     def configure_gradient_clipping(
         self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
-        """Clips, and stops at a gradient that is not finite, see `check_and_clip`."""
+        """Clips, and stops at a gradient that is not finite, see `GradientCheck`."""
         recent, self._recent = self._recent, []
-        check_and_clip(self, optimizer, gradient_clip_val, gradient_clip_algorithm, recent)
+        self._gradients.check_and_clip(self, optimizer, gradient_clip_val, gradient_clip_algorithm, recent)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW with warm-up and cosine, or what `optimizer` and `lr_scheduler` name."""

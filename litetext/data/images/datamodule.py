@@ -1,7 +1,8 @@
 """SegDataModule: images with all the phrases that are asked of them, for scoring segmenters."""
 
+import heapq
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +22,8 @@ from litetext.data.options import check_least
 from litetext.data.shapes.gold import write_shapes
 
 _log = logging.getLogger(__name__)
+_IMAGE_COST = 13
+"""What the vision tower costs once an image, in phrases of it: about as many at SAM3's full size."""
 _WRITERS = {"shapes": write_shapes, "nouns": write_nouns, "probes": write_probes}
 
 
@@ -55,19 +58,29 @@ class SegDataset(Dataset):
 
 
 class RankSampler(DistributedSampler):
-    """Every `world_size`-th image, none repeated and none left out.
+    """This process's images, none repeated and none left out, so that all processes have about as much to do.
 
-    Lightning replaces a sampler that is no DistributedSampler, and its own one repeats images to fill up.
+    The dearest image goes first, each to the process that has least (Graham 1969): no process has more than the
+    dearest image above another, and none waits long for the others. Lightning replaces a sampler that is no
+    DistributedSampler, and its own one repeats images to fill up.
 
     Args:
-        length: Number of images.
+        costs: What each image costs, in any unit; or the number of images, which then cost the same.
         rank: This process.
         world_size: Number of processes.
     """
 
-    def __init__(self, length: int, rank: int, world_size: int) -> None:
-        super().__init__(range(length), num_replicas=world_size, rank=rank, shuffle=False)  # pyright: ignore[reportArgumentType]
-        self.order = range(rank, length, world_size)
+    def __init__(self, costs: int | Sequence[float], rank: int, world_size: int) -> None:
+        costs = [1.0] * costs if isinstance(costs, int) else list(costs)
+        super().__init__(range(len(costs)), num_replicas=world_size, rank=rank, shuffle=False)  # pyright: ignore[reportArgumentType]
+        loads = [(0.0, process) for process in range(world_size)]
+        self.order: list[int] = []
+        for image in sorted(range(len(costs)), key=lambda n: (-costs[n], n)):
+            load, process = heapq.heappop(loads)
+            if process == rank:
+                self.order.append(image)
+            heapq.heappush(loads, (load + costs[image], process))
+        self.order.sort()
 
     def __len__(self) -> int:
         return len(self.order)
@@ -259,7 +272,7 @@ class SegDataModule(LightningDataModule):
         loader = _Collecting(
             SegDataset(self.images),
             batch_size=self.batch_size,
-            sampler=RankSampler(len(self.images), rank, world),
+            sampler=RankSampler([_IMAGE_COST + len(image.pairs) for image in self.images], rank, world),
             num_workers=self.num_workers,
             collate_fn=_collate,
         )
@@ -267,8 +280,8 @@ class SegDataModule(LightningDataModule):
         return loader
 
     def transfer_batch_to_device(self, batch: SegBatch, device: torch.device, dataloader_idx: int) -> SegBatch:
-        """Moves the images; ground truth stays where the metrics count it."""
-        return batch._replace(items=[item._replace(image=item.image.to(device)) for item in batch.items])
+        """Leaves all on the CPU: answers are keyed by pixels there, and a model takes its own square of them."""
+        return batch
 
     def all_skips(self) -> list[Skip]:
         """What all ranks left out, each once; every rank must call it."""

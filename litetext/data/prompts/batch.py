@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 from torch.nn.functional import pad as pad_ids
 
@@ -21,8 +22,9 @@ class PromptBatch(NamedTuple):
             and when the teacher runs live.
         permuted_features: Teacher features of the permutations, (C, L, D); for held-out prompts only.
         permuted_index: Number of each permutation in `PromptDataModule.feature_rows`, (C,); for held-out prompts only.
-        valid: Positions of the valid tokens of prompts and then permutations, (B + C, L) laid flat, which need not be
-            read back from a device then; None in a batch that was widened.
+        valid: Positions of the valid tokens in the prompts, (B, L) laid flat, which need not be read back from a
+            device then.
+        permuted_valid: The same of the permutations, (C, L) laid flat.
     """
 
     index: Tensor  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -33,12 +35,23 @@ class PromptBatch(NamedTuple):
     permuted_features: Tensor | None = None
     permuted_index: Tensor | None = None
     valid: Tensor | None = None
+    permuted_valid: Tensor | None = None
+
+    @property
+    def all_valid(self) -> Tensor | None:
+        """Positions of the valid tokens in the prompts and then the permutations, (B + C, L) laid flat."""
+        if self.valid is None or self.permuted_valid is None:
+            return None
+        return torch.cat([self.valid, self.permuted_valid + self.tokens.ids.numel()])
 
     def widened(self, length: int) -> "PromptBatch":
         """The batch with padding up to `length` tokens, for students that count padding as words."""
         more = length - self.tokens.ids.shape[1]
+        if more <= 0:
+            return self
         tokens, permuted = (TokenBatch(pad_ids(t.ids, (0, more)), t.lengths) for t in (self.tokens, self.permuted))
-        return self._replace(tokens=tokens, permuted=permuted, valid=None) if more > 0 else self
+        valid, moved = (part.mask.flatten().nonzero().squeeze(1) for part in (tokens, permuted))
+        return self._replace(tokens=tokens, permuted=permuted, valid=valid, permuted_valid=moved)
 
     def with_features(self, store: FeatureStore) -> "PromptBatch":
         """The batch with the teacher's features from a store of `PromptDataModule.feature_rows`."""

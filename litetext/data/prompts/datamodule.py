@@ -70,7 +70,8 @@ class PromptDataset(Dataset):
             tokens=tokens,
             changed=torch.tensor(changed, dtype=torch.int64),
             permuted=moved,
-            valid=torch.cat([tokens.mask, moved.mask]).flatten().nonzero().squeeze(1),
+            valid=tokens.mask.flatten().nonzero().squeeze(1),
+            permuted_valid=moved.mask.flatten().nonzero().squeeze(1),
             permuted_index=None if numbers is None else torch.from_numpy(numbers),
         )
 
@@ -376,11 +377,12 @@ class PromptDataModule(LightningDataModule):
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)
 
     def _loading(self) -> dict[str, Any]:
+        device = "cpu" if self.trainer is None else self.trainer.strategy.root_device.type
         return {
             "collate_fn": _as_is,
             "num_workers": self.num_workers,
             "persistent_workers": self.num_workers > 0,
-            "pin_memory": torch.cuda.is_available(),
+            "pin_memory": device not in ("cpu", "mps"),
         }
 
 

@@ -24,6 +24,8 @@ DOMAINS = ("sav", "yt1b", "smartglasses")
 _FILE = re.compile(r"saco_veval_(\w+?_(?:val|test)(?:_updated)?)\.json(?:\.gz)?")
 _SPLIT = re.compile(r"(\w+)_(val|test)(?:_updated)?")
 _MEDIA = {"smartglasses": "sg"}
+_FRAME_COST = 13
+"""What the vision tower costs once a frame, in phrases of it."""
 
 
 class VideoItem(NamedTuple):
@@ -173,7 +175,7 @@ class VideoDataModule(LightningDataModule):
         """This rank's videos, one a batch."""
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)
         videos: Any = self.videos
-        sampler = RankSampler(len(videos), rank, world)
+        sampler = RankSampler([len(v.frames) * (_FRAME_COST + len(v.phrases)) for v in videos], rank, world)
         return DataLoader(videos, batch_size=1, sampler=sampler, collate_fn=_only)
 
     def transfer_batch_to_device(self, batch: VideoItem, device: torch.device, dataloader_idx: int) -> VideoItem:

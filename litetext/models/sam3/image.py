@@ -241,7 +241,7 @@ class Sam3Image(FrozenSam3):
     ) -> Iterator[Instances]:
         for start in range(0, len(lengths), chunk):
             encoded = self._encode(vision, features[start : start + chunk], lengths[start : start + chunk])
-            logits, boxes, presence = (part[-1] for part in encoded.queries)
+            logits, boxes, presence = _on_cpu(encoded.queries)
             scores = official_scores(logits, presence)
             if bool(scores.isnan().any()):
                 raise ValueError(
@@ -250,10 +250,12 @@ class Sam3Image(FrozenSam3):
                 )
             kept = scores >= threshold
             drawn = kept.any(1).nonzero()[:, 0]
-            masks = self._draw_kept(vision, encoded, kept, drawn) if len(drawn) else logits.new_zeros(0, 0, 1, 1)
+            masks = (
+                self._draw_kept(vision, encoded, kept, drawn) if len(drawn) else encoded.hidden.new_zeros(0, 0, 1, 1)
+            )
             line = {phrase: k for k, phrase in enumerate(drawn.tolist())}
             for n, chosen in enumerate(kept):
-                own = masks[line[n], : int(chosen.sum())] if n in line else logits.new_zeros(0, 1, 1)
+                own = masks[line[n], : int(chosen.sum())] if n in line else masks.new_zeros(0, 1, 1)
                 yield finish(scores[n, chosen], boxes[n, chosen], own, size)
 
     def _check(self, vision: Vision, features: Tensor, lengths: Tensor, chunk: int) -> None:
@@ -287,8 +289,8 @@ class Sam3Image(FrozenSam3):
     def _fuse(self, vision: Vision, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         # Also of N phrases about an image each, with gradients for the text: see `answers`.
         count = len(lengths)
-        lengths = lengths.to(self.device)
         longest = int(lengths.max())
+        lengths = lengths.to(self.device)
         prompt = features[:, :longest].to(self.device, self.dtype)
         valid = torch.arange(longest, device=self.device) < lengths[:, None]
         if self.geometry_token:
@@ -314,7 +316,7 @@ class Sam3Image(FrozenSam3):
         """A chunk through the DETR encoder and decoder."""
         model = self.model
         tokens, prompt, valid = self._fuse(vision, features, lengths)
-        shape = torch.tensor([vision.levels[-1].shape[-2:]], device=self.device)
+        shape = torch.tensor([vision.levels[-1].shape[-2:]])  # on the CPU, where it is read
         decoded = decode(model, tokens, vision.positions, shape, prompt, valid)
         queries = box_and_score_heads(model, decoded, prompt, valid)
         return _Encoded(queries, decoded.intermediate_hidden_states[-1], tokens, prompt, valid)
@@ -330,9 +332,20 @@ class Sam3Image(FrozenSam3):
         ).pred_masks
 
     def _draw_kept(self, vision: Vision, encoded: _Encoded, kept: Tensor, drawn: Tensor) -> Tensor:
-        """Masks of the kept queries alone, in order, filled up with others to the same number for every phrase."""
+        """Masks of the kept queries alone, in order, filled up with others to the same number for every phrase.
+
+        `kept` and `drawn` are on the CPU.
+        """
         most = int(kept.sum(1).max())
-        order = torch.argsort(kept[drawn].int(), dim=1, descending=True, stable=True)[:, :most]
+        order = torch.argsort(kept[drawn].int(), dim=1, descending=True, stable=True)[:, :most].to(self.device)
+        drawn = drawn.to(self.device)
         queries = encoded.hidden[drawn].gather(1, order[..., None].expand(-1, -1, encoded.hidden.shape[-1]))
         some = encoded._replace(tokens=encoded.tokens[drawn], prompt=encoded.prompt[drawn], valid=encoded.valid[drawn])
         return self._draw(vision, some, queries)
+
+
+def _on_cpu(queries: Queries) -> tuple[Tensor, Tensor, Tensor]:
+    """Class logits (N, Q), boxes (N, Q, 4) and presence logits (N,) of the last layer, in one copy from the device."""
+    logits, boxes, presence = (part[-1].float() for part in queries)
+    told = torch.cat([boxes, logits[..., None], presence[:, None, None].expand(-1, logits.shape[1], 1)], -1).cpu()
+    return told[..., 4].contiguous(), told[..., :4], told[:, 0, 5].contiguous()

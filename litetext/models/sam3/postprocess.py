@@ -17,7 +17,7 @@ _PIXELS_AT_ONCE = 1 << 25
 
 
 def official_scores(logits: Float[Tensor, "n q"], presence: Float[Tensor, " n"]) -> Float64[Tensor, "n q"]:
-    """sigmoid(class) x sigmoid(presence), rounded to 5 decimals.
+    """sigmoid(class) x sigmoid(presence), rounded to 5 decimals, on the CPU.
 
     Args:
         logits: Class logits of each query, (N, Q).
@@ -38,15 +38,17 @@ def finish(
         size: Height and width of the original image in pixels.
 
     Returns:
-        Scores float64 (k,), boxes float64 (k, 4) rounded to 5 decimals, masks bool (k, H, W).
+        Scores float64 (k,) and boxes float64 (k, 4) rounded to 5 decimals, on the CPU; masks bool (k, H, W) where the
+        logits are.
     """
     centre, extent = boxes.float().split(2, -1)
     step = max(1, _PIXELS_AT_ONCE // (size[0] * size[1]))
-    full = torch.zeros(len(masks), *size, dtype=torch.bool, device=masks.device)
+    device = masks.device if len(masks) else None  # nothing need be fetched where nothing is
+    full = torch.zeros(len(masks), *size, dtype=torch.bool, device=device)
     for k in range(0, len(masks), step):
         part = interpolate(masks[k : k + step, None].float(), size, mode="bilinear", align_corners=False)
         full[k : k + step] = part[:, 0].sigmoid() > 0.5
-    return Instances(scores, _rounded(torch.cat([centre - extent / 2, extent], -1)), full)
+    return Instances(scores.cpu(), _rounded(torch.cat([centre - extent / 2, extent], -1)), full)
 
 
 @torch.no_grad()
@@ -74,4 +76,4 @@ def postprocess(
 
 
 def _rounded(values: Tensor) -> Tensor:
-    return values.double().mul(1e5).round().div(1e5)
+    return values.cpu().double().mul(1e5).round().div(1e5)  # a device may have no float64

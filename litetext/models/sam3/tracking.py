@@ -69,10 +69,7 @@ class DetectAndLink(nn.Module):
     def track(self, frames: VideoFrames, features: Mapping[str, TextBatch]) -> VideoTracks:
         """See `Tracker`; the frames are read once, and not counted beforehand."""
         sam3, count = self.sam3, 0
-        features = {
-            name: TextBatch(batch.features.to(sam3.device), batch.lengths.to(sam3.device))
-            for name, batch in features.items()
-        }
+        features = {name: TextBatch(batch.features.to(sam3.device), batch.lengths) for name, batch in features.items()}
         linkers = {name: [self.linker() for _ in batch.lengths] for name, batch in features.items()}
         for image in frames:
             vision = sam3.encode_images(sam3.preprocess([image.to(sam3.device)]).to(sam3.device))

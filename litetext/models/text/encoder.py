@@ -91,6 +91,8 @@ class TextEncoder(nn.Module):
     context_length: int
     width: int
     reads: HubTokenizer | None = None
+    packs: bool = False
+    """`forward` takes the positions of valid tokens too, where they are known."""
 
     @property
     def tokenizer(self) -> AnyTokenizer:
@@ -190,10 +192,21 @@ class TextEncoder(nn.Module):
         for start in range(0, len(order), size):
             batch = order[start : start + size]
             ids, lengths = pad([rows[n] for n in batch])
-            encoded = self(ids.to(device), lengths.to(device)).float().cpu()
+            known = self._known_here(lengths, ids.shape[1])
+            encoded = self(ids.to(device), *(part.to(device) for part in known)).float().cpu()
             for line, n in enumerate(batch):
                 features[n] = encoded[line, : len(rows[n])].clone()
         return features
+
+    def known(self, valid: Tensor | None) -> tuple[Tensor, ...]:
+        """What `forward` takes of the positions of valid tokens, where they are known."""
+        return (valid,) if self.packs and valid is not None else ()
+
+    def _known_here(self, lengths: Tensor, width: int) -> tuple[Tensor, ...]:
+        """Lengths, and the positions of valid tokens for an encoder that would else read them back from a device."""
+        if not self.packs:
+            return (lengths,)
+        return lengths, (torch.arange(width) < lengths[:, None]).flatten().nonzero().squeeze(1)
 
 
 def require_sam3_tokens(tokenizer: AnyTokenizer | None, name: str) -> None:

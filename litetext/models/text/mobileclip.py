@@ -197,7 +197,6 @@ class MobileClipText(
     """
 
     packs = True
-    """`forward` takes the positions of valid tokens, where they are known."""
 
     def __init__(
         self,
@@ -276,8 +275,7 @@ class MobileClipText(
         Args:
             ids: token ids, padded at the end; L at most `context_length`.
             lengths: valid tokens of each prompt, start and end token included.
-            valid: positions of the valid tokens in ids laid flat, for `padding: masked`: who knows them saves
-                reading them back from the device.
+            valid: positions of the valid tokens in ids laid flat: who knows them saves reading back from the device.
 
         Returns:
             Features (B, L, width). At padding: zeros, or where it is computed (`reference`, and `transformers`
@@ -288,14 +286,14 @@ class MobileClipText(
         """
         batch, length = self.embedding.shape(ids)
         if self.padding == "reference":
-            valid = torch.arange(length, device=ids.device) < lengths[:, None]
-            ids = F.pad(ids.masked_fill(~valid, 0), (0, self.context_length - length))
+            real = torch.arange(length, device=ids.device) < lengths[:, None]
+            ids = F.pad(ids.masked_fill(~real, 0), (0, self.context_length - length))
             packing = Packing(None, batch, self.context_length)
         elif self.fills:
-            valid = torch.arange(length, device=ids.device) < lengths[:, None]
+            real = torch.arange(length, device=ids.device) < lengths[:, None]
             last = self.config["vocab_size"] - 1  # SAM3's end token
-            ids = F.pad(ids.masked_fill(~valid, last), (0, STOCK_LENGTH - length), value=last)
-            packing = FilledPacking(lengths, batch, STOCK_LENGTH)
+            ids = F.pad(ids.masked_fill(~real, last), (0, STOCK_LENGTH - length), value=last)
+            packing = FilledPacking(lengths, batch, STOCK_LENGTH, valid is not None)
         else:
             packing = Packing(lengths, batch, length, valid)
         rows = self.embedding(ids, packing)

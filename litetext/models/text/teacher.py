@@ -140,13 +140,18 @@ class Sam3TextEncoder(TextEncoder):
         """Stays in eval mode: a teacher does not learn."""
         return super().train(False)
 
+    packs = True
+
     @torch.no_grad()
-    def forward(self, ids: Int64[Tensor, "b l"], lengths: Int64[Tensor, " b"]) -> Float[Tensor, "b l w"]:
+    def forward(
+        self, ids: Int64[Tensor, "b l"], lengths: Int64[Tensor, " b"], valid: Int64[Tensor, " n"] | None = None
+    ) -> Float[Tensor, "b l w"]:
         """Features of every token.
 
         Args:
             ids: token ids, padded at the end; L at most `context_length`.
             lengths: valid tokens of each prompt, start and end token included.
+            valid: positions of the valid tokens in ids laid flat: who knows them saves reading back from the device.
 
         Returns:
             Features (B, L, width), zeros at padding.
@@ -154,7 +159,7 @@ class Sam3TextEncoder(TextEncoder):
         Raises:
             ValueError: L exceeds the position table, or a length lies outside 1..L.
         """
-        return self._features(ids, Packing(lengths, *self.embedding.shape(ids)))
+        return self._features(ids, Packing(lengths, *self.embedding.shape(ids), valid))
 
     def _features(self, ids: Tensor, packing: Packing) -> Tensor:
         rows = self.embedding(ids, packing)
@@ -188,7 +193,7 @@ class Sam3TextEncoder(TextEncoder):
             ids = torch.zeros(len(members), max(lengths), dtype=torch.int64)
             for line, index in enumerate(members):
                 ids[line, : lengths[line]] = torch.tensor(rows[index])
-            packing = PrefixPacking(ids.to(device), torch.tensor(lengths, device=device))
+            packing = PrefixPacking(ids, torch.tensor(lengths), device)
             encoded = self._features(ids.to(device), packing).float().cpu()
             for line, index in enumerate(members):
                 features[index] = encoded[line, : lengths[line]].clone()

@@ -85,13 +85,16 @@ class FilledPacking(Packing):
         lengths: valid tokens of each prompt, int64 (B,).
         batch: B.
         length: L.
+        checked: the lengths are known to be in order: then nothing is read back from the device.
 
     Raises:
         ValueError: as `Packing`.
     """
 
-    def __init__(self, lengths: Tensor, batch: int, length: int) -> None:
-        super().__init__(lengths, batch, length)
+    def __init__(self, lengths: Tensor, batch: int, length: int, checked: bool = False) -> None:
+        super().__init__(None if checked else lengths, batch, length)
+        if checked:
+            self.mask = torch.arange(length, device=lengths.device) < lengths[:, None]
         self.seen, self.mask, self.index = self.mask, None, None
         self.counted = None if self.seen is None else self.seen.flatten()
 
@@ -108,11 +111,12 @@ class PrefixPacking(Packing):
     prompt has at least its start token in common with all others.
 
     Args:
-        ids: token ids, int64 (B, L), padded at the end.
-        lengths: valid tokens of each prompt, int64 (B,).
+        ids: token ids, int64 (B, L), padded at the end, on the CPU.
+        lengths: valid tokens of each prompt, int64 (B,), on the CPU.
+        device: where the rows will be.
     """
 
-    def __init__(self, ids: Tensor, lengths: Tensor) -> None:
+    def __init__(self, ids: Tensor, lengths: Tensor, device: torch.device | None = None) -> None:
         super().__init__(lengths, ids.shape[0], ids.shape[1])
         rows: dict[tuple[int, int], int] = {}  # (row of the prefix before, token) -> row
         places, firsts = torch.zeros(ids.shape, dtype=torch.int64), []
@@ -124,8 +128,8 @@ class PrefixPacking(Packing):
                 if row == known:
                     firsts.append(line * self.length + column)
                 places[line, column] = row
-        self.index = torch.tensor(firsts, device=ids.device)
-        self.places = places.to(ids.device)
+        self.index = torch.tensor(firsts, device=device)
+        self.places = places.to(device or ids.device)
 
     def unpack(self, rows: Float[Tensor, "n d"]) -> Float[Tensor, "b l d"]:
         """(N, d) -> (B, L, d); padding repeats the first row, which no valid token attends to."""

@@ -202,6 +202,14 @@ def test_ranks_partition_the_images(length: int, world: int) -> None:
     assert [len(RankSampler(length, rank, world)) for rank in range(world)] == [len(part) for part in parts]
 
 
+@given(costs=st.lists(st.integers(1, 40), max_size=40), world=st.integers(1, 9))
+def test_ranks_have_about_as_much_to_do(costs: list[int], world: int) -> None:
+    parts = [list(RankSampler(costs, rank, world)) for rank in range(world)]
+    assert sorted(i for part in parts for i in part) == list(range(len(costs)))
+    loads = [sum(costs[i] for i in part) for part in parts]
+    assert max(loads) - min(loads) <= max(costs, default=0)
+
+
 def test_coco_data_is_one_subset(tmp_path: Path) -> None:
     paint(tmp_path / "a.png")
     square = [[1, 1, 5, 1, 5, 4, 1, 4]]
