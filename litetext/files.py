@@ -103,6 +103,20 @@ def whole_folder(path: str | os.PathLike[str], replace: bool = False) -> Iterato
     sync_folder(path.parent)
 
 
+def check_output(output: str, overwrite: bool) -> None:
+    """Checks the one file that `--output` names, before minutes of work for it.
+
+    Raises:
+        FileNotFoundError: If its folder does not exist.
+        ValueError: If it is there already, and `--overwrite` was not given.
+    """
+    folder = Path(output).absolute().parent
+    if not folder.is_dir():
+        what = "is a file, no folder" if folder.exists() else "is not there; make it first"
+        raise FileNotFoundError(f"--output {output}: the folder {Path(output).parent} {what}")
+    refuse_existing([output], f"--output {output}", overwrite)
+
+
 def refuse_existing(paths: Iterable[str | os.PathLike[str]], option: str, overwrite: bool) -> None:
     """Refuses to write over results that are there, before the work for new ones begins.
 

@@ -1,12 +1,11 @@
 """`litetext bench`: what text encoders cost; and, by name, ours against a plain reference in one run."""
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 from litetext.bench.record import read_record, with_spread, write_record
 from litetext.commands.parsing import Positive, call, parse, renamed
-from litetext.files import refuse_existing
+from litetext.files import check_output
 
 
 def train(
@@ -315,11 +314,7 @@ def figures(*, output: str | None = None, overwrite: bool = False) -> str | None
         ValueError: If it is there already.
     """
     if output is not None:
-        folder = Path(output).absolute().parent
-        if not folder.is_dir():
-            what = "is a file, no folder" if folder.exists() else "is not there; make it first"
-            raise FileNotFoundError(f"--output {output}: the folder {Path(output).parent} {what}")
-        refuse_existing([output], f"--output {output}", overwrite)
+        check_output(output, overwrite)
     return output
 
 

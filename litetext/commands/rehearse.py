@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from litetext.commands.parsing import AtLeast
+from litetext.files import check_output, write_text
 
 DEVICES = {"A100": 312e12, "H100": 989e12}
 """Operations a second of dense bfloat16 products, as their makers give them."""
@@ -18,6 +19,7 @@ def rehearse(
     memory_gb: Annotated[float, AtLeast(0)] = 12.0,
     efficiency: Annotated[float, AtLeast(0)] = 0.4,
     output: str | None = None,
+    overwrite: bool = False,
 ) -> int:
     """Walks through fit, predict, test, segment and every export with a SAM3 of random weights in each public layout.
 
@@ -32,13 +34,17 @@ def rehearse(
         memory_gb: No step may take more; one that does has failed.
         efficiency: Part of an accelerator's arithmetic that is taken to be reached.
         output: Write the table to this Markdown file too.
+        overwrite: Replace that file if it is there.
 
     Returns:
         The exit code: 0, or 1 if a step failed; it is named with its error.
 
     Raises:
-        ValueError: If the folder is there already, or an option is out of its range.
+        ValueError: If the folder or the file is there already, or an option is out of its range.
+        FileNotFoundError: If the file's folder does not exist.
     """
+    if output is not None:
+        check_output(output, overwrite)
     if folder is not None and Path(folder).exists():
         raise ValueError(f"--folder {folder} is there already; name a new one")
     if not 0 < efficiency <= 1:
@@ -49,7 +55,6 @@ def rehearse(
     from litetext.bench.machine import describe, machine  # slow to import, and --help needs none of it
     from litetext.bench.rehearsal.run import StepResult, run, table
     from litetext.bench.rehearsal.steps import plan, prepare
-    from litetext.files import write_text
 
     def tell(outcome: StepResult) -> None:
         took = "" if outcome.seconds is None else f"{outcome.seconds:,.1f} s"

@@ -105,4 +105,8 @@ def test_the_command_ends_with_1_and_writes_its_table(
     again = litetext("rehearse", "--folder", str(folder))
     assert again.code == 2
     assert "is there already" in again.err
+    table = litetext("rehearse", "--output", str(wrote))
+    assert table.code == 2
+    assert "give --overwrite" in table.err
+    assert "make it first" in litetext("rehearse", "--output", str(tmp_path / "no/table.md")).err
     assert sys.executable in rehearsal_steps.interpreter(some[0])
