@@ -20,7 +20,7 @@ from litetext.losses import consistency, masked_cosine, masked_mse, pool
 from litetext.metrics.agreement import Agreement
 from litetext.models.finite import check_weights
 from litetext.models.text import destinations
-from litetext.models.text.encoder import TextEncoder
+from litetext.models.text.encoder import TextEncoder, known
 from litetext.models.text.static import StaticText
 from litetext.models.text.student import Student
 from litetext.models.text.students import load_student
@@ -201,7 +201,7 @@ class DistillModule(LightningModule):
                 raise ValueError("the batch has no teacher features; run setup first")
             return stored.float()
         with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
-            return self.teacher(*tokens, *self.teacher.known(valid)).float()
+            return self.teacher(*tokens, *known(self.teacher, valid)).float()
 
     def targets_of(self, batch: PromptBatch) -> Tensor:
         """The teacher's features of a batch's prompts as they are."""
@@ -244,7 +244,7 @@ class DistillModule(LightningModule):
         if self._compiled is not None and self.training:
             both = self._compiled(*self._one_shape(ids, lengths, 2 * len(tokens.ids)))[: len(ids), : ids.shape[1]]
         else:
-            both = self.student(ids, lengths, *self.student.known(batch.all_valid))
+            both = self.student(ids, lengths, *known(self.student, batch.all_valid))
         features, moved = both.float().split([len(tokens.ids), len(permuted.ids)])
         return features, moved
 

@@ -198,15 +198,16 @@ class TextEncoder(nn.Module):
                 features[n] = encoded[line, : len(rows[n])].clone()
         return features
 
-    def known(self, valid: Tensor | None) -> tuple[Tensor, ...]:
-        """What `forward` takes of the positions of valid tokens, where they are known."""
-        return (valid,) if self.packs and valid is not None else ()
-
     def _known_here(self, lengths: Tensor, width: int) -> tuple[Tensor, ...]:
         """Lengths, and the positions of valid tokens for an encoder that would else read them back from a device."""
         if not self.packs:
             return (lengths,)
         return lengths, (torch.arange(width) < lengths[:, None]).flatten().nonzero().squeeze(1)
+
+
+def known(encoder: nn.Module, valid: Tensor | None) -> tuple[Tensor, ...]:
+    """What an encoder's `forward` takes of the positions of valid tokens, where they are known."""
+    return (valid,) if getattr(encoder, "packs", False) and valid is not None else ()
 
 
 def require_sam3_tokens(tokenizer: AnyTokenizer | None, name: str) -> None:
