@@ -85,7 +85,8 @@ def plan(layout: Layout, size: Size) -> list[Step]:
         flops=image + len(ASKED) * (detector + student),
     )
     for target in TARGETS:
-        whole = target in _WHOLE
+        # efficientsam3 builds on Meta's file; beside a folder of transformers its text encoder goes alone.
+        whole = target in _WHOLE and (target != "efficientsam3" or layout != "transformers")
         more = ["--sam3", sam3] if whole else []
         more += ["--keep", "phrases.txt"] if target == "trimmed" else []
         wrote = f"exported/{target}"

@@ -18,7 +18,10 @@ from litetext.models.sam3.image import Sam3Image
 from litetext.models.text.loading import load_text_encoder
 from tests.fixtures.runs import Answer
 
-IN_PROCESS = ("fit", "predict", "test", "segment", "export to compact", "export to transformers")
+IN_PROCESS = (
+    *("fit", "predict", "test", "segment"),
+    *("export to compact", "export to transformers", "export to efficientsam3"),
+)
 
 
 def test_every_layout_opens(tmp_path: Path, unchecked: None) -> None:
@@ -46,6 +49,7 @@ def test_the_road_in_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unch
         assert known[name].flops >= 0
     assert compare("exported/compact", STUDENT) > 0.999
     assert compare("exported/transformers", STUDENT) > 0.9999
+    assert compare("exported/efficientsam3/sam3_litetext.pt", STUDENT) > 0.9999
     assert (tmp_path / "segmented/predictions.json").is_file()
     assert known["fit"].flops > known["predict"].flops > 0
     assert {f"export to {target}" for target in TARGETS} < set(known)
