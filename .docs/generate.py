@@ -13,6 +13,9 @@ import mkdocs_gen_files
 sys.argv[0] = "litetext"  # the name in each usage line
 os.environ.setdefault("COLUMNS", "100")  # argparse wraps to the terminal; a page has a width of its own
 
+from litetext.bench.compare import RELEASED
+from litetext.bench.machine import describe
+from litetext.bench.record import read_record, with_spread
 from litetext.cli import LIGHTNING_COMMANDS, PLAIN_COMMANDS, main
 from litetext.commands.bench import BENCHMARKS
 from litetext.shipped import config_names, config_path
@@ -83,3 +86,20 @@ for path in sorted((Path(__file__).parent / "notebooks").glob("*.py")):
                 [parts[0], f"[As a script]({path.name}) that `jupytext --to ipynb` makes a notebook.", *parts[1:]]
             )
         )
+
+with mkdocs_gen_files.open("results/measured.md", "w") as page:
+    page.write("# Figures of this release\n\n")
+    page.write(
+        "Written while these pages were built, from files of `litetext bench --output` that ship with the package; "
+        "`litetext bench compare FILE` compares yours with them. Medians of rounds, in brackets the smallest and the "
+        "largest; a ratio is taken within a round.\n"
+    )
+    for path in sorted(RELEASED.glob("*.json")):
+        record = read_record(path)
+        options = " ".join(f"--{name} {value}" for name, value in record["options"].items() if value is not None)
+        page.write(f"\n## {record['benchmark']}, {record['machine']['kind']}\n\n")
+        page.write(f"{describe(record['machine'])}, {record['machine']['date']}.\n\n")
+        page.write(f"```bash\nlitetext bench {record['benchmark']} {options}\n```\n\n| figure | value |\n|---|---|\n")
+        for name, value in record["figures"].items():
+            told = with_spread(value, record["spread"].get(name)) if isinstance(value, float) else value
+            page.write(f"| {name} | {told} |\n")

@@ -5,6 +5,9 @@ from typing import Any, NamedTuple
 
 from litetext.bench.record import with_spread
 
+RELEASED = Path(__file__).resolve().parent / "released"
+"""Files of the last release, BENCHMARK-KIND.json."""
+
 
 class Change(NamedTuple):
     """One figure in both files.
@@ -117,10 +120,9 @@ def released(benchmark: str, machine_kind: str) -> Path:
     Raises:
         FileNotFoundError: If none were measured on such a processor; the message says on which.
     """
-    folder = Path(__file__).resolve().parent / "released"
-    path = folder / f"{benchmark}-{machine_kind}.json"
+    path = RELEASED / f"{benchmark}-{machine_kind}.json"
     if not path.is_file():
-        there = sorted(file.stem for file in folder.glob("*.json"))
+        there = sorted(file.stem for file in RELEASED.glob("*.json"))
         raise FileNotFoundError(
             f"the release has no figures of {benchmark} on {machine_kind}, only {', '.join(there) or 'none at all'}; "
             "give two files"

@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from litetext.bench import train
+from litetext.bench.compare import RELEASED
+from litetext.bench.record import read_record
 from litetext.models.text.mobileclip import MobileClipText
 from litetext.models.text.teacher import Sam3TextEncoder
 from tests.fixtures.runs import Answer
@@ -197,3 +199,15 @@ def test_help_lists_everything(litetext: Callable[..., Answer]) -> None:
 )
 def test_bad_options_end_in_one_line(argv: list[str], told: str, corpus: str, refused: Callable[..., str]) -> None:
     assert told in refused("bench", *argv)
+
+
+def test_the_released_figures_are_read_and_compared(litetext: Callable[..., Answer]) -> None:
+    files = sorted(RELEASED.glob("*.json"))
+    assert files
+    for path in files:
+        record = read_record(path)
+        assert path.stem == f"{record['benchmark']}-{record['machine']['kind']}"
+        assert record["machine"]["load"] < 1.5  # measured where nothing else ran
+        out = litetext("bench", "compare", str(path)).out
+        assert f"before: {path.name} of the last release" in out
+        assert "beyond the spread of both runs: 0 of" in out
