@@ -1,17 +1,19 @@
 """Checks of options that datamodules and modules share."""
 
+import math
+
 
 def check_least(least: float, **options: float | None) -> None:
-    """Refuses numbers below a limit.
+    """Refuses numbers below a limit, and what is not finite.
 
     Args:
         least: The limit, inclusive.
         options: Numbers by the name of their option, `__` for a dot (`data__limit` is `data.limit`); None passes.
 
     Raises:
-        ValueError: Naming the first option that is too small, its value and the limit.
+        ValueError: Naming the first such option, its value and the limit.
     """
     limit = "0 or more" if least == 0 else f"at least {least:g}"
     for name, value in options.items():
-        if value is not None and not value >= least:
+        if value is not None and not least <= value < math.inf:
             raise ValueError(f"{name.replace('__', '.')} is {value}; it must be {limit}")

@@ -50,7 +50,7 @@ def standalone(context_length: int, length: int | None, reads: HubTokenizer | No
         reads: The tokenizer, where it is not SAM3's.
 
     Raises:
-        ValueError: If the tokenizer has no `tokenizer.json`.
+        ValueError: If the tokenizer has no `tokenizer.json`, or open_clip's vocabulary is not SAM3's.
     """
     if reads is not None:
         if JSON not in reads.files:
@@ -62,7 +62,10 @@ def standalone(context_length: int, length: int | None, reads: HubTokenizer | No
         own.enable_padding(length=length)
         return own
     found, _ = backend(*sam3_vocabulary())
-    assert found.get_vocab_size() == VOCAB_SIZE
+    if (size := found.get_vocab_size()) != VOCAB_SIZE:
+        raise ValueError(
+            f"open_clip's vocabulary has {size:,} tokens and SAM3's {VOCAB_SIZE:,}: install another open_clip"
+        )
     found.enable_truncation(context_length)
     found.enable_padding(pad_id=END, pad_token=END_TOKEN, length=length)
     return found

@@ -6,10 +6,8 @@ from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from lightning.pytorch import Callback, LightningModule
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.utilities import rank_zero_info
-from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
 from litetext.data.features.store import FeatureStore
@@ -25,18 +23,18 @@ from litetext.models.text.static import StaticText
 from litetext.models.text.student import Student
 from litetext.models.text.students import load_student
 from litetext.modules import distill_report, taught
-from litetext.modules.callbacks import Throughput
-from litetext.modules.distill_optim import check_loss_weights, check_recipe, configure
-from litetext.modules.gradients import GradientCheck, kept
+from litetext.modules.distill_optim import check_loss_weights, check_recipe
+from litetext.modules.gradients import kept
 from litetext.modules.run_data import run_data
 from litetext.modules.start import RecipeName, absent_tokens, resolve, start
 from litetext.modules.stored_features import describe_store, store_features
+from litetext.modules.student_training import StudentTraining
 from litetext.modules.teacher import CACHE, Teacher, check_teacher, teacher_tokenizer
 
 PARTS = ("mse", "cosine_distance", "consistency")
 
 
-class DistillModule(LightningModule):
+class DistillModule(StudentTraining):
     """Distils a text encoder into a student: L = MSE + 2.0 cosine + 0.1 consistency (paper, equation 3).
 
     Args:
@@ -106,7 +104,7 @@ class DistillModule(LightningModule):
         lr_scheduler_interval: Literal["epoch", "step"] = "epoch",
         compile_student: Literal["default", "reduce-overhead", "max-autotune"] | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(PARTS)
         self.recipe = resolve(recipe, token_start=token_start, bias_start=bias_start, mse_weight=mse_weight)
         mse_weight = self.recipe.mse_weight
         check_loss_weights(mse=mse_weight, cosine=cosine_weight, consistency=consistency_weight)
@@ -128,14 +126,10 @@ class DistillModule(LightningModule):
         self.warmup_epochs, self.warmup_lr, self.min_lr = warmup_epochs, warmup_lr, min_lr
         self.optimizer, self.lr_scheduler, self.lr_scheduler_interval = optimizer, lr_scheduler, lr_scheduler_interval
         self._compiled = None if compile_student is None else torch.compile(student.forward, mode=compile_student)
-        self._recent: list[PromptBatch] = []
         self.agreement = Agreement()
-        self.val_losses = distill_report.means((*PARTS, "loss"))
-        self.scores: dict[str, float] = {}
         self.teacher_parameters, self.teacher_fingerprint = 0, ""
         self.store: FeatureStore | None = None
         self._teacher: Teacher | None = None
-        self._finished, self._gradients = False, GradientCheck()
 
     # Teacher
 
@@ -207,14 +201,6 @@ class DistillModule(LightningModule):
         """The teacher's features of a batch's prompts as they are."""
         return self.targets(batch.tokens, batch.features, batch.valid)
 
-    def configure_callbacks(self) -> list[Callback]:
-        """Measures how fast the run trains; its closing lines say it."""
-        return [Throughput(), self._gradients]
-
-    def forward(self, ids: Tensor, lengths: Tensor) -> Tensor:
-        """The student's token features, (B, L, D)."""
-        return self.student(ids, lengths)
-
     def losses(self, batch: PromptBatch) -> dict[str, Tensor]:
         """The three losses of each prompt, before their weights.
 
@@ -260,27 +246,6 @@ class DistillModule(LightningModule):
             + self.cosine_weight * parts["cosine_distance"]
             + self.consistency_weight * parts["consistency"]
         )
-
-    def training_step(self, batch: PromptBatch, batch_idx: int) -> Tensor:
-        """Mean loss of a batch. Whether it is finite shows in the gradient, once a step."""
-        self._recent.append(batch)
-        parts = self.losses(batch)
-        total = self.total(parts)
-        loss = total.mean()
-        self.log("train/loss", loss, prog_bar=True, batch_size=len(total))
-        self.log_dict({f"train/{name}": part.mean() for name, part in parts.items()}, batch_size=len(total))
-        return loss
-
-    def configure_gradient_clipping(
-        self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
-    ) -> None:
-        """Clips, and stops at a gradient that is not finite, see `GradientCheck`."""
-        recent, self._recent = self._recent, []
-        self._gradients.check_and_clip(self, optimizer, gradient_clip_val, gradient_clip_algorithm, recent)
-
-    def configure_optimizers(self) -> OptimizerLRScheduler:
-        """The recipe's AdamW with warm-up and cosine, or what `optimizer` and `lr_scheduler` name."""
-        return configure(self)
 
     # Held-out prompts
 
@@ -375,15 +340,9 @@ class DistillModule(LightningModule):
             start(self, self._teacher)
         rank_zero_info(destinations.describe(self.student.config, self.student.reads is not None))
 
-    def on_fit_end(self) -> None:
-        """Notes that the fit came to its end."""
-        self._finished = True
-
-    def teardown(self, stage: str) -> None:
-        """Prints where everything lies and what to run next: now, when no progress bar wraps the lines any more."""
-        if self._finished and self.trainer.is_global_zero:
-            print(distill_report.summary(self))
-        self._finished = False
+    def summary(self) -> str:
+        """The closing lines of a fit."""
+        return distill_report.summary(self)
 
     def predict_step(self, batch: Any, batch_idx: int) -> None:
         """Nothing: `litetext predict` fills the feature store in `setup`."""

@@ -5,14 +5,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from lightning.pytorch import Callback, LightningModule
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
-from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
 from litetext.data.features.store import FeatureStore
 from litetext.data.images.task import TaskBatch, TaskDataModule
+from litetext.data.options import check_least
 from litetext.data.token_rows import TokenRows
 from litetext.losses import masked_cosine, masked_mse
 from litetext.metrics.cgf1 import PhraseCounts
@@ -23,12 +22,11 @@ from litetext.models.sam3.postprocess import finish, official_scores
 from litetext.models.text.encoder import require_sam3_tokens
 from litetext.models.text.students import load_student, read_checkpoint
 from litetext.modules import distill_report, taught
-from litetext.modules.callbacks import Throughput
-from litetext.modules.distill_optim import check_loss_weights, check_recipe, configure
-from litetext.modules.gradients import GradientCheck
+from litetext.modules.distill_optim import check_loss_weights, check_recipe
 from litetext.modules.run_data import run_data
 from litetext.modules.stored_features import store_features
 from litetext.modules.stored_vision import VisionStore, identify, see
+from litetext.modules.student_training import StudentTraining
 from litetext.modules.task_loss import DETECTOR_PARTS, detector_losses
 from litetext.modules.teacher import CACHE, Teacher, check_teacher
 from litetext.saco.instances import Instances, Truth
@@ -39,7 +37,7 @@ PARTS = (*DETECTOR_PARTS, "mse", "cosine")
 _SURE = 0.5  # from this score on an instance counts
 
 
-class TaskDistillModule(LightningModule):
+class TaskDistillModule(StudentTraining):
     """Trains a distilled student through a frozen SAM3, towards what that finds with its own text encoder.
 
     The loss of a phrase about an image, see `litetext.modules.task_loss` for its parts:
@@ -104,7 +102,7 @@ class TaskDistillModule(LightningModule):
         lr_scheduler: LRSchedulerCallable | None = None,
         lr_scheduler_interval: Literal["epoch", "step"] = "epoch",
     ) -> None:
-        super().__init__()
+        super().__init__(PARTS)
         weights = dict(
             zip(PARTS, (text_weight, presence_weight, scores_weight, boxes_weight, masks_weight), strict=False)
         )
@@ -112,9 +110,7 @@ class TaskDistillModule(LightningModule):
         check_loss_weights(**self.weights)
         if not any(self.weights.values()):
             raise ValueError("all weights of the task loss are 0: nothing would be learnt; give one a positive weight")
-        for name, value in (("teacher_batch_tokens", teacher_batch_tokens), ("masks_drawn", masks_drawn)):
-            if value < 1:
-                raise ValueError(f"model.{name} is {value}; it must be at least 1")
+        check_least(1, model__teacher_batch_tokens=teacher_batch_tokens, model__masks_drawn=masks_drawn)
         given = {"lr": lr, "weight_decay": weight_decay, "warmup_epochs": warmup_epochs}
         given |= {"warmup_lr": warmup_lr, "min_lr": min_lr}
         check_recipe(TaskDistillModule, optimizer, lr_scheduler, given)
@@ -129,16 +125,12 @@ class TaskDistillModule(LightningModule):
         self.lr, self.weight_decay, self.scale_lr, self.decay_tokens = lr, weight_decay, False, False
         self.warmup_epochs, self.warmup_lr, self.min_lr = warmup_epochs, warmup_lr, min_lr
         self.optimizer, self.lr_scheduler, self.lr_scheduler_interval = optimizer, lr_scheduler, lr_scheduler_interval
-        self.val_losses = distill_report.means((*PARTS, "loss"))
         self.counts = PhraseCounts("segm")
-        self.scores: dict[str, float] = {}
         self.teacher_parameters, self.teacher_fingerprint, self.detector = 0, "", ""
         self.store: FeatureStore | None = None
         self.seen: VisionStore | None = None
         self._sam3: list[Sam3Image] = []  # in a list, so that it is no part of the module's weights
         self._rows: tuple[list[list[int]], list[list[int]]] = ([], [])
-        self._recent: list[TaskBatch] = []
-        self._finished, self._gradients = False, GradientCheck()
 
     @property
     def prompts(self) -> TaskDataModule:
@@ -198,14 +190,6 @@ class TaskDistillModule(LightningModule):
         lengths = torch.tensor([len(self._rows[1][n]) for n in numbers])
         return batch._replace(tokens=tokens, heard=self.store.padded(batch.index), heard_lengths=lengths)
 
-    def configure_callbacks(self) -> list[Callback]:
-        """Measures how fast the run trains; its closing lines say it."""
-        return [Throughput(), self._gradients]
-
-    def forward(self, ids: Tensor, lengths: Tensor) -> Tensor:
-        """The student's token features, (B, L, D)."""
-        return self.student(ids, lengths)
-
     # Losses
 
     def losses(self, batch: TaskBatch) -> dict[str, Tensor]:
@@ -250,26 +234,6 @@ class TaskDistillModule(LightningModule):
         if batch.heard is None:
             raise ValueError("the batch has no teacher features; run setup first")
         return batch.heard.float()
-
-    def training_step(self, batch: TaskBatch, batch_idx: int) -> Tensor:
-        """Mean loss of a batch."""
-        self._recent.append(batch)
-        parts = self.losses(batch)
-        loss = self.total(parts).mean()
-        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch.index))
-        self.log_dict({f"train/{name}": part.mean() for name, part in parts.items()}, batch_size=len(batch.index))
-        return loss
-
-    def configure_gradient_clipping(
-        self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
-    ) -> None:
-        """Clips, and stops at a gradient that is not finite, see `GradientCheck`."""
-        recent, self._recent = self._recent, []
-        self._gradients.check_and_clip(self, optimizer, gradient_clip_val, gradient_clip_algorithm, recent)
-
-    def configure_optimizers(self) -> OptimizerLRScheduler:
-        """AdamW with warm-up and cosine, or what `optimizer` and `lr_scheduler` name."""
-        return configure(self)
 
     # Held-out images
 
@@ -317,15 +281,9 @@ class TaskDistillModule(LightningModule):
             )
         self.scores = dict(about.get("scores", {}))
 
-    def on_fit_end(self) -> None:
-        """Notes that the fit came to its end."""
-        self._finished = True
-
-    def teardown(self, stage: str) -> None:
-        """Prints where everything lies and what to run next."""
-        if self._finished and self.trainer.is_global_zero:
-            print(distill_report.summary(self, _told))
-        self._finished = False
+    def summary(self) -> str:
+        """The closing lines of a fit."""
+        return distill_report.summary(self, _told)
 
 
 class _PaddedTexts:

@@ -14,7 +14,7 @@ from litetext.data.shapes.world import phrases
 from litetext.models.text.students import load_student
 from litetext.modules.task_distill import TaskDistillModule
 from litetext.shipped import shipped
-from tests.fixtures.runs import Answer, same_weights, weights
+from tests.fixtures.runs import TWO_EPOCHS, Answer, same_weights, weights
 
 START = "checkpoints/student-tiny/student.ckpt"
 FIT = ("fit", "--config", "stage.yaml")
@@ -44,16 +44,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
                 "val_fraction": 0.3,
             },
         },
-        "trainer": {
-            "max_epochs": 2,
-            "accelerator": "cpu",
-            "devices": 1,
-            "use_distributed_sampler": False,
-            "enable_progress_bar": False,
-            "enable_model_summary": False,
-            "num_sanity_val_steps": 0,
-            "log_every_n_steps": 1,
-        },
+        "trainer": dict(TWO_EPOCHS),
         "checkpoint": {"monitor": "val/loss", "mode": "min"},
     }
     (tmp_path / "stage.yaml").write_text(yaml.safe_dump(config))

@@ -6,14 +6,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from litetext.data.epochs import EpochDataModule
 from litetext.data.images.asked import AskedImage, read_asked
+from litetext.data.options import check_least
 from litetext.data.prompts.corpora import split_prompts
-from litetext.data.sampling import EpochSampler, ResumableLoader
+from litetext.data.sampling import EpochSampler
 from litetext.tokenizer import TokenBatch
 
 _NAMED = 3
@@ -81,7 +82,7 @@ class TaskDataset(Dataset):
         return TaskBatch(images, of, which, pairs)
 
 
-class TaskDataModule(LightningDataModule):
+class TaskDataModule(EpochDataModule):
     """Images without annotations, and phrases that are asked of them, in groups of phrases about one image.
 
     An epoch asks every phrase of every image once. Images are held out by a hash of their names.
@@ -122,29 +123,17 @@ class TaskDataModule(LightningDataModule):
         seed: int | None = None,
         num_workers: int = 0,
     ) -> None:
-        super().__init__()
-        for name, value in (("asked", asked), ("batch_images", batch_images), ("phrases", phrases)):
-            if value < 1:
-                raise ValueError(f"data.{name} is {value}; it must be at least 1")
-        if not 0 < val_fraction < 1:
-            raise ValueError(f"data.val_fraction is {val_fraction}; choose a share between 0 and 1, such as 0.05")
-        if seed is not None and seed < 0:
-            raise ValueError(f"data.seed is {seed}; it must be 0 or more")
-        if num_workers < 0:
-            raise ValueError(f"data.num_workers is {num_workers}; it must be 0 or more")
+        super().__init__(seed, num_workers, val_fraction)
+        check_least(1, data__asked=asked, data__batch_images=batch_images, data__phrases=phrases)
         self.root, self.corpus, self.image_folder = images, prompts, image_folder
         self.asked_most, self.batch_images, self.phrases = asked, batch_images, phrases
-        self.val_fraction, self.skip_unusable_images = val_fraction, skip_unusable_images
-        self._own_seed = seed is not None
-        self.seed, self.num_workers = torch.initial_seed() if seed is None else seed, num_workers
+        self.skip_unusable_images = skip_unusable_images
         self.images: list[AskedImage] = []
         self.prompts: list[str] = []
         self.asked: list[np.ndarray] = []
         self.firsts: list[int] = []
         self.train: list[int] = []
         self.val: list[int] = []
-        self._resume = 0
-        self._loader: ResumableLoader | None = None
 
     @property
     def sources(self) -> dict[str, str]:
@@ -210,25 +199,17 @@ class TaskDataModule(LightningDataModule):
         """Batches of some images each; continues where a resumed run stopped."""
         dataset = TaskDataset(self, self.train, shuffled=True)
         sampler = EpochSampler(np.zeros(len(dataset), np.int32), self.batch_images, self.seed, *self._rank())
-        if self.trainer is not None and self.trainer.overfit_batches:  # type: ignore[attr-defined]
-            sampler.fix_epoch()
-        self._loader = ResumableLoader(dataset, batch_sampler=sampler, **self._loading())
-        self._loader.skip, self._resume = self._resume % len(sampler), 0
-        return self._loader
+        return self.resumable(dataset, sampler)
 
     def val_dataloader(self) -> DataLoader:
         """All phrases of the held-out images; each rank takes its stride."""
         rank, world = self._rank()
         dataset = TaskDataset(self, self.val[rank::world], shuffled=False)
-        places = list(range(len(dataset)))
-        batches = [places[i : i + self.batch_images] for i in range(0, len(places), self.batch_images)]
-        return DataLoader(dataset, batch_sampler=batches, **self._loading())
+        return self.in_order(dataset, range(len(dataset)), self.batch_images)
 
     def state_dict(self) -> dict[str, Any]:
-        """Batches of this epoch that are done, so that a resumed run goes on with the next."""
-        done = self._loader.done if self._loader is not None else 0
-        ended = self.trainer is not None and done >= self.trainer.num_training_batches
-        return {"done": 0 if ended else done, "seed": self.seed, "asked": self.digest}
+        """What of this epoch is done, and of which images and phrases."""
+        return {**super().state_dict(), "asked": self.digest}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Takes up the state of an interrupted run.
@@ -236,22 +217,9 @@ class TaskDataModule(LightningDataModule):
         Raises:
             ValueError: The images or phrases are not those of that run.
         """
-        fitting = self.trainer is not None and self.trainer.state.fn == "fit"
-        if not self._own_seed:
-            self.seed = int(state_dict.get("seed", self.seed))
-        if fitting and state_dict.get("asked") != self.digest:
+        if self._fitting and state_dict.get("asked") != self.digest:
             raise ValueError(
                 f"the checkpoint was trained on other images or phrases than data.images {self.root} holds now; a "
                 "resumed run keeps its data: give those, or begin a new run without --ckpt_path"
             )
-        self._resume = int(state_dict["done"])
-
-    def _rank(self) -> tuple[int, int]:
-        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)
-
-    def _loading(self) -> dict[str, Any]:
-        return {"collate_fn": _as_is, "num_workers": self.num_workers, "persistent_workers": self.num_workers > 0}
-
-
-def _as_is(batch: TaskBatch) -> TaskBatch:
-    return batch
+        super().load_state_dict(state_dict)

@@ -9,16 +9,17 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from litetext.data.epochs import EpochDataModule
+from litetext.data.options import check_least
 from litetext.data.permutation import Mode, permute
 from litetext.data.prompts.batch import PromptBatch
 from litetext.data.prompts.corpora import PromptSource, counts_text, read_sources
 from litetext.data.prompts.table import PromptTable, SomeRows, first_by_hash, give_back, is_permutation, no_collection
-from litetext.data.sampling import EpochSampler, ResumableLoader, rarity
+from litetext.data.sampling import EpochSampler, rarity
 from litetext.data.token_rows import TokenRows
 from litetext.hub_tokenizer import AnyTokenizer
 from litetext.tokenizer import TokenBatch, Tokenizer, pad
@@ -76,7 +77,7 @@ class PromptDataset(Dataset):
         )
 
 
-class PromptDataModule(LightningDataModule):
+class PromptDataModule(EpochDataModule):
     """Prompts from any mix of corpora, split by a hash of their text, in batches of about equal length.
 
     Args:
@@ -120,16 +121,11 @@ class PromptDataModule(LightningDataModule):
         seed: int | None = None,
         num_workers: int = 0,
     ) -> None:
-        super().__init__()
+        super().__init__(seed, num_workers, val_fraction)
         if not sources:
             raise ValueError("data.sources is empty; name at least one corpus, as --data.sources.NAME PATH")
-        if not 0 < val_fraction < 1:
-            raise ValueError(f"data.val_fraction is {val_fraction}; choose a share between 0 and 1, such as 0.05")
-        given = {"batch_size": (batch_size, 1), "val_batch_size": (val_batch_size, 1), "num_workers": (num_workers, 0)}
-        given |= {"seed": (seed or 0, 0), "augment": (augment, 0), "inverse_frequency": (inverse_frequency, 0)}
-        for name, (value, least) in given.items():
-            if not least <= value < float("inf"):
-                raise ValueError(f"data.{name} is {value}; it must be {'at least 1' if least else '0 or more'}")
+        check_least(1, data__batch_size=batch_size, data__val_batch_size=val_batch_size)
+        check_least(0, data__augment=augment, data__inverse_frequency=inverse_frequency)
         if context_length < 3:
             raise ValueError(f"data.context_length is {context_length}; start and end token and one more make 3")
         if max_prompts is not None and max_prompts < 10:
@@ -137,10 +133,8 @@ class PromptDataModule(LightningDataModule):
         self.sources = sources
         self.permutation: Mode | Literal["none"] = permutation
         self.batch_size, self.val_batch_size = batch_size, val_batch_size
-        self.val_fraction, self.max_prompts = val_fraction, max_prompts
+        self.max_prompts = max_prompts
         self.augment, self.inverse_frequency = augment, inverse_frequency
-        self._own_seed = seed is not None
-        self.seed, self.num_workers = torch.initial_seed() if seed is None else seed, num_workers
         self.read_by(Tokenizer(context_length, overflow))
         self.prompts: Sequence[str] = []
         self.rows = TokenRows.of([])
@@ -150,8 +144,6 @@ class PromptDataModule(LightningDataModule):
         self._digest = ""
         self._made: Path | None = None
         self._table: PromptTable | None = None
-        self._resume = 0
-        self._loader: ResumableLoader | None = None
 
     def read_by(self, tokenizer: AnyTokenizer) -> None:
         """Takes the tokenizer of the prompts; to be called before they are read.
@@ -326,35 +318,21 @@ class PromptDataModule(LightningDataModule):
         lengths = self.rows.lengths[self.train].astype(np.int32)
         weights = rarity(self.rows.take(self.train), self.inverse_frequency) if self.inverse_frequency else None
         sampler = EpochSampler(lengths, self.batch_size, self.seed, *self._rank(), weights)
-        if self.trainer is not None and self.trainer.overfit_batches:  # type: ignore[attr-defined]
-            sampler.fix_epoch()
-        self._loader = ResumableLoader(dataset, batch_sampler=sampler, **self._loading())
-        self._loader.skip, self._resume = self._resume % len(sampler), 0
-        return self._loader
+        return self.resumable(dataset, sampler)
 
     def val_dataloader(self) -> DataLoader:
         """All held-out prompts, sorted by length; each rank takes its stride."""
         order = np.argsort(self.rows.lengths[self.val], kind="stable").tolist()
         rank, world = self._rank()
-        mine = order[rank::world]
-        batches = [mine[i : i + self.val_batch_size] for i in range(0, len(mine), self.val_batch_size)]
-        return DataLoader(PromptDataset(self, self.val, held_out=True), batch_sampler=batches, **self._loading())
+        return self.in_order(PromptDataset(self, self.val, held_out=True), order[rank::world], self.val_batch_size)
 
     def predict_dataloader(self) -> DataLoader:
         """One empty batch: `litetext predict` only fills the feature store, in the module's setup."""
         return DataLoader([None], collate_fn=_nothing)  # pyright: ignore[reportArgumentType]
 
     def state_dict(self) -> dict[str, Any]:
-        """Batches of this epoch that are done, so that a resumed run goes on with the next."""
-        done = self._loader.done if self._loader is not None else 0
-        # `limit_train_batches` may end an epoch before the loader does.
-        ended = self.trainer is not None and done >= self.trainer.num_training_batches
-        return {
-            "done": 0 if ended else done,
-            "seed": self.seed,
-            "prompts": self.digest,
-            "count": len(self.rows),
-        }
+        """What of this epoch is done, and of which prompts."""
+        return {**super().state_dict(), "prompts": self.digest, "count": len(self.rows)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Takes up the state of an interrupted run.
@@ -362,32 +340,13 @@ class PromptDataModule(LightningDataModule):
         Raises:
             ValueError: The prompts are not those of that run; their order and batches would be others.
         """
-        fitting = self.trainer is not None and self.trainer.state.fn == "fit"
-        if fitting and state_dict.get("prompts", "") not in ("", self.digest):
+        if self._fitting and state_dict.get("prompts", "") not in ("", self.digest):
             raise ValueError(
                 f"the checkpoint was trained on other prompts ({state_dict['count']:,} there, {len(self.rows):,} from "
                 f"data.sources {', '.join(self.sources.values())} here); a resumed run keeps its data: give those, or "
                 "begin a new run without --ckpt_path"
             )
-        if not self._own_seed:  # a seed that this process drew for itself would give the rest of another epoch
-            self.seed = int(state_dict.get("seed", self.seed))
-        self._resume = int(state_dict["done"])
-
-    def _rank(self) -> tuple[int, int]:
-        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)
-
-    def _loading(self) -> dict[str, Any]:
-        device = "cpu" if self.trainer is None else self.trainer.strategy.root_device.type
-        return {
-            "collate_fn": _as_is,
-            "num_workers": self.num_workers,
-            "persistent_workers": self.num_workers > 0,
-            "pin_memory": device not in ("cpu", "mps"),
-        }
-
-
-def _as_is(batch: PromptBatch) -> PromptBatch:
-    return batch
+        super().load_state_dict(state_dict)
 
 
 def _mode(permutation: Mode | Literal["none"]) -> Mode | None:
