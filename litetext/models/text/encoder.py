@@ -260,6 +260,18 @@ def count_parameters(module: nn.Module) -> int:
 def digest(identity: Any, module: nn.Module, about: str) -> None:
     """Takes a model into a hash: what is said about it, and every weight."""
     identity.update(about.encode())
-    for key, tensor in sorted(module.state_dict().items()):
-        identity.update(f"{key} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        identity.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+    for key, value in sorted(module.state_dict().items()):
+        _digest_value(identity, key, value)
+
+
+def _digest_value(identity: Any, key: str, value: Any) -> None:
+    if isinstance(value, Tensor) and value.is_quantized:  # of a layer that was packed to compute in 8 bits
+        value = (value.int_repr(), value.q_per_channel_scales(), value.q_per_channel_zero_points())
+    if isinstance(value, tuple):
+        for place, part in enumerate(value):
+            _digest_value(identity, f"{key}.{place}", part)
+    elif isinstance(value, Tensor):
+        identity.update(f"{key} {value.dtype} {tuple(value.shape)}".encode())
+        identity.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+    else:
+        identity.update(f"{key} {value}".encode())

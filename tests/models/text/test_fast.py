@@ -113,6 +113,16 @@ def test_8_bit_weights_are_taken_over() -> None:
     torch.testing.assert_close(FastStudent(small)(*batch), small(*batch), rtol=0, atol=1e-5)
 
 
+def test_each_precision_has_a_fingerprint_of_its_own() -> None:
+    student = MobileClipText("nano", 16, width=32).eval()
+    found = [FastStudent(student, one).fingerprint for one in ("float32", "bfloat16", "int8")]
+    assert len({*found, student.fingerprint}) == 4
+    assert found[2] == FastStudent(student, "int8").fingerprint
+    with torch.no_grad():
+        student.projector.weight[0, 0] += 1
+    assert found[2] != FastStudent(student, "int8").fingerprint
+
+
 def test_phrases_are_encoded_with_it() -> None:
     student = MobileClipText("nano", layers=1).eval()
     said = ["white dog", "cup", "the red circle with stripes"]
