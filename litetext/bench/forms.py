@@ -159,7 +159,7 @@ def _forms(student: Student, corpus: Sequence[str], folder: Path, skipped: dict[
             skipped[name] = f"FastStudent takes MobileCLIP students, and this is a {type(student).__name__}"
             continue
         fast = FastStudent(student, precision)
-        yield Form(name, _Ran(student, fast.forward), resident_bytes(fast))  # packed layers have no digest
+        yield Form(name, fast, resident_bytes(fast))
     types: tuple[OnnxType, ...] = ("fp32", "fp16", "int8")
     for dtype in types:
         if reason := missing("onnx", "cpu"):

@@ -49,9 +49,11 @@ def read_answers(
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It holds no answers, or a quarter of them (with `allow_unknown`: all) cannot be used.
+        ValueError: It holds no answers, two for one pair, or a quarter of them (with `allow_unknown`: all) cannot be
+            used.
     """
     first, places, amiss, found = annotators[0], _Places(annotators[0]), _Strange(), Predictions()
+    named: dict[int, str] = {}
     for key, content in _contents(path):
         amiss.answers += 1
         try:
@@ -63,6 +65,10 @@ def read_answers(
         if place is None:
             amiss.strangers[key] = ""
             continue
+        for number in _pairs(place):
+            if number in named:
+                raise ValueError(f"{path}: datapoint {number} has two answers, {named[number]} and {key}; keep one")
+            named[number] = key
         _take(found, key, place, entries, layout, first, amiss)
     if not amiss.answers:
         raise ValueError(f"{path} holds no answer")
@@ -166,6 +172,10 @@ class _Places:
         if key in self.ids:
             return int(key)
         return self.phrases[next(iter(files))] if files else None
+
+
+def _pairs(place: int | Mapping[str, list[int]]) -> list[int]:
+    return [place] if isinstance(place, int) else [number for numbers in place.values() for number in numbers]
 
 
 def _phrase(text: Any) -> str:

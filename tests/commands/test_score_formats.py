@@ -157,6 +157,18 @@ def test_bad_answers_end_in_one_line(found: Any, said: str, world: World, litete
     assert len(told.splitlines()) == 1
 
 
+def test_two_answers_for_a_pair_are_not_added_up(world: World, litetext: Callable[..., Answer]) -> None:
+    answers = [gemini(world.pixels(world.marks[0]))]
+    scores, told = world.scored(litetext, {"10": answers, "a/1.jpg": []}, "gemini")
+    assert scores is None
+    assert "datapoint 10 has two answers, 10 and a/1.jpg; keep one" in told
+    folder = world.root / "answers"
+    folder.mkdir()
+    for name in ("10.json", "10.txt"):
+        (folder / name).write_text(json.dumps(answers))
+    assert "datapoint 10 has two answers" in world.scored_at(litetext, folder, "gemini")[1]
+
+
 def test_answers_of_dino_x(world: World, litetext: Callable[..., Answer]) -> None:
     official, _ = world.scored(litetext, world.official, "saco")
     # One request an image names all phrases of it; the interface wraps what it answers.
