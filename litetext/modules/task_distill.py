@@ -28,7 +28,7 @@ from litetext.modules.stored_features import store_features
 from litetext.modules.stored_vision import VisionStore, identify, see
 from litetext.modules.student_training import StudentTraining
 from litetext.modules.task_loss import DETECTOR_PARTS, detector_losses
-from litetext.modules.teacher import CACHE, Teacher, check_teacher
+from litetext.modules.teacher import CACHE, Teacher
 from litetext.saco.instances import Instances, Truth
 from litetext.shipped import shipped
 from litetext.tokenizer import TokenBatch, Tokenizer, pad
@@ -155,17 +155,23 @@ class TaskDistillModule(StudentTraining):
         facts = self.trainer.strategy.broadcast(teacher.facts() if self.trainer.is_global_zero else None)
         if facts is None:
             raise ValueError(f"model.sam3 {self.teacher_path} could not be read on the first process")
-        check_teacher(facts, self.teacher_path, self.student, self.student.context_length)
+        student, start = self.student, self.hparams["start"]
+        if facts.width != student.width or facts.context_length < student.context_length:
+            raise ValueError(
+                f"the student of model.start {start} has features of {student.width} values and "
+                f"{student.context_length} positions, the text encoder of model.sam3 {self.teacher_path} {facts.width} "
+                f"and {facts.context_length}; name the SAM3 that taught it"
+            )
         self.teacher_parameters, self.teacher_fingerprint = facts.parameters, facts.fingerprint
         if self._taught_by not in ("", facts.fingerprint):
             rank_zero_warn(
-                f"the student of model.start {self.hparams['start']} was taught by another text encoder than that of "
+                f"the student of model.start {start} was taught by another text encoder than that of "
                 f"model.sam3 {self.teacher_path}: it begins far from what it shall learn"
             )
         sam3 = Sam3Image.from_pretrained(self.teacher_path, self.geometry_token).to(device)
-        sam3.check_width(self.student.width, f"model.start {self.hparams['start']}")
+        sam3.check_width(student.width, f"model.start {start}")
         self.detector = identify(sam3)
-        own, whole = Tokenizer(self.student.context_length), Tokenizer(facts.context_length)
+        own, whole = Tokenizer(student.context_length), Tokenizer(facts.context_length)
         self._rows = own.encode(data.prompts), whole.encode(data.prompts)
         rank_zero_info(
             f"{own.truncated:,} of {len(data.prompts):,} phrases cut at {own.context_length} tokens for the student, "

@@ -93,6 +93,9 @@ def test_what_does_not_fit_is_refused_in_one_line(
 ) -> None:
     assert "no such file" in refused(*FIT, "--model.start", "nowhere.ckpt")
     assert "checkpoints/sam3-none" in refused(*FIT, "--model.sam3", "checkpoints/sam3-none")
+    other = refused(*FIT, "--model.sam3", "checkpoints/sam3-nouns")
+    assert "name the SAM3 that taught it" in other
+    assert "checkpoints/sam3-nouns 96" in other
     assert "model.text_weight is -1" in refused(*FIT, "--model.text_weight", "-1")
     zero = [f"--model.{name}_weight=0" for name in ("text", "presence", "scores", "boxes", "masks", "mse", "cosine")]
     assert "nothing would be learnt" in refused(*FIT, *zero)
