@@ -16,7 +16,7 @@ from litetext.commands.ablation_plan import Plan, arguments, read_plan
 from litetext.commands.ablation_tables import SCORED, group_numbers, size_table, tables
 from litetext.files import write_json, write_text
 
-_HELD_OUT = ("cosine", "agreement", "drift")
+_HELD_OUT = ("cosine", "pooled_cosine", "agreement", "drift")
 _MARK = "fit.json"
 
 

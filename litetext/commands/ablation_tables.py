@@ -5,10 +5,10 @@ from typing import Any
 
 from litetext.metrics.seeds import Spread, differ, fold, format_difference, format_spread, spread
 
-COLUMNS = ("CG_F1", "IL_MCC", "pmF1", "retention", "cosine", "agreement", "drift")
+COLUMNS = ("CG_F1", "IL_MCC", "pmF1", "retention", "cosine", "pooled_cosine", "agreement", "drift")
 SCORED = ("CG_F1", "IL_MCC", "pmF1", "retention")
 """Those that an evaluation gives; the others are of held-out prompts."""
-_DIGITS = dict(zip(COLUMNS, (2, 3, 2, 3, 4, 3, 4), strict=True))
+_DIGITS = dict(zip(COLUMNS, (2, 3, 2, 3, 4, 4, 3, 4), strict=True))
 _PARTS = {"subsets": "subset", "kinds": "kind of phrase"}
 
 Entry = dict[str, Any]

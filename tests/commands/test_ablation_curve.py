@@ -39,7 +39,7 @@ def test_an_ablation_without_a_segmenter_compares_held_out_prompts_and_draws(
         assert size[label]["agreement"]["mean"] == pytest.approx(run["agreement"])
         assert size[label]["CG_F1"]["mean"] is None
         assert f"| size, {label} | {student.parameter_count:,} |" in answer.out
-    assert "| size | cosine | agreement | drift |" in answer.out
+    assert "| size | cosine | pooled_cosine | agreement | drift |" in answer.out
     drawn = Path("lightning_logs/mine/curve.svg").read_text()
     assert "</svg>" in drawn
 
@@ -61,3 +61,11 @@ def test_the_shipped_curves_have_both_recipes_and_the_table(name: str) -> None:
     assert re.match("Students of ", plan.curve)
     for recipe, group in (("paper", "paper's recipe"), ("litetext", "our recipe")):
         assert {options["model.recipe"] for options in plan.groups[group].values()} == {recipe}
+
+
+def test_the_shipped_ablation_of_a_real_encoder_takes_the_recipe_apart() -> None:
+    plan = read_plan(yaml.safe_load(config_path("minilm_ablation.yaml").read_text()))
+    assert list(plan.groups) == ["losses", "context", "consistency weight", "start"]
+    assert plan.against["start"] == "paper"
+    assert not plan.test
+    assert len(plan.seeds) == 3

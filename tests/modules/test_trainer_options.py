@@ -152,7 +152,7 @@ def test_overfit_batches_keeps_its_batches(folder: Path, litetext: Callable[...,
 def test_fewer_held_out_prompts_than_processes_are_refused() -> None:
     data = PromptDataModule({"shapes": "shapes:40"}, val_fraction=0.05)
     data._rank = lambda: (0, 50)  # type: ignore[method-assign]
-    with pytest.raises(ValueError, match=r"\d+ held-out prompts cannot feed 50 processes; raise data.val_fraction"):
+    with pytest.raises(ValueError, match=r"\d+ held-out prompts cannot feed 50 processes; hold out more"):
         data.setup("fit")
 
 

@@ -2,7 +2,7 @@
 
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -94,6 +94,8 @@ class PromptDataModule(EpochDataModule):
         batch_size: Prompts a training step takes on each device.
         val_batch_size: Prompts a validation step takes on each device.
         val_fraction: Share of the prompts held out, by a hash of the text.
+        val_sources: Names of the sources to hold out whole instead: all their prompts validate, and other sources train
+            without them. Shows how far a student reaches beyond the corpora that taught it.
         max_prompts: Use only so many prompts, the first by hash; for a short run on a large corpus.
         augment: New phrases to train on besides, as a share of the training prompts: noun phrases put together of these
             prompts' own heads and modifiers, none of them held out.
@@ -120,10 +122,12 @@ class PromptDataModule(EpochDataModule):
         inverse_frequency: float = 0.0,
         seed: int | None = None,
         num_workers: int = 0,
+        val_sources: list[str] | None = None,
     ) -> None:
         super().__init__(seed, num_workers, val_fraction)
         if not sources:
             raise ValueError("data.sources is empty; name at least one corpus, as --data.sources.NAME PATH")
+        self.val_sources = _check_val_sources(sources, val_sources or [])
         check_least(1, data__batch_size=batch_size, data__val_batch_size=val_batch_size)
         check_least(0, data__augment=augment, data__inverse_frequency=inverse_frequency)
         if context_length < 3:
@@ -189,11 +193,11 @@ class PromptDataModule(EpochDataModule):
             found = read_sources(self.sources)
             before = self.tokenizer.truncated
             mode: Mode | None = "swap" if self.permutation == "attribute-noun" else _mode(self.permutation)
-            texts = chain.from_iterable(source.prompts for source in found)
-            table = PromptTable.build(texts, self.tokenizer, self._reordered, mode, self.val_fraction, self.max_prompts)
+            texts, held_out = self._texts(found)
+            table = PromptTable.build(texts, self.tokenizer, self._reordered, mode, held_out, self.max_prompts)
             if wanted := round(self.augment * len(table.train)):
                 few = len(table.rows)
-                table = table.augmented(wanted, self.seed, self.tokenizer, self._reordered, mode, self.val_fraction)
+                table = table.augmented(wanted, self.seed, self.tokenizer, self._reordered, mode, held_out)
                 found.append(PromptSource("augment", "data.augment", "own words", table.prompts[few:], wanted, 0, 0))
         truncated = self.tokenizer.truncated - before
         few = f" ({_COMPARED:,} of them, by hash, are compared for agreement)" if len(table.val) > _COMPARED else ""
@@ -233,16 +237,30 @@ class PromptDataModule(EpochDataModule):
         for side, name in ((table.train, "training"), (table.val, "validation")):
             if not len(side):
                 raise ValueError(
-                    f"no {name} prompts: {len(table.rows)} prompts with data.val_fraction={self.val_fraction}; "
-                    "add prompts or change the fraction"
+                    f"no {name} prompts: {len(table.rows)} prompts with {self._split}; "
+                    "add prompts or change what is held out"
                 )
         if len(table.val) < self._rank()[1]:
             raise ValueError(
-                f"{len(table.val)} held-out prompts cannot feed {self._rank()[1]} processes; raise data.val_fraction "
-                f"({self.val_fraction}) or add prompts"
+                f"{len(table.val)} held-out prompts cannot feed {self._rank()[1]} processes; hold out more than by "
+                f"{self._split}, or add prompts"
             )
         self.prompts, self.rows, self.permuted, self.train, self.val = table
         self._held_out_moved = self.val[self.permuted.place(self.val) >= 0]
+
+    @property
+    def _split(self) -> str:
+        if self.val_sources:
+            return f"data.val_sources={self.val_sources}"
+        return f"data.val_fraction={self.val_fraction}"
+
+    def _texts(self, found: Sequence[PromptSource]) -> tuple[Iterable[str], float | int]:
+        """All prompts, and what of them to hold out: a share, or so many from the first on."""
+        if not self.val_sources:
+            return chain.from_iterable(source.prompts for source in found), self.val_fraction
+        held_out = dict.fromkeys(p for source in found if source.name in self.val_sources for p in source.prompts)
+        rest = dict.fromkeys(p for source in found if source.name not in self.val_sources for p in source.prompts)
+        return held_out | rest, len(held_out)
 
     def _ask_tokenizer(self) -> None:
         # Lightning sets the data up before the module, and the module knows whose tokens its student reads.
@@ -347,6 +365,15 @@ class PromptDataModule(EpochDataModule):
                 "begin a new run without --ckpt_path"
             )
         super().load_state_dict(state_dict)
+
+
+def _check_val_sources(sources: Mapping[str, str], val_sources: Sequence[str]) -> list[str]:
+    for name in val_sources:
+        if name not in sources:
+            raise ValueError(f"data.val_sources: {name!r} is no source; data.sources has {', '.join(sources)}")
+    if val_sources and not set(sources) - set(val_sources):
+        raise ValueError("data.val_sources holds out every source; leave one of data.sources to train on")
+    return list(val_sources)
 
 
 def _mode(permutation: Mode | Literal["none"]) -> Mode | None:

@@ -145,7 +145,7 @@ class PromptTable(NamedTuple):
         tokenizer: _Encoder,
         reordered: _Encoder,
         mode: Mode | None,
-        val_fraction: float,
+        held_out: float | int,
         most: int | None = None,
     ) -> "PromptTable":
         """Tokenizes, splits and permutes prompts, a piece at a time.
@@ -155,7 +155,8 @@ class PromptTable(NamedTuple):
             tokenizer: Cuts them, or refuses them.
             reordered: Cuts permutations.
             mode: How prompts are permuted, with seed 0; None for not at all.
-            val_fraction: Share of the held-out prompts.
+            held_out: Share of the prompts to hold out, by a hash of their text; or, as an int, how many of the
+                `texts` to hold out, from the first on.
             most: Keep only so many prompts, the first by hash.
         """
         prompts = list(dict.fromkeys(texts))
@@ -164,11 +165,14 @@ class PromptTable(NamedTuple):
         if most is not None and most < len(kept):
             kept = kept[first_by_hash([prompts[i] for i in kept], most)]
         prompts, rows = [prompts[i] for i in kept], rows.take(kept)
-        train, val = (np.asarray(side, dtype=np.int64) for side in split_prompts(prompts, val_fraction))
+        if isinstance(held_out, int):  # of equal rows the first is kept: none trains
+            train, val = (np.flatnonzero(side).astype(np.int64) for side in (kept >= held_out, kept < held_out))
+        else:
+            train, val = (np.asarray(side, dtype=np.int64) for side in split_prompts(prompts, held_out))
         return cls(Texts.of(prompts), rows, _permuted(prompts, rows, reordered, mode), train, val)
 
     def augmented(
-        self, count: int, seed: int, tokenizer: _Encoder, reordered: _Encoder, mode: Mode | None, val_fraction: float
+        self, count: int, seed: int, tokenizer: _Encoder, reordered: _Encoder, mode: Mode | None, held_out: float | int
     ) -> "PromptTable":
         """The table with new phrases of the training prompts' own words behind its prompts, to train on.
 
@@ -181,13 +185,13 @@ class PromptTable(NamedTuple):
             tokenizer: As for `build`, and so are the others.
             reordered: Cuts permutations.
             mode: How prompts are permuted.
-            val_fraction: Share of the held-out prompts.
+            held_out: As for `build`.
         """
 
-        def held_out(phrase: str) -> bool:
-            return bool(split_prompts([phrase], val_fraction)[1])
+        def refused(phrase: str) -> bool:
+            return not isinstance(held_out, int) and bool(split_prompts([phrase], held_out)[1])
 
-        made = recombine([self.prompts[i] for i in self.train.tolist()], count, seed, held_out)
+        made = recombine([self.prompts[i] for i in self.train.tolist()], count, seed, refused)
         rows = _encoded(tokenizer, made)
         known = self.rows.joined(
             self.permuted.rows.take(self.permuted.place(self.val)[self.permuted.place(self.val) >= 0])

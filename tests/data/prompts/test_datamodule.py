@@ -68,6 +68,22 @@ def test_the_split_depends_on_the_texts_alone() -> None:
     assert fewer[1] <= val
 
 
+@pytest.mark.parametrize("max_prompts", [None, 60])
+def test_a_source_is_held_out_whole(max_prompts: int | None) -> None:
+    known = [GOOD[10].upper(), *GOOD[:10]]  # another spelling of a prompt that the other source has first
+    sources = {"a": corpus("a.json", GOOD[5:80]), "b": corpus("b.json", known)}
+    data = ready(sources, val_sources=["b"], max_prompts=max_prompts, augment=0.5)
+    train, val = ({prompt.lower() for prompt in side} for side in sides(data))
+    held_out = {prompt.lower() for prompt in known}
+    assert val == held_out if max_prompts is None else val < held_out
+    assert train.isdisjoint(val)
+    assert train >= {prompt.lower() for prompt in GOOD[11:80]} or max_prompts is not None
+    with pytest.raises(ValueError, match=r"data\.val_sources: 'c' is no source; data\.sources has a, b"):
+        ready(sources, val_sources=["c"])
+    with pytest.raises(ValueError, match=r"data\.val_sources holds out every source"):
+        ready(sources, val_sources=["a", "b"])
+
+
 def test_spellings_that_no_encoder_can_tell_apart_are_one_prompt() -> None:
     data = ready({"a": corpus("a.json", [*GOOD, "RED dog", "  red   dog ", "red&#32;dog"]), "b": "a.json"})
     assert data.prompts == GOOD
