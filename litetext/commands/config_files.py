@@ -5,6 +5,7 @@ from typing import Any
 import yaml
 
 from litetext.commands.aliases import public_options, public_paths
+from litetext.mappings import RepeatedKeyError, parse_yaml
 from litetext.shipped import config_path
 
 
@@ -31,11 +32,13 @@ def read_config(name: str) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: If it is neither a file nor a shipped config.
-        ValueError: If it is not a YAML mapping.
+        ValueError: If it is not a YAML mapping, or names an option twice.
     """
     path = config_path(name)
     try:
-        content = yaml.safe_load(public_paths(path.read_text(encoding="utf-8")))
+        content = parse_yaml(public_paths(path.read_text(encoding="utf-8")))
+    except RepeatedKeyError as error:
+        raise ValueError(f"--config {name}: {error}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"--config {name}: not a YAML file: {error}") from error
     if not isinstance(content, dict):

@@ -19,6 +19,7 @@ from litetext.commands.aliases import public_option, public_options, public_path
 from litetext.commands.config_files import deep_merge, read_config
 from litetext.commands.error_lines import one_line
 from litetext.commands.own_keys import check_own_keys
+from litetext.mappings import RepeatedKeyError, parse_json
 from litetext.models.text.students import read_checkpoint
 from litetext.modules.callbacks import LastCheckpoint, StepSeed
 from litetext.modules.checkpointing import BestCheckpoint
@@ -64,9 +65,11 @@ def merge_configs(argv: Sequence[str]) -> list[str]:
             raise ValueError("--config needs the name or path of a YAML file")
         if name.startswith("{"):
             try:
-                merged = deep_merge(merged, public_options(json.loads(public_paths(name))))
+                merged = deep_merge(merged, public_options(parse_json(public_paths(name))))
             except json.JSONDecodeError as error:
                 raise ValueError(f"--config {name[:60]}: not JSON: {error}") from error
+            except RepeatedKeyError as error:
+                raise ValueError(f"--config {name[:60]}: {error}") from error
             continue
         merged, stem = deep_merge(merged, read_config(name)), Path(name).stem
     check_own_keys(merged, rest)

@@ -1,6 +1,5 @@
 """Answers of systems behind an interface, one an image or a pair, as predictions of SA-Co."""
 
-import json
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from litetext.mappings import RepeatedKeyError, parse_json
 from litetext.metrics.saco_check import UNKNOWN, Predictions
 from litetext.saco.answers import READERS
 from litetext.saco.fields import counted, read_size, shown
@@ -208,6 +208,8 @@ def _unfenced(content: Any) -> Any:
         return content
     fenced = _FENCE.search(content)
     try:
-        return json.loads(fenced.group(1) if fenced else content)
+        return parse_json(fenced.group(1) if fenced else content)
+    except RepeatedKeyError as error:
+        raise ValueError(f"in its text, {error}") from error
     except (ValueError, RecursionError) as error:
         raise ValueError(f"its text is no JSON ({error})") from error

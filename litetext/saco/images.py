@@ -5,7 +5,6 @@ read the same files, so that the reader lies below both.
 """
 
 import gzip
-import json
 import zlib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -13,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from litetext.mappings import RepeatedKeyError, parse_json
 from litetext.saco.fields import Id, counted, read_flag, read_id, repeated, shown
 from litetext.saco.masks import sound_masks
 
@@ -43,14 +43,16 @@ def read_json(path: str | Path) -> Any:
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: The file is not JSON, or not gzip although its name says so.
+        ValueError: The file is not JSON, names a key of a mapping twice, or is not gzip although its name says so.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no such file: {path}")
     try:
         raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        return json.loads(raw)
+        return parse_json(raw)
+    except RepeatedKeyError as error:
+        raise ValueError(f"{path}: {error}") from error
     except (ValueError, EOFError, OSError, RecursionError, zlib.error) as error:
         raise ValueError(f"{path} cannot be read as JSON ({error}): is it complete?") from error
 

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from litetext.data.prompts.refer_pickle import load_plain, read_sentences, refer_files, sentences_of
 from litetext.data.prompts.text_files import is_gzipped, lines_of, read_json, read_text, suffix
+from litetext.mappings import RepeatedKeyError, parse_json
 from litetext.saco.fields import Id, category_phrase, read_id
 
 _RELEASED = re.compile(r"(gold|silver|saco_veval)_\w+_(?:test|val)(?:_updated)?\.json(?:\.gz)?$")
@@ -77,7 +78,9 @@ def _read_jsonl(files: Iterable[Path], field: str) -> Iterator[str]:
             if not line.strip():
                 continue
             try:
-                data = json.loads(line)
+                data = parse_json(line)
+            except RepeatedKeyError as error:
+                raise ValueError(f"{path} line {number}: {error}") from error
             except json.JSONDecodeError as error:
                 raise ValueError(f"{path} is not JSON at line {number}, column {error.colno}: {error.msg}") from error
             except RecursionError as error:

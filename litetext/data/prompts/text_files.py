@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from litetext.mappings import RepeatedKeyError, parse_json
+
 # UTF-32's mark begins with that of UTF-16, so that it is looked for first.
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -90,10 +92,12 @@ def read_json(path: Path) -> Any:
     """Reads a JSON file.
 
     Raises:
-        ValueError: The file cannot be read as text or is not JSON; the place is named.
+        ValueError: The file cannot be read as text or is not JSON, or a mapping names a key twice; the place is named.
     """
     try:
-        return json.loads(read_text(path))
+        return parse_json(read_text(path))
+    except RepeatedKeyError as error:
+        raise ValueError(f"{path}: {error}") from error
     except json.JSONDecodeError as error:
         raise ValueError(f"{path} is not JSON: {error.msg} at line {error.lineno}, column {error.colno}") from error
     except RecursionError as error:
