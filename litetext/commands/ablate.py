@@ -90,6 +90,26 @@ def _content(built: Any, hashes: dict[str, str]) -> dict[str, str]:
     return content
 
 
+def merge_plans(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Merges two configs of ablations; `over` wins.
+
+    Args:
+        base: A config.
+        over: Another.
+
+    Returns:
+        Mappings merged key by key, but the value of an option as a whole: who gives `data.sources` of their own does
+        not train on those of the shipped config besides.
+    """
+    from litetext.commands.config_files import deep_merge
+
+    merged = deep_merge(base, over)
+    for key in ("options", "test_options"):
+        if isinstance(base.get(key), dict) and isinstance(over.get(key), dict):
+            merged[key] = {**base[key], **over[key]}
+    return merged
+
+
 def _slug(given: Mapping[str, Any]) -> str:
     parts = dict.fromkeys(f"{key.rpartition('.')[2]}-{value}" for key, value in given.items())
     return re.sub(r"[^A-Za-z0-9_.]+", "-", "-".join(parts)).strip("-")[:60] or "base"
@@ -304,7 +324,7 @@ def ablate(
     Args:
         config: YAML: fit and test (configs of these commands), seeds, options (of all fits), test_options, groups of
             variants, against (by group, the label to compare with), paper (texts beside our numbers). ablation.yaml is
-            shipped; of several files later ones win, key by key.
+            shipped; of several files later ones win, key by key, and an option's value is replaced as a whole.
         run: Name of the ablation and its folders.
         seeds: Instead of the config's, as 1 2 3.
         overwrite: Replace the numbers of another ablation, and fits that learnt from another teacher or other prompts.
@@ -313,11 +333,11 @@ def ablate(
         FileNotFoundError: If a config does not exist.
         ValueError: If a config is not that of an ablation, or the numbers of another one are there.
     """
-    from litetext.commands.config_files import deep_merge, read_config
+    from litetext.commands.config_files import read_config
 
     content: dict[str, Any] = {}
     for name in config:
-        content = deep_merge(content, read_config(name))
+        content = merge_plans(content, read_config(name))
     content.setdefault("run", Path(config[-1]).stem)
     content |= {key: value for key, value in {"run": run, "seeds": seeds}.items() if value is not None}
     print(f"numbers     {run_plan(read_plan(content), content, overwrite)}")

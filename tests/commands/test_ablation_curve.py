@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from litetext.commands.ablate import merge_plans
 from litetext.commands.ablation_curve import draw_curve
 from litetext.commands.ablation_plan import read_plan
 from litetext.models.text.students import load_student
@@ -61,6 +62,16 @@ def test_the_shipped_curves_have_both_recipes_and_the_table(name: str) -> None:
     assert re.match("Students of ", plan.curve)
     for recipe, group in (("paper", "paper's recipe"), ("litetext", "our recipe")):
         assert {options["model.recipe"] for options in plan.groups[group].values()} == {recipe}
+
+
+def test_an_option_of_a_later_config_replaces_the_former_value() -> None:
+    shipped = {"options": {"data.sources": {"nouns": "nouns:20"}, "x": 1}, "groups": {"a": {"b": {"y": 1}}}}
+    mine = {"options": {"data.sources": {"mine": "mine.txt"}}, "groups": {"a": {"c": {"y": 2}}}}
+    merged = merge_plans(shipped, mine)
+    assert merged["options"] == {"data.sources": {"mine": "mine.txt"}, "x": 1}
+    assert merged["groups"] == {"a": {"b": {"y": 1}, "c": {"y": 2}}}
+    assert merge_plans({}, mine) == mine
+    assert merge_plans(shipped, {"options": None})["options"] is None
 
 
 def test_the_shipped_ablation_of_a_real_encoder_takes_the_recipe_apart() -> None:
