@@ -76,7 +76,7 @@ def test_an_option_of_a_later_config_replaces_the_former_value() -> None:
 
 def test_the_shipped_ablation_of_a_real_encoder_takes_the_recipe_apart() -> None:
     plan = read_plan(yaml.safe_load(config_path("minilm_ablation.yaml").read_text()))
-    assert list(plan.groups) == ["losses", "context", "consistency weight", "start"]
+    assert list(plan.groups) == ["losses", "context", "consistency weight", "start", "data"]
     assert plan.against["start"] == "paper"
     assert not plan.test
     assert len(plan.seeds) == 3

@@ -348,6 +348,15 @@ def test_a_resumed_module_gives_the_remaining_batches(workers: int) -> None:
     assert len(list(finished.train_dataloader())) == len(whole)  # stopped at an epoch's end: the next is whole
 
 
+def test_new_phrases_of_another_seed_are_not_taken_for_other_prompts(monkeypatch: pytest.MonkeyPatch) -> None:
+    sources = {"a": corpus("a.json", GOOD[:80])}
+    one, other, same = (ready(sources, augment=0.5, seed=seed) for seed in (1, 2, 1))
+    monkeypatch.setattr(PromptDataModule, "_fitting", True)
+    same.load_state_dict(one.state_dict())
+    with pytest.raises(ValueError, match=r"drawn with seed 2 here, and with 1 in the run .* give --data\.seed 1"):
+        other.load_state_dict(one.state_dict())
+
+
 def test_the_order_is_the_seeds() -> None:
     path = corpus("a.json", GOOD)
     orders = [[flat(b)[0] for b in ready({"a": path}, seed=seed).train_dataloader()] for seed in (0, 0, 1)]
