@@ -361,8 +361,8 @@ class PromptDataModule(EpochDataModule):
         if self._fitting and state_dict.get("prompts", "") not in ("", self.digest):
             if self.augment and (seed := state_dict.get("seed", self.seed)) != self.seed:
                 raise ValueError(
-                    f"the new phrases of data.augment are drawn with seed {self.seed} here, and with {seed} in the run of "
-                    f"the checkpoint; give --data.seed {seed}, or begin a new run without --ckpt_path"
+                    f"the new phrases of data.augment are drawn with seed {self.seed} here, and with {seed} in the run "
+                    f"of the checkpoint; give --data.seed {seed}, or begin a new run without --ckpt_path"
                 )
             raise ValueError(
                 f"the checkpoint was trained on other prompts ({state_dict['count']:,} there, {len(self.rows):,} from "

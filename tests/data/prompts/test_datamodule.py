@@ -349,7 +349,7 @@ def test_a_resumed_module_gives_the_remaining_batches(workers: int) -> None:
 
 
 def test_new_phrases_of_another_seed_are_not_taken_for_other_prompts(monkeypatch: pytest.MonkeyPatch) -> None:
-    sources = {"a": corpus("a.json", GOOD[:80])}
+    sources = {"nouns": "nouns:200"}
     one, other, same = (ready(sources, augment=0.5, seed=seed) for seed in (1, 2, 1))
     monkeypatch.setattr(PromptDataModule, "_fitting", True)
     same.load_state_dict(one.state_dict())
