@@ -34,7 +34,7 @@ class _Reference:
         self.rng.shuffle(words)
         return " ".join(words)
 
-    def batch(self, start: int, size: int) -> None:
+    def loss(self, start: int, size: int) -> Tensor:
         chosen = self.prompts[start : start + size]
         tokens = self.tokenizer(chosen, CONTEXT)
         features = self.student(*tokens)
@@ -43,7 +43,7 @@ class _Reference:
         loss = loss + 2.0 * masked_cosine(features, target, tokens.mask).mean()
         shuffled = self.student(*self.tokenizer([self._words(p) for p in chosen], CONTEXT))
         loss = loss + 0.1 * consistency(pool(features), pool(shuffled)).mean()
-        (loss / 2).backward()
+        return loss / 2
 
 
 def _adamw(student: torch.nn.Module, fused: bool) -> torch.optim.AdamW:
@@ -59,9 +59,15 @@ def _step(student: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
 
 
 def bench_train(
-    prompts: str, preset: Literal["s0", "s1", "l"], batches: int, rounds: int, batch_size: int, threads: int | None
+    prompts: str,
+    preset: Literal["s0", "s1", "l"],
+    batches: int,
+    rounds: int,
+    batch_size: int,
+    threads: int | None,
+    precision: Literal["32-true", "bf16-mixed"] = "32-true",
 ) -> dict[str, Any]:
-    """Prompts a second of training in float32 with consistency, ours and the reference loop's in turn.
+    """Prompts a second of training with consistency, ours and the reference loop's in turn.
 
     Both make an optimizer step (clipping, AdamW, ours fused) every two batches; teacher features are random and at
     hand in both, read as they would be: ours by valid token in half precision, the reference's padded.
@@ -73,6 +79,7 @@ def bench_train(
         rounds: Rounds; medians count.
         batch_size: Prompts a batch.
         threads: CPU threads, or None for torch's own choice.
+        precision: Of both loops: float32, or bfloat16 where autocast takes it, weights and losses in float32.
 
     Returns:
         Figures by name.
@@ -100,15 +107,22 @@ def bench_train(
     def ours() -> None:
         for number, positions in enumerate(order, 1):
             batch = _with_features(dataset.__getitems__(positions), module.student.width)
-            (module.total(module.losses(batch)).mean() / 2).backward()
+            with autocast():
+                loss = module.total(module.losses(batch)).mean() / 2
+            loss.backward()
             if number % 2 == 0:
                 _step(module.student, optimizer)
 
     def theirs() -> None:
         for number in range(batches):
-            reference.batch(number * batch_size, batch_size)
+            with autocast():
+                loss = reference.loss(number * batch_size, batch_size)
+            loss.backward()
             if number % 2 == 1:
                 _step(reference.student, reference.optimizer)
+
+    def autocast() -> torch.autocast:
+        return torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16-mixed")
 
     timings = Timings()
     for _ in range(rounds):
@@ -117,6 +131,7 @@ def bench_train(
     return {
         "student": preset,
         "threads": torch.get_num_threads(),
+        "precision": precision,
         "mean tokens": float(data.rows.lengths[data.train].mean()),
         "prompts/s": timings.rate("ours", need),
         "reference prompts/s": timings.rate("reference", need),

@@ -15,6 +15,7 @@ def train(
     rounds: Positive = 3,
     batch_size: Positive = 64,
     threads: Positive | None = None,
+    precision: Literal["32-true", "bf16-mixed"] = "32-true",
 ) -> dict[str, Any]:
     """Training throughput of a student against a loop that does what the reference trainer does.
 
@@ -25,10 +26,11 @@ def train(
         rounds: Rounds, ours and the reference in turn; medians count.
         batch_size: Prompts a batch.
         threads: CPU threads; all by default.
+        precision: Of both loops, as `trainer.precision` of fit; s0.yaml trains in bf16-mixed.
     """
     from litetext.bench.train import bench_train
 
-    return bench_train(prompts, preset, batches, rounds, batch_size, threads)
+    return bench_train(prompts, preset, batches, rounds, batch_size, threads, precision)
 
 
 def teacher(

@@ -95,7 +95,8 @@ def test_figures_are_not_written_over(
     assert "mine" not in Path("figures.json").read_text()
 
 
-def test_train(corpus: str, litetext: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_train(precision: str, corpus: str, litetext: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[str] = []
 
     def tiny(preset: str, context_length: int, padding: str = "masked") -> MobileClipText:
@@ -103,8 +104,9 @@ def test_train(corpus: str, litetext: Callable[..., Answer], monkeypatch: pytest
         return MobileClipText("nano", context_length, layers=1, padding=padding)  # type: ignore[arg-type]
 
     monkeypatch.setattr(train, "MobileClipText", tiny)
-    answer = litetext("bench", "train", "--prompts", corpus, "--batches", "2", "--rounds", "1", "--batch_size", "16")
-    printed = figures(answer)
+    small = ("--prompts", corpus, "--batches", "2", "--rounds", "1", "--batch_size", "16")
+    printed = figures(litetext("bench", "train", *small, "--precision", precision))
+    assert printed["precision"] == precision
     assert sorted(seen) == ["s0 16 masked", "s0 16 reference"]
     rate, reference = (float(printed[name].replace(",", "")) for name in ("prompts/s", "reference prompts/s"))
     assert float(printed["ratio"]) == pytest.approx(rate / reference, rel=1e-2)
