@@ -189,12 +189,25 @@ def check_polygons(polygons: Sequence[Any], height: int, width: int) -> list[lis
 
 
 def encode_masks(pixels: Bool[np.ndarray, "n h w"]) -> list[Rle]:
-    """Boolean masks as run-length masks.
+    """Boolean masks as run-length masks, the same bytes as of `pycocotools.mask.encode`.
+
+    That one keeps all other threads waiting, and reads pixels one by one; here numpy finds the edges.
 
     Args:
         pixels: (n, height, width).
     """
-    return _rle.encode(np.asfortranarray(pixels.astype(np.uint8).transpose(1, 2, 0)))
+    return [_encode(one) for one in pixels]
+
+
+def _encode(pixels: Bool[np.ndarray, "h w"]) -> Rle:
+    height, width = pixels.shape
+    columns = np.ascontiguousarray(pixels.T, dtype=bool).reshape(-1)
+    if not len(columns):
+        return _rle.encode(np.zeros((height, width), dtype=np.uint8, order="F"))
+    edges = np.flatnonzero(columns[1:] != columns[:-1]) + 1
+    first = [0, 0] if columns[0] else [0]  # runs begin with what is not set
+    lengths = np.diff(np.concatenate([first, edges, [len(columns)]]))
+    return _rle.frPyObjects({"size": [height, width], "counts": lengths}, height, width)
 
 
 def rle_ious(predicted: Sequence[Rle], truth: Sequence[Rle]) -> Float64[np.ndarray, "n m"]:

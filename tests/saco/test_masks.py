@@ -8,7 +8,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools import mask
 
-from litetext.saco.masks import box_masks, check_rle, checked, empty_mask, mask_area, mask_box, read_mask, rle_ious
+from litetext.saco.masks import (
+    box_masks,
+    check_rle,
+    checked,
+    empty_mask,
+    encode_masks,
+    mask_area,
+    mask_box,
+    read_mask,
+    rle_ious,
+)
 from tests.fixtures.saco_world import rle
 
 coder: Any = mask
@@ -44,6 +54,21 @@ def test_every_mask_that_pycocotools_writes_passes(height: int, width: int, shar
     ):
         with pytest.raises(ValueError, match="runs"):
             read_mask(damaged, height, width, any_size=True)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(0, 3),
+    st.integers(0, 40),
+    st.integers(0, 70),
+    st.sampled_from([0, 0.01, 0.5, 0.99, 1]),
+    st.integers(0, 99),
+)
+def test_masks_are_encoded_as_by_pycocotools(count: int, height: int, width: int, share: float, seed: int) -> None:
+    pixels = np.random.default_rng(seed).random((count, height, width)) < share
+    expected = [coder.encode(np.asfortranarray(one.astype(np.uint8))) for one in pixels]
+    assert encode_masks(pixels) == expected
+    assert encode_masks(np.asfortranarray(pixels)) == expected
 
 
 @settings(max_examples=200, deadline=None)
