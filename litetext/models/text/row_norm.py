@@ -41,18 +41,15 @@ class RowNorm(nn.BatchNorm1d):
         alone = not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1
         if not self.training or (alone and counted is None):
             return super().forward(input)
-        rows = input.float() if alone else input.double()
+        rows = input.float()
         weight = torch.ones_like(rows[:, :1]) if counted is None else counted[:, None].to(rows.dtype)
-        if alone:
-            n = weight.sum()
-            mean = (weight * rows).sum(0) / n
-            var = (weight * (rows - mean).square()).sum(0) / n
-        else:
-            # Sums in double precision: the variance as a difference of moments would lose digits in single.
-            sums = torch.cat([(weight * rows).sum(0), (weight * rows.square()).sum(0), weight.sum(0)])
-            total, squares, n = _SumOverRanks.apply(sums).split([self.num_features, self.num_features, 1])
-            mean = total / n
-            var = (squares / n - mean.square()).clamp_min(0)
+        # Two sums one after the other: as a difference of moments the variance would lose digits in single precision,
+        # and not every device has double.
+        sums = torch.cat([(weight * rows).sum(0), weight.sum(0)])
+        total, n = (sums if alone else _SumOverRanks.apply(sums)).split([self.num_features, 1])
+        mean = total / n
+        apart = (weight * (rows - mean).square()).sum(0)
+        var = (apart if alone else _SumOverRanks.apply(apart)) / n
         self._track(mean.detach(), var.detach() * n.detach() / (n.detach() - 1).clamp_min(1))
         gain = self.weight / (var + self.eps).sqrt()
         return ((rows - mean) * gain + self.bias).to(input.dtype)
