@@ -36,14 +36,14 @@ def segment(
     tracker: Literal["auto", "sam3", "links"] = "auto",
     fps: float | None = None,
     device: str | None = None,
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32",
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "float32",
     chunk: int = 16,
 ) -> int:
     """Segments what phrases name in images and videos.
 
     Writes to the output folder NAME.png for each image and predictions.json (COCO, with run-length masks and scores)
     for all; NAME.mp4 (NAME.gif without PyAV) and NAME.json with the masklets for each video. What cannot be read is
-    left out with a line, and the exit code is then 1.
+    left out with a line, and the exit code is then 1. A run that was interrupted is gone on with by the same command.
 
     Args:
         images: Images, videos, folders of images, or patterns (*.jpg).
@@ -69,7 +69,8 @@ def segment(
             frame; auto takes SAM3's own where the model has one.
         fps: Frames a second; by default the video's own times, 10 for a folder.
         device: Such as cpu or cuda:1; by default a GPU where there is one.
-        dtype: Type of the segmenter's weights and computation.
+        dtype: Type of the segmenter's weights and computation; auto is bfloat16 on a GPU that computes in it, and
+            float32 elsewhere.
         chunk: Phrases at once; lower it if memory is short.
 
     Returns:
@@ -87,13 +88,15 @@ def segment(
     from transformers.utils.logging import disable_progress_bar  # slow to import, and --help needs none of it
 
     from litetext.commands.segment_inputs import find_inputs
+    from litetext.commands.segment_partial import PartialResults, run_key
     from litetext.commands.segment_results import POLYGONS, PREDICTIONS, Formats, Results, check_output
     from litetext.models.sam3.tracking import describe
     from litetext.segmenter import Segmenter
 
     inputs, lost, passed = find_inputs(images, video, (PREDICTIONS, POLYGONS, "data"))
     folder, formats = Path(output), Formats(polygons, yolo, fps)
-    others = check_output(folder, inputs, formats, overwrite)
+    unfinished = PartialResults(folder, overwrite)
+    others = check_output(folder, inputs, formats, overwrite, unfinished.done)
     for line in passed:
         _note(line)
     for line in lost:
@@ -136,8 +139,11 @@ def segment(
     folder.mkdir(parents=True, exist_ok=True)
     about = {"model": sam3, "text_encoder": text_encoder, "bank": bank, "threshold": threshold, "nms": nms}
     about |= {"across_phrases": across_phrases, "max_per_phrase": max_per_phrase, "overlap": overlap}
-    results = Results(segmenter, phrases, folder, formats, about)
+    results = Results(segmenter, phrases, folder, formats, about, unfinished)
+    unfinished.begin(run_key(segmenter, phrases, results.about | {"fps": fps, "tracker": segmenter.tracking}), about)
     done = _write_all(results, inputs, lost)
+    if results.kept:
+        _note(f"{results.kept:,} of {done:,} were done before an interruption, and kept")
     left = f"; {len(lost):,} left out" if lost else ""
     print(f"{done:,} of {done + len(lost):,} segmented{left}: {folder}")
     return 1 if lost else 0
@@ -148,7 +154,7 @@ def _write_all(results: "Results", inputs: Sequence["Input"], lost: list[str]) -
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    done = 0
+    done = met = 0
     # Lines go above the bar; what goes into a file or a pipe goes there as ever.
     shown = sys.stdout.isatty()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -173,12 +179,13 @@ def _write_all(results: "Results", inputs: Sequence["Input"], lost: list[str]) -
                 else:
                     lost.append(failure)
                     _warn(failure, above if console.is_terminal else None)
+                met += 1
                 progress.advance(task)
     except KeyboardInterrupt:
-        _note(f"{done:,} of {len(inputs):,} are segmented, and kept")
+        _note(f"{done:,} of {len(inputs):,} are segmented, and kept; the same command goes on from there")
         raise
     finally:
-        results.write()  # what was done stays, also after Ctrl-C
+        results.write(whole=met == len(inputs))  # what was done stays, also after Ctrl-C
     if not done:
         raise ValueError(f"none of {len(lost)} inputs can be read; the first: {lost[0]}")
     return done

@@ -2,7 +2,7 @@
 
 import io
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from litetext.commands.segment_inputs import Input, passed_over
+from litetext.commands.segment_partial import PARTIAL, PartialResults, content_of
 from litetext.data.pixels import to_rgb
 from litetext.data.videos.clips import Clip, write_clip
 from litetext.data.videos.frames import UnreadableFrame, readable
@@ -18,7 +19,6 @@ from litetext.files import write_bytes, write_json, write_text
 from litetext.metrics.matching import rle
 from litetext.overlays import overlay
 from litetext.saco.polygons import one_polygon, polygons
-from litetext.saco.segments import Segments
 from litetext.segmenter import Segmenter
 
 _DRAWN = 128
@@ -41,7 +41,9 @@ class Formats(NamedTuple):
     fps: float | None = None
 
 
-def check_output(folder: Path, inputs: Sequence[Input], formats: Formats, overwrite: bool) -> str | None:
+def check_output(
+    folder: Path, inputs: Sequence[Input], formats: Formats, overwrite: bool, begun: Collection[str] = ()
+) -> str | None:
     """Refuses an output folder in which a result would replace an input, or unasked anything else.
 
     Args:
@@ -49,6 +51,7 @@ def check_output(folder: Path, inputs: Sequence[Input], formats: Formats, overwr
         inputs: What is going to be segmented.
         formats: What is written.
         overwrite: Whether results of before may be replaced.
+        begun: Names of inputs that an interrupted run had done there; what it wrote is gone on with.
 
     Returns:
         A line about files there that this run leaves as they are; None where there are none.
@@ -62,10 +65,15 @@ def check_output(folder: Path, inputs: Sequence[Input], formats: Formats, overwr
         return None
     given = {item.path.resolve() for item in inputs}
     wanted: list[str] = []
+    own: set[str] = {PARTIAL}
     for item in inputs:
-        wanted += [item.name + kind for kind in ((".mp4", ".gif", ".json") if item.clip else (".png",))]
+        names = [item.name + kind for kind in ((".mp4", ".gif", ".json") if item.clip else (".png",))]
         if formats.yolo and not item.clip:
-            wanted.append(f"{_LABELS}/{item.name}.txt")
+            names.append(f"{_LABELS}/{item.name}.txt")
+        wanted += names
+        own |= set(names) if item.name in begun else set()
+    if begun:
+        own |= {f"{PREDICTIONS}.json", f"{POLYGONS}.json", _CLASSES}
     if any(not item.clip for item in inputs):
         wanted.append(f"{PREDICTIONS}.json")
         wanted += [f"{POLYGONS}.json"] if formats.polygons else []
@@ -73,14 +81,16 @@ def check_output(folder: Path, inputs: Sequence[Input], formats: Formats, overwr
     for name in wanted:
         if (folder / name).resolve() in given:
             raise ValueError(f"--output {folder}: {name} is an input there; name another folder")
-    there = [name for name in wanted if (folder / name).exists()]
+    there = [name for name in wanted if name not in own and (folder / name).exists()]
     if there and not overwrite:
         more = f" and {len(there) - 1:,} more" if len(there) > 1 else ""
         raise ValueError(
             f"--output {folder} holds {there[0]}{more} of before; name another folder, or replace them: --overwrite"
         )
     files = (path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file())
-    others = [name for name in files if name not in wanted and (folder / name).resolve() not in given]
+    others = [
+        name for name in files if name not in wanted and name not in own and (folder / name).resolve() not in given
+    ]
     if not others:
         return None
     count = "1 other file" if len(others) == 1 else f"{len(others):,} other files"
@@ -103,15 +113,24 @@ class Results:
         folder: Where to.
         formats: What is written.
         about: The options that decide the results, by name.
+        unfinished: Keeps what is done, and has what an interrupted run did.
 
     Attributes:
         say: Takes the lines about each image and clip.
         note: Takes other remarks.
+        kept: Inputs that were taken from there.
     """
 
     def __init__(
-        self, segmenter: Segmenter, phrases: list[str], folder: Path, formats: Formats, about: dict[str, Any]
+        self,
+        segmenter: Segmenter,
+        phrases: list[str],
+        folder: Path,
+        formats: Formats,
+        about: dict[str, Any],
+        unfinished: PartialResults,
     ) -> None:
+        self.unfinished, self.kept = unfinished, 0
         self.segmenter, self.phrases, self.folder, self.formats = segmenter, phrases, folder, formats
         self.about = about | {"tiles": segmenter.tiles}
         self.categories = [{"id": n + 1, "name": phrase} for n, phrase in enumerate(phrases)]
@@ -120,10 +139,12 @@ class Results:
         self._said = False
         self.images: list[dict[str, Any]] = []
         self.annotations: list[dict[str, Any]] = []
-        self.outlines: list[list[np.ndarray]] = []
 
     def image(self, item: Input) -> str | None:
         """Segments an image; gives the reason if it cannot be read."""
+        content = content_of(item)
+        if self._keeps(item, content):
+            return None
         try:
             pixels = to_rgb(item.path)
         except ValueError as error:
@@ -138,7 +159,17 @@ class Results:
         file = io.BytesIO()
         Image.fromarray(overlay(pixels.permute(1, 2, 0).numpy(), masks, colours, labels)).save(file, "PNG")
         write_bytes(self.folder / f"{item.name}.png", file.getvalue())
-        self._keep(item, found, int(pixels.shape[1]), int(pixels.shape[2]))
+        size = {"height": int(pixels.shape[1]), "width": int(pixels.shape[2])}
+        image = {"file_name": str(item.path), **size, "overlay": f"{item.name}.png"}
+        marks = [
+            mark
+            for category, part in zip(self.categories, found, strict=True)
+            for mark in part.to_coco(0, category["id"], 0)
+        ]
+        if self.formats.yolo:
+            self._write_labels(item.name, marks, (size["width"], size["height"]))
+        self.unfinished.add(item, content, image=image, annotations=marks)
+        self._add(image, marks)
         self._print_line(str(item.path), [(part.phrase, part.scores.tolist()) for part in found])
         return None
 
@@ -152,21 +183,32 @@ class Results:
                 "need a SAM3 that has seen some, such as --sam3 facebook/sam3"
             )
 
-    def _keep(self, item: Input, found: Sequence[Segments], height: int, width: int) -> None:
+    def _keeps(self, item: Input, content: str) -> bool:
+        """Takes an input from the partial results, if its file has not changed and its results are there."""
+        entry = self.unfinished.find(item, content)
+        wanted = [f"{item.name}.json" if item.clip else f"{item.name}.png"]
+        wanted += [f"{_LABELS}/{item.name}.txt"] if self.formats.yolo and not item.clip else []
+        if entry is None or not all((self.folder / name).is_file() for name in wanted):
+            return False
+        if not item.clip:
+            self._add(entry["image"], entry["annotations"])
+        self.kept += 1
+        return True
+
+    def _add(self, image: dict[str, Any], marks: Sequence[dict[str, Any]]) -> None:
+        """Numbers an image and its annotations; they go into predictions.json."""
         number = len(self.images) + 1
-        size = {"height": height, "width": width}
-        self.images.append({"id": number, "file_name": str(item.path), **size, "overlay": f"{item.name}.png"})
+        self.images.append({"id": number, **image})
+        for mark in marks:
+            self.annotations.append({**mark, "id": len(self.annotations) + 1, "image_id": number})
+
+    def _write_labels(self, name: str, marks: Sequence[dict[str, Any]], size: tuple[int, int]) -> None:
         lines = []
-        for category, part in zip(self.categories, found, strict=True):
-            self.annotations += part.to_coco(number, category["id"], len(self.annotations) + 1)
-            for mask in part.rles:
-                if self.formats.polygons or self.formats.yolo:
-                    self.outlines.append(polygons(rle.decode(mask).astype(bool)))
-                    if self.formats.yolo and self.outlines[-1]:
-                        corners = one_polygon(self.outlines[-1]) / (width, height)
-                        lines.append(" ".join([str(category["id"] - 1), *(f"{v:.6g}" for v in corners.ravel())]))
-        if self.formats.yolo:
-            write_text(self.folder / _LABELS / f"{item.name}.txt", "".join(f"{line}\n" for line in lines))
+        for mark in marks:
+            if outline := _outline(mark):
+                corners = one_polygon(outline) / size
+                lines.append(" ".join([str(mark["category_id"] - 1), *(f"{v:.6g}" for v in corners.ravel())]))
+        write_text(self.folder / _LABELS / f"{name}.txt", "".join(f"{line}\n" for line in lines))
 
     def clip(self, item: Input) -> str | None:
         """Segments a clip; gives the reason if it cannot be read.
@@ -174,6 +216,9 @@ class Results:
         Raises:
             ValueError: From the tracker: no other clip would fare better.
         """
+        content = content_of(item)
+        if self._keeps(item, content):
+            return None
         try:
             clip = _ReadableClip(item.path, self.formats.fps)
         except ValueError as error:
@@ -184,6 +229,7 @@ class Results:
             return str(error)
         except ValueError as error:
             raise ValueError(f"{item.path}: {error}") from error
+        self.unfinished.add(item, content)
         return None
 
     def _track(self, item: Input, clip: Clip) -> None:
@@ -216,8 +262,17 @@ class Results:
             labels = [f"{entry['phrase']} {entry['score']:.2f}" for entry in seen]
             yield overlay(frame.permute(1, 2, 0).numpy(), masks, [entry["id"] - 1 for entry in seen], labels)
 
-    def write(self) -> None:
-        """Writes predictions.json and what was asked for beside it, if there were images."""
+    def write(self, whole: bool) -> None:
+        """Writes predictions.json and what was asked for beside it, if there were images.
+
+        Args:
+            whole: All inputs were met: nothing is left to go on with.
+        """
+        self._write_predictions()
+        if whole:
+            self.unfinished.close()
+
+    def _write_predictions(self) -> None:
         if not self.images:
             return
         content = {"info": self._info(), "images": self.images, "annotations": self.annotations}
@@ -225,8 +280,8 @@ class Results:
         write_json(self.folder / f"{PREDICTIONS}.json", content)
         if self.formats.polygons:
             drawn = [
-                {**entry, "segmentation": [ring.ravel().tolist() for ring in rings]}
-                for entry, rings in zip(self.annotations, self.outlines, strict=True)
+                {**entry, "segmentation": [ring.ravel().tolist() for ring in _outline(entry)]}
+                for entry in self.annotations
             ]
             write_json(self.folder / f"{POLYGONS}.json", {**content, "annotations": drawn})
         if self.formats.yolo:
@@ -243,6 +298,10 @@ class Results:
     def _print_line(self, begin: str, found: Sequence[tuple[str, Sequence[float]]]) -> None:
         shown = [f"{phrase}: {' '.join(f'{s:.2f}' for s in scores) or 'nothing'}" for phrase, scores in found]
         self.say(fitted(f"{begin}  ", shown, _columns()))
+
+
+def _outline(mark: dict[str, Any]) -> list[np.ndarray]:
+    return polygons(rle.decode(mark["segmentation"]).astype(bool))
 
 
 def fitted(begin: str, parts: Sequence[str], columns: int | None) -> str:

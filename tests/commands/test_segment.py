@@ -83,29 +83,6 @@ def test_a_folder_of_images(images: Path, litetext: Callable[..., Answer], monke
         assert (pixels == COLOURS[category - 1]).all(-1).sum() > 500, "outline and label, in the phrase's colour"
 
 
-def test_what_is_done_stays_after_ctrl_c(
-    images: Path, litetext: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    whole = litetext("segment", "in", *ASKED, "white ring", "--output", "whole")
-    assert whole.code == 0, whole.err
-    encode, seen = Sam3Image.encode_images, []
-
-    def stops(self: Sam3Image, pixels: torch.Tensor) -> Any:
-        if seen:
-            raise KeyboardInterrupt
-        seen.append(1)
-        return encode(self, pixels)
-
-    monkeypatch.setattr(Sam3Image, "encode_images", stops)
-    answer = litetext("segment", "in", *ASKED, "white ring", "--output", "out")
-    assert answer.code == 130
-    assert answer.err.splitlines()[-2:] == ["litetext: 1 of 2 are segmented, and kept", "litetext: interrupted"]
-    kept, all_ = (json.loads(Path(place, "predictions.json").read_text()) for place in ("out", "whole"))
-    first = kept["images"][0]
-    assert kept["images"] == all_["images"][:1]
-    assert kept["annotations"] == [one for one in all_["annotations"] if one["image_id"] == first["id"]] != []
-
-
 def test_patterns_names_and_what_cannot_be_read(
     images: Path, folder: Path, litetext: Callable[..., Answer], refused: Callable[..., str]
 ) -> None:
