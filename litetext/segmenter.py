@@ -18,9 +18,11 @@ from torch import Tensor
 
 from litetext.data.pixels import to_rgb
 from litetext.data.prompts.corpora import is_empty
+from litetext.data.videos.ahead import FramesAhead
 from litetext.data.videos.clips import Clip, RgbFrames
 from litetext.hub_tokenizer import AnyTokenizer
-from litetext.models.devices import find_device
+from litetext.models.devices import DTypeOption, choose_dtype, find_device
+from litetext.models.sam3.frozen import FrozenSam3
 from litetext.models.sam3.image import Sam3Image
 from litetext.models.sam3.linking import Linker
 from litetext.models.sam3.tracking import DetectAndLink, OwnTracker, Tracker, Tracking, choose_tracking
@@ -54,7 +56,8 @@ class Segmenter:
         geometry_token: Append the token that Meta's SAM3 adds to every text; transformers alone leaves it out.
         chunk: Phrases that go through the model at once; lower it if memory is short. Results do not change.
         device: Where it computes, such as `cuda:1`; None takes a GPU where there is one.
-        dtype: Type of the segmenter's weights and computation.
+        dtype: Type of the segmenter's weights and computation; `auto` is bfloat16 on a GPU that computes in it, and
+            float32 elsewhere.
         nms: IoU above which two masks of a phrase show one object, of which the surer stays; None, as in the official
             protocol, suppresses nothing in images, and 0.5 in the frames of clips. SAM3's own tracker gives each pixel
             to one object of a phrase anyway.
@@ -83,7 +86,7 @@ class Segmenter:
         geometry_token: bool = True,
         chunk: int = 16,
         device: str | torch.device | None = None,
-        dtype: Literal["float32", "bfloat16", "float16"] = "float32",
+        dtype: DTypeOption = "float32",
         nms: float | None = None,
         across_phrases: bool = False,
         max_per_phrase: int | None = None,
@@ -113,7 +116,8 @@ class Segmenter:
         named = os.fspath(text_encoder if text_encoder is not None else model)
         self.bank: PhraseBank | None = None if bank is None else load_bank(bank)
         # The model first: where it is missing, its own text encoder is not what lacks.
-        self.sam3 = Sam3Image.from_pretrained(model, geometry_token, dtype)
+        chosen = choose_dtype(dtype, self.device)
+        self.sam3 = Sam3Image.from_pretrained(model, geometry_token, chosen)
         self.encoder: Any = None
         if self.bank is None or text_encoder is not None:
             self.encoder = load_text_encoder(named)
@@ -132,7 +136,7 @@ class Segmenter:
         self.sam3.to(self.device)
         if self.encoder is not None:
             self.encoder.to(self.device)
-        self._load_video = partial(Sam3Video.from_pretrained, model, geometry_token, dtype)
+        self._load_video = partial(Sam3Video.from_pretrained, model, geometry_token, chosen)
         self._video: Sam3Video | None = None
         self._known = PhraseFeatures([], {}, self.sam3.width)
 
@@ -273,7 +277,7 @@ class Segmenter:
             ValueError: A frame cannot be read, the tracker's weights cannot, or as `encode`.
         """
         features = self.encode(phrases).take(phrases)
-        frames = RgbFrames(Clip(Path(clip)) if isinstance(clip, str | os.PathLike) else clip)
+        frames = FramesAhead(RgbFrames(Clip(Path(clip)) if isinstance(clip, str | os.PathLike) else clip))
         (tracks,) = self._tracker().track(frames, {"": features}).values()
         found = [[entry for entry in part if entry["score"] >= self.threshold] for part in tracks]
         if self.max_per_phrase is None:
@@ -290,6 +294,11 @@ class Segmenter:
             video = self._load_video()
             video.share(self.sam3.model)  # before it goes to the device: that holds one vision tower
             self._video = video.to(self.device)
+
+    @property
+    def models(self) -> list[FrozenSam3]:
+        """The SAM3, and its tracker once that is loaded."""
+        return [self.sam3] if self._video is None else [self.sam3, self._video]
 
     def _tracker(self) -> Tracker:
         self.load_tracker()

@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
@@ -11,6 +11,7 @@ from jaxtyping import UInt8
 from litetext.data.pixels import to_rgb
 from litetext.data.prompts.corpora import is_empty
 from litetext.metrics.matching import rle, to_rle
+from litetext.models.devices import DTypeOption
 from litetext.models.text.encoder import PhraseFeatures, TextEncoder, require_sam3_features
 from litetext.models.text.loading import load_text_encoder
 from litetext.modules.disagreements import objects
@@ -19,7 +20,6 @@ from litetext.saco.instances import Instances
 from litetext.saco.masks import Rle
 from litetext.segmenter import Segmenter
 
-DType = Literal["float32", "bfloat16", "float16"]
 _ROUNDS, _BUDGET = 3, 0.2
 """The text encoders read the phrases in turn, at least so often and for so many seconds; the fastest time counts."""
 
@@ -63,14 +63,16 @@ class Comparison:
         model: A SAM3 in transformers' layout: a folder or a hub id.
         text_encoder: The student's: whatever `load_text_encoder` opens.
         device: Where it computes, such as `cuda:1`; None takes a GPU where there is one.
-        dtype: Type of the segmenter's weights and computation.
+        dtype: Type of the segmenter's weights and computation; see `Segmenter`.
 
     Raises:
         FileNotFoundError: If there is no such model.
         ValueError: If one cannot be read, or they do not fit each other.
     """
 
-    def __init__(self, model: str, text_encoder: str, device: str | None = None, dtype: DType = "float32") -> None:
+    def __init__(
+        self, model: str, text_encoder: str, device: str | None = None, dtype: DTypeOption = "float32"
+    ) -> None:
         student = load_text_encoder(text_encoder)
         teacher = Segmenter(model, device=device, dtype=dtype)
         require_sam3_features(student.reads, f"text encoder {text_encoder}")

@@ -240,7 +240,7 @@ def demo(
     text_encoder: str = "checkpoints/student-tiny/student.ckpt",
     port: int = 7860,
     device: str | None = None,
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32",
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "float32",
 ) -> None:
     """Serves a page to this machine alone, http://127.0.0.1:7860, until Ctrl-C.
 
@@ -253,7 +253,8 @@ def demo(
         text_encoder: The student's: a .ckpt of litetext fit, or published SAM3-LiteText weights.
         port: Where the page is served.
         device: Such as cpu or cuda:1; by default a GPU where there is one.
-        dtype: Type of the segmenter's weights and computation.
+        dtype: Type of the segmenter's weights and computation; auto is bfloat16 on a GPU that computes in it, and
+            float32 elsewhere.
 
     Raises:
         FileNotFoundError: If a model does not exist.

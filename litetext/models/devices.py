@@ -1,6 +1,14 @@
-"""Where a model computes."""
+"""Where a model computes, and in what."""
+
+from typing import Literal
 
 import torch
+
+DType = Literal["float32", "bfloat16", "float16"]
+"""What a segmenter's weights are, and what it computes in."""
+
+DTypeOption = Literal["auto", "float32", "bfloat16", "float16"]
+"""As `DType`; `auto` goes by the device, see `choose_dtype`."""
 
 
 def find_device(name: str | torch.device | None) -> torch.device:
@@ -25,6 +33,30 @@ def find_device(name: str | torch.device | None) -> torch.device:
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise ValueError(f"device {name} is not there ({_reason(error)}); choose {_there()}") from error
     return device
+
+
+def choose_dtype(name: DTypeOption, device: str | torch.device) -> DType:
+    """What is computed in on a device.
+
+    Args:
+        name: As given; `auto` is bfloat16 on a GPU that computes in it, as Meta's SAM3 runs, and float32 elsewhere.
+        device: Where it will compute.
+    """
+    if name != "auto":
+        return name
+    return "bfloat16" if _has_bfloat16(torch.device(device)) else "float32"
+
+
+def _has_bfloat16(device: torch.device) -> bool:
+    if device.type == "cpu":  # most only imitate it
+        return False
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    try:
+        ones = torch.ones(2, 2, dtype=torch.bfloat16, device=device)
+        return float((ones @ ones).float().sum().cpu()) == 8
+    except (RuntimeError, TypeError, AssertionError, NotImplementedError):
+        return False
 
 
 def _there() -> str:

@@ -1,15 +1,28 @@
 """What segmenters found, image by image on disk: an interrupted evaluation goes on, and files leave in COCO layout."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future
 from typing import Any
 
 from litetext.data.images.items import ImagePairs, SegItem
-from litetext.modules.answer_key import item_key, pixels_hash
+from litetext.modules.answer_key import item_key
+from litetext.modules.prepared import content_of
 from litetext.modules.resume_cache import ResumeCache, of_ranks
 from litetext.saco.instances import Instances
 
 Record = dict[str, dict[int, Instances]]
 """Of one image: by text encoder or detector, by pair id."""
+
+BegunRecord = Mapping[str, Mapping[int, Instances | Future[Instances]]]
+"""As `Record`, where threads may still be at the run lengths of masks."""
+
+
+def finished(begun: BegunRecord) -> Record:
+    """The record, once the threads are done with it; raises what they raised."""
+    return {
+        name: {i: part.result() if isinstance(part, Future) else part for i, part in parts.items()}
+        for name, parts in begun.items()
+    }
 
 
 class Records:
@@ -32,7 +45,7 @@ class Records:
         """The key of what is found in an image, which this evaluation asks for."""
         place = (item.subset, item.file_name)
         pairs = [(pair.id, pair.phrase, pair.category) for pair in item.pairs]
-        self.keys[place] = item_key(place, pairs, pixels_hash(item.image))
+        self.keys[place] = item_key(place, pairs, content_of(item))
         return self.keys[place]
 
     def find(self, key: str) -> Record | None:
@@ -80,3 +93,19 @@ def coco_results(images: Iterable[ImagePairs], records: Records, encoder: str) -
             for n, (score, box) in enumerate(zip(found.scores, found.boxes, strict=True)):
                 said = {"image_id": pair.id, "category_id": pair.category, "score": score, "bbox": box}
                 yield said if found.masks is None else said | {"segmentation": found.masks[n]}
+
+
+def sides_of(asked: list[ImagePairs], records: Records, subset: str) -> tuple[int, int]:
+    """Scored pairs of a subset that have their phrase by any annotator, and those that lack it by any."""
+    positives = negatives = 0
+    for image in asked:
+        if image.subset == subset and (subset, image.file_name) in records.keys:
+            for pair in image.pairs:
+                there = [not all(truth.crowd) for truth in pair.truths]
+                positives, negatives = positives + any(there), negatives + (not all(there))
+    return positives, negatives
+
+
+def without(image: ImagePairs, lost: set[tuple[str, int]]) -> ImagePairs:
+    """The image with the pairs that were counted."""
+    return image._replace(pairs=[pair for pair in image.pairs if (image.subset, pair.id) not in lost])

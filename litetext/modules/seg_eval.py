@@ -2,9 +2,12 @@
 
 import hashlib
 import json
+from collections import deque
+from concurrent.futures import Future
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, NamedTuple, cast
 
 from lightning.pytorch import LightningModule
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -17,8 +20,8 @@ from litetext.data.options import check_least
 from litetext.metrics.assess import IouType
 from litetext.metrics.cgf1 import PhraseCounts
 from litetext.metrics.counts import headline, official
-from litetext.metrics.matching import rle_text, to_rle
 from litetext.models.detectors import GroundingDino, Owlv2
+from litetext.models.devices import DType, DTypeOption, choose_dtype
 from litetext.models.sam3.image import Sam3Image
 from litetext.models.sam3.phrase_memory import phrases_at_once, sam3_phrase_bytes
 from litetext.models.text.encoder import PhraseFeatures, digest
@@ -26,8 +29,10 @@ from litetext.modules import disagreements
 from litetext.modules.answer_key import begin_key
 from litetext.modules.evaluation import TEACHER, encode_all, name_encoders
 from litetext.modules.kinds import Kinds, kinds_table
+from litetext.modules.prepared import Prepare, Prepared
 from litetext.modules.probes import probes_table
-from litetext.modules.records import Record, Records, coco_results
+from litetext.modules.ranks import meet
+from litetext.modules.records import BegunRecord, Records, coco_results, finished, sides_of, without
 from litetext.modules.results import defined, missing_side, notes, refuse_nothing, summarize, table
 from litetext.modules.results_files import (
     RESULTS,
@@ -42,9 +47,22 @@ from litetext.modules.results_files import (
 from litetext.modules.resume_cache import describe_reuse, open_resume_cache
 from litetext.modules.run_data import run_data
 from litetext.modules.seed_tables import add_seeds, seeds_table
-from litetext.modules.selecting import distinct
+from litetext.modules.selecting import encode_instances
 from litetext.modules.zero_shot import ZeroShot
 from litetext.saco.instances import Instances
+from litetext.saco.mask_threads import MaskThreads
+
+_IMAGES_AHEAD = 1
+"""Images whose masks threads may still encode while the device is at the next."""
+
+
+class _Waiting(NamedTuple):
+    """An image that was asked, its record's key, the record, and whether that is to be stored."""
+
+    item: SegItem
+    key: str
+    begun: BegunRecord
+    new: bool
 
 
 class SegEvalModule(LightningModule):
@@ -63,7 +81,8 @@ class SegEvalModule(LightningModule):
         threshold: Least score of an instance that is kept; the metrics count from 0.5 on.
         chunk: Phrases that go through a model at once; lower it if memory is short. Results do not depend on it.
         pictures: Pictures a subset, the worst disagreements between the text encoders first; 0 for none.
-        dtype: Type of the segmenter's weights and computation; detectors compute in float32.
+        dtype: Type of the segmenter's weights and computation; `auto` is bfloat16 on a GPU that computes in it, as
+            Meta's SAM3 runs, and float32 elsewhere. Post-processing and detectors are in float32.
         detectors: Zero-shot detectors of transformers to score by their boxes, by a name of your choice: Grounding
             DINO, MM Grounding DINO (LLMDet) or OWLv2, a folder or a hub id (`google/owlv2-large-patch14`).
         nms: IoU above which two masks of a phrase show one object, of which the surer counts; null, as in the official
@@ -93,7 +112,7 @@ class SegEvalModule(LightningModule):
         threshold: float = 0.5,
         chunk: int = 16,
         pictures: int = 4,
-        dtype: Literal["float32", "bfloat16", "float16"] = "float32",
+        dtype: DTypeOption = "auto",
         detectors: dict[str, str] | None = None,
         detector_thresholds: dict[str, float] | None = None,
         phrases_per_prompt: int = 1,
@@ -134,7 +153,8 @@ class SegEvalModule(LightningModule):
         check_least(0, model__pictures=pictures)
         self.save_hyperparameters()
         self.sam3_path, self.geometry_token = sam3, geometry_token
-        self.dtype_name: Literal["float32", "bfloat16", "float16"] = dtype
+        self.dtype_option: DTypeOption = dtype
+        self.dtype_name: DType = "float32"
         self.threshold, self.chunk, self.memory_gb, self.pictures = threshold, chunk, memory_gb, pictures
         self.nms = nms
         self.zero_shot = ZeroShot(detectors, thresholds, phrases_per_prompt, box_segmenter)
@@ -144,6 +164,7 @@ class SegEvalModule(LightningModule):
         self.place: dict[tuple[str, str, IouType], int] = {}
         self.phrases: dict[str, PhraseFeatures] = {}
         self.text_parameters: dict[str, int] = {}
+        self.waiting: deque[_Waiting] = deque()
         self.results: dict[str, Any] = {}
 
     @property
@@ -166,6 +187,7 @@ class SegEvalModule(LightningModule):
         for subset in data.names:
             check_name("data.coco.name", subset)
         check_place(run_folder(self))
+        self.dtype_name = choose_dtype(self.dtype_option, self.trainer.strategy.root_device)
         options = {"geometry_token": self.geometry_token, "threshold": self.threshold, "dtype": self.dtype_name}
         if self.nms is not None:
             options["nms"] = self.nms
@@ -173,6 +195,8 @@ class SegEvalModule(LightningModule):
         identity = begin_key(self, options)
         if self.names:
             self._load_segmenter(identity)
+        self.waiting, self.threads = deque(), MaskThreads()
+        data.prepare = Prepare(None if self.sam3 is None else self.sam3.processor)
         self.zero_shot.load(self.trainer.strategy.root_device, identity)
         self.text_parameters |= self.zero_shot.text_parameters
         boxed = {i.subset for i in data.images for p in i.pairs for t in p.truths if t.masks is None and t.boxes}
@@ -188,6 +212,7 @@ class SegEvalModule(LightningModule):
         self.identity = identity.hexdigest()
         folder = run_folder(self) / "records" / self.identity[:16]
         self.records = Records(open_resume_cache(folder, self, self.fresh))
+        self.ranks = meet(self.trainer, folder)
 
     def _load_segmenter(self, identity: Any) -> None:
         asked = list(dict.fromkeys(pair.phrase for image in self.data.images for pair in image.pairs))
@@ -208,8 +233,21 @@ class SegEvalModule(LightningModule):
         for item in batch.items:
             key = self.records.key(item)
             record = self.records.find(key)
-            if record is None:
-                record = self.segment(item)
+            try:
+                begun = self.segment(item) if record is None else record
+            except BaseException:
+                with suppress(Exception):
+                    self._count_finished(0)  # nothing that was done is done again
+                raise
+            self.waiting.append(_Waiting(item, key, begun, record is None))
+            self._count_finished(_IMAGES_AHEAD)
+
+    def _count_finished(self, ahead: int) -> None:
+        """Stores and counts images in order, all but the last so many: threads still work on their masks."""
+        while len(self.waiting) > ahead:
+            item, key, begun, new = self.waiting.popleft()
+            record = finished(begun)
+            if new:
                 self.records.add(key, record)
             truths = [pair.truths for pair in item.pairs]
             ids = [pair.id for pair in item.pairs]
@@ -218,37 +256,43 @@ class SegEvalModule(LightningModule):
                     found, metric = record[name], cast(PhraseCounts, self.counts[place])
                     metric.update(ids, [found[i] for i in ids], truths)
 
-    def segment(self, item: SegItem) -> Record:
+    def segment(self, item: SegItem) -> BegunRecord:
         """What every text encoder leads to in one image, and what every detector finds.
 
         Args:
             item: The image and its phrases.
+
+        Returns:
+            By name and pair id; threads may still be at the run lengths of masks.
         """
-        record = self._segment_with_sam3(item) if self.names else {}
-        return record | self.zero_shot.find(item, self.threshold, partial(self._prompts_at_once, item))
+        begun = self._segment_with_sam3(item) if self.names else {}
+        prompts = partial(self._prompts_at_once, item)
+        return {**begun, **self.zero_shot.find(item, self.threshold, prompts, self.threads)}
 
     def _prompts_at_once(self, item: SegItem, detector: GroundingDino | Owlv2) -> int:
         if self.memory_gb is None:
             return self.chunk
         return phrases_at_once(self.memory_gb, detector.prompt_bytes(*item.image.shape[1:]))
 
-    def _segment_with_sam3(self, item: SegItem) -> Record:
+    def _segment_with_sam3(self, item: SegItem) -> BegunRecord:
         if self.sam3 is None:
             raise ValueError("no segmenter is loaded; run setup first")
-        pixels = self.sam3.preprocess([item.image]).to(self.sam3.device)
-        vision = self.sam3.encode_images(pixels)
+        ready = item.prepared.square if isinstance(item.prepared, Prepared) else None
+        pixels = self.sam3.preprocess([item.image]) if ready is None else ready
+        vision = self.sam3.encode_images(pixels.to(self.sam3.device))
         size = (int(item.image.shape[1]), int(item.image.shape[2]))
-        record: Record = {}
+        record: dict[str, dict[int, Future[Instances]]] = {}
         for name in self.names:
             features, lengths = self.phrases[name].take([pair.phrase for pair in item.pairs])
             parts = self.sam3.segment(vision, features.to(self.sam3.device), lengths, size, self.threshold, self.chunk)
             record[name] = {pair.id: self._instances(part) for pair, part in zip(item.pairs, parts, strict=True)}
         return record
 
-    def _instances(self, found: Instances) -> Instances:
-        scores, boxes, masks = found.scores.tolist(), found.boxes.tolist(), to_rle(found.masks)
-        kept = range(len(scores)) if self.nms is None else distinct(scores, masks, self.nms)
-        return Instances([scores[n] for n in kept], [boxes[n] for n in kept], [rle_text(masks[n]) for n in kept])
+    def _instances(self, found: Instances) -> Future[Instances]:
+        masks = found.masks.cpu().numpy()
+        return self.threads.submit(
+            masks.nbytes, encode_instances, found.scores.tolist(), found.boxes.tolist(), masks, self.nms
+        )
 
     def on_test_epoch_end(self) -> None:
         """Writes results.json and the predictions, and shows the table.
@@ -257,11 +301,13 @@ class SegEvalModule(LightningModule):
             ValueError: Nothing was scored.
         """
         data = self.data
-        self.trainer.strategy.barrier()  # all records are written
+        self._count_finished(0)
+        self.threads.close()
+        self.ranks.wait("recorded")  # hours, maybe: no collective waits so long
         records, skips = self.records.join(), data.all_skips()
         lost = {(skip.subset, i) for skip in skips for i in skip.ids}
-        asked = [_without(image, lost) for image in data.images]
-        sides = {subset: _sides(asked, records, subset) for subset in data.names}
+        asked = [without(image, lost) for image in data.images]
+        sides = {subset: sides_of(asked, records, subset) for subset in data.names}
         numbers: dict[str, dict[str, dict[str, float]]] = {}
         scores: dict[IouType, dict[str, dict[str, dict[str, float | None]]]] = {"segm": {}, "bbox": {}}
         by_kind = Kinds(asked, data.beside)
@@ -282,6 +328,7 @@ class SegEvalModule(LightningModule):
         by_kind.add_to(self.results["encoders"], TEACHER)
         add_seeds(self.results)
         self.results |= {
+            "dtype": self.dtype_name if self.names else None,
             "partial": data.partial or bool(skips),
             "left_out": left_out,
             "not_scored": {subset: why for subset, pair in sides.items() if (why := missing_side(*pair)) is not None},
@@ -290,6 +337,7 @@ class SegEvalModule(LightningModule):
         }
         if self.trainer.is_global_zero:
             self._write(asked, records)
+        self.ranks.part("written")
 
     def _evaluation(self, asked: list[ImagePairs], records: Records, left_out: int) -> str:
         """Id of this evaluation: everything that its results follow from, the ground truth among it."""
@@ -336,6 +384,8 @@ class SegEvalModule(LightningModule):
                 print(f"\n{text}\n")
         if self.results["partial"]:
             print(f"partial: {self.results['left_out']:,} pairs were left out")
+        if self.sam3 is not None:
+            print(f"segmenter   {self.dtype_name} on {self.sam3.device.type}")
         print(f"results     {folder / RESULTS}\npredictions {folder / 'predictions'}")
         if (folder / "pictures").is_dir():
             print(f"pictures    {folder / 'pictures'}")
@@ -344,22 +394,6 @@ class SegEvalModule(LightningModule):
             print(f"put aside   {aside}: what another evaluation left in {folder}")
 
 
-def _sides(asked: list[ImagePairs], records: Records, subset: str) -> tuple[int, int]:
-    """Scored pairs of a subset that have their phrase by any annotator, and those that lack it by any."""
-    positives = negatives = 0
-    for image in asked:
-        if image.subset == subset and (subset, image.file_name) in records.keys:
-            for pair in image.pairs:
-                there = [not all(truth.crowd) for truth in pair.truths]
-                positives, negatives = positives + any(there), negatives + (not all(there))
-    return positives, negatives
-
-
 def _official(rows: dict[str, dict[str, float]], sides: dict[str, tuple[int, int]]) -> dict[str, Any]:
     """The official numbers as they are, which are 0 or -1 where nothing defines them; None where nothing was scored."""
     return {subset: row if any(sides[subset]) else dict.fromkeys(row, None) for subset, row in rows.items()}
-
-
-def _without(image: ImagePairs, lost: set[tuple[str, int]]) -> ImagePairs:
-    """The image with the pairs that were counted."""
-    return image._replace(pairs=[pair for pair in image.pairs if (image.subset, pair.id) not in lost])

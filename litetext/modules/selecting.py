@@ -2,7 +2,12 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from litetext.saco.masks import Rle, rle_ious
+import numpy as np
+from jaxtyping import Bool
+
+from litetext.metrics.matching import rle_text
+from litetext.saco.instances import Instances
+from litetext.saco.masks import Rle, encode_masks, rle_ious
 from litetext.saco.segments import Segments
 
 
@@ -50,3 +55,19 @@ def select(
                 for start, part in zip(starts, parts, strict=True)
             )
     return (part if most is None else part.take(range(min(most, len(part.scores)))) for part in found)
+
+
+def encode_instances(
+    scores: Sequence[float], boxes: Sequence[list[float]], masks: Bool[np.ndarray, "n h w"], nms: float | None
+) -> Instances:
+    """What is found for a phrase with run lengths as JSON holds them.
+
+    Args:
+        scores: n scores.
+        boxes: Their boxes.
+        masks: Their masks, (n, H, W).
+        nms: IoU above which of two masks only that with the higher score stays; None suppresses nothing.
+    """
+    runs = encode_masks(masks)
+    kept = range(len(scores)) if nms is None else distinct(scores, runs, nms)
+    return Instances([scores[n] for n in kept], [boxes[n] for n in kept], [rle_text(runs[n]) for n in kept])

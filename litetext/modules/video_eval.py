@@ -15,12 +15,14 @@ from torch import nn
 
 from litetext.data.images.items import Skip, of_all_ranks
 from litetext.data.options import check_least
+from litetext.data.videos.ahead import FramesAhead
 from litetext.data.videos.datamodule import VideoDataModule, VideoItem
 from litetext.data.videos.frames import ReadableFrames, UnreadableFrame
 from litetext.metrics.assess import IouType
 from litetext.metrics.veval_files import KINDS
 from litetext.metrics.video import assess_video
 from litetext.metrics.video_metrics import TETA, PhraseHOTA, VideoCGF1
+from litetext.models.devices import DType, DTypeOption, choose_dtype
 from litetext.models.sam3.image import Sam3Image
 from litetext.models.sam3.linking import Linker
 from litetext.models.sam3.tracking import (
@@ -36,6 +38,7 @@ from litetext.models.sam3.video import Sam3Video
 from litetext.models.text.encoder import PhraseFeatures
 from litetext.modules.answer_key import begin_key, files_hash, item_key
 from litetext.modules.evaluation import TEACHER, digest, encode_all, name_encoders
+from litetext.modules.ranks import meet
 from litetext.modules.results import defined, missing_side, notes, refuse_nothing, summarize, table
 from litetext.modules.results_files import (
     RESULTS,
@@ -69,8 +72,10 @@ class VideoEvalModule(LightningModule):
         match: With `links`, least IoU of a detection with a masklet's last mask.
         max_age: With `links`, frames that an object may be out of sight.
         min_hits: With `links`, least frames in which a masklet is seen.
-        chunk: Phrases that go through the detector at once; lower it if memory is short.
-        dtype: Type of the segmenter's weights and computation.
+        chunk: Phrases that go through the detector at once, or whose memories SAM3's own tracker keeps on the device;
+            lower it if memory is short.
+        dtype: Type of the segmenter's weights and computation; `auto` is bfloat16 on a GPU that computes in it, as
+            Meta's SAM3 runs, and float32 elsewhere. Post-processing is in float32.
         fresh: Compute everything anew and clear what an earlier run of the same evaluation stored. Otherwise answers
             are reused where frames, phrases, models, options and code are the same.
 
@@ -90,7 +95,7 @@ class VideoEvalModule(LightningModule):
         max_age: int = 6,
         min_hits: int = 3,
         chunk: int = 16,
-        dtype: Literal["float32", "bfloat16", "float16"] = "float32",
+        dtype: DTypeOption = "auto",
         fresh: bool = False,
     ) -> None:
         super().__init__()
@@ -110,7 +115,8 @@ class VideoEvalModule(LightningModule):
         self.tracking: Tracking = "links"
         self.links = {"match": match, "max_age": max_age, "min_hits": min_hits}
         self.min_score, self.chunk = min_score, chunk
-        self.dtype_name: Literal["float32", "bfloat16", "float16"] = dtype
+        self.dtype_option: DTypeOption = dtype
+        self.dtype_name: DType = "float32"
         self.fresh = fresh
         self.tracker: Any = None
         self.keys: dict[tuple[str, int], str] = {}
@@ -136,6 +142,7 @@ class VideoEvalModule(LightningModule):
         for split in data.names:
             check_name("a split", split)
         check_place(run_folder(self))
+        self.dtype_name = choose_dtype(self.dtype_option, device)
         options = {"geometry_token": self.geometry_token, "dtype": self.dtype_name, "tracker": self.tracker_name}
         identity = begin_key(self, options | {"min_score": self.min_score, "links": self.links})
         tracker: Any = self.load_tracker()
@@ -151,7 +158,9 @@ class VideoEvalModule(LightningModule):
                     parts += [TETA(data.evaluated[split])] if kind == "segm" else []
                     self.metrics[_place(name, split, kind)] = nn.ModuleList(parts)
         self.identity = identity.hexdigest()
-        self.cache = open_resume_cache(run_folder(self) / "records" / self.identity[:16], self, self.fresh)
+        folder = run_folder(self) / "records" / self.identity[:16]
+        self.cache = open_resume_cache(folder, self, self.fresh)
+        self.ranks = meet(self.trainer, folder)
 
     def load_tracker(self) -> Tracker:
         """The tracker that the options name, with the segmenter in it.
@@ -174,7 +183,7 @@ class VideoEvalModule(LightningModule):
         if found is None:
             features = {name: phrases.take(batch.phrases) for name, phrases in self.phrases.items()}
             try:
-                found = self.tracker.track(ReadableFrames(batch.frames), features)
+                found = self.tracker.track(FramesAhead(ReadableFrames(batch.frames)), features)
             except UnreadableFrame as error:
                 skip = Skip(batch.split, str(batch.frames.video.id), tuple(batch.categories), str(error))
                 rank_zero_warn(f"left out: {skip}")
@@ -203,7 +212,7 @@ class VideoEvalModule(LightningModule):
             ValueError: Nothing was scored.
         """
         data = self.data
-        self.trainer.strategy.barrier()  # all records are written
+        self.ranks.wait("recorded")  # hours, maybe: no collective waits so long
         skips = of_all_ranks([*data.skips, *self.lost])
         keys, reused = dict[tuple[str, int], str](), 0
         for own, count in of_ranks((self.keys, self.reused)):
@@ -230,6 +239,7 @@ class VideoEvalModule(LightningModule):
             evaluation.update(f"{item.split} {item.number} {keys[item.split, item.number]}\n".encode())
             evaluation.update(_truth_bytes(item.truth))
         self.results |= {
+            "dtype": self.dtype_name,
             "partial": data.partial or bool(skips),
             "left_out": left_out,
             "not_scored": {split: why for split, pair in sides.items() if (why := missing_side(*pair)) is not None},
@@ -238,6 +248,7 @@ class VideoEvalModule(LightningModule):
         }
         if self.trainer.is_global_zero:
             self._write(scored, keys, reused)
+        self.ranks.part("written")
 
     def _numbers(self, name: str, split: str, kind: IouType) -> dict[str, float]:
         prefix = f"video_{KINDS[kind]}_"
@@ -281,6 +292,7 @@ class VideoEvalModule(LightningModule):
         if self.results["partial"]:
             print(f"partial: {self.results['left_out']:,} pairs were left out")
         print(f"tracker     {describe(self.tracking, self.sam3_path, self.tracker_name)}")
+        print(f"segmenter   {self.dtype_name} on {self.tracker.sam3.device.type}")
         print(f"results     {folder / RESULTS}\npredictions {folder / 'predictions'}")
         print(describe_reuse(reused, len(keys), "videos", self.cache))
         if aside is not None:

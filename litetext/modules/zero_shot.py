@@ -1,17 +1,21 @@
 """Zero-shot detectors of an evaluation, and the SAM whose masks their boxes prompt."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from typing import Any
 
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
 from litetext.data.images.items import SegItem
-from litetext.metrics.matching import rle_text, to_rle
+from litetext.metrics.matching import rle_text
 from litetext.models.box_masks import BoxSegmenter, load_box_segmenter
 from litetext.models.detectors import GroundingDino, Owlv2, calibrate, load_detector, uncalibrate
 from litetext.models.text.encoder import count_parameters, digest
+from litetext.modules.records import BegunRecord
 from litetext.saco.instances import Instances
+from litetext.saco.mask_threads import MaskThreads
+from litetext.saco.masks import Rle, encode_masks
 
 _BOXES_AT_ONCE = 16
 
@@ -66,16 +70,17 @@ class ZeroShot:
         return {name: count_parameters(detector) + more for name, detector in self.detectors.items()}
 
     def find(
-        self, item: SegItem, threshold: float, chunk: Callable[[GroundingDino | Owlv2], int]
-    ) -> dict[str, dict[int, Instances]]:
+        self, item: SegItem, threshold: float, chunk: Callable[[GroundingDino | Owlv2], int], threads: MaskThreads
+    ) -> BegunRecord:
         """What each detector finds in an image, by name, by pair id.
 
         Args:
             item: The image and its phrases.
             threshold: Least score that is kept, after calibration.
             chunk: How many prompts a detector takes at once.
+            threads: They make run lengths of masks.
         """
-        record: dict[str, dict[int, Instances]] = {}
+        record: dict[str, dict[int, Instances | Future[Instances]]] = {}
         seen: Any = None
         for name, detector in self.detectors.items():
             own = self.thresholds[name]
@@ -84,16 +89,22 @@ class ZeroShot:
             if self.boxes is not None and seen is None and any(len(part.boxes) for part in parts):
                 seen = self.boxes.see(item.image)  # once an image, whatever detectors and phrases there are
             record[name] = {
-                pair.id: Instances(
-                    calibrate(part.scores, own).tolist(), part.boxes.tolist(), self._masks(seen, part.boxes)
-                )
+                pair.id: self._instances(seen, calibrate(part.scores, own).tolist(), part.boxes, threads)
                 for pair, part in zip(item.pairs, parts, strict=True)
             }
         return record
 
-    def _masks(self, seen: Any, boxes: Tensor) -> Iterable[Any] | None:
-        if self.boxes is None:
-            return None
-        masks = self.boxes.segment(seen, boxes, _BOXES_AT_ONCE) if len(boxes) else ()
-        # One at a time: memory holds one mask of the image's size.
-        return [rle_text(rle) for mask in masks for rle in to_rle(mask[None].cpu())]
+    def _instances(
+        self, seen: Any, scores: list[float], boxes: Tensor, threads: MaskThreads
+    ) -> Instances | Future[Instances]:
+        if self.boxes is None or not len(boxes):
+            return Instances(scores, boxes.tolist(), None if self.boxes is None else [])
+        # One at a time: memory holds no more masks of the image's size than threads take.
+        found = (mask[None].cpu().numpy() for mask in self.boxes.segment(seen, boxes, _BOXES_AT_ONCE))
+        parts = [threads.submit(mask.nbytes, encode_masks, mask) for mask in found]
+        return threads.submit(0, _joined, scores, boxes.tolist(), parts)
+
+
+def _joined(scores: list[float], boxes: list[list[float]], parts: list[Future[list[Rle]]]) -> Instances:
+    """What was found with its masks, which other threads began before."""
+    return Instances(scores, boxes, [rle_text(rle) for part in parts for rle in part.result()])

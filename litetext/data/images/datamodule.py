@@ -2,14 +2,15 @@
 
 import heapq
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_info
-from torch.utils.data import DataLoader, Dataset, DistributedSampler
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, DistributedSampler, get_worker_info
 
 from litetext.data.drawn.folder import drawn_benchmark
 from litetext.data.images.coco import CocoSet, read_coco
@@ -44,17 +45,22 @@ class SegDataset(Dataset):
 
     Args:
         images: The images and their pairs.
+        prepare: What worker processes make of each image besides, for `SegItem.prepared`; who reads it there does it
+            where there are no workers.
     """
 
-    def __init__(self, images: list[ImagePairs]) -> None:
-        self.images = images
+    def __init__(self, images: list[ImagePairs], prepare: Callable[[Tensor], Any] | None = None) -> None:
+        self.images, self.prepare = images, prepare
 
     def __len__(self) -> int:
         return len(self.images)
 
     def __getitem__(self, index: int) -> tuple[SegItem | None, list[Skip]]:
         """The image at this position."""
-        return ready(self.images[index])
+        item, skips = ready(self.images[index])
+        if item is not None and self.prepare is not None and get_worker_info() is not None:
+            item = item._replace(prepared=self.prepare(item.image))
+        return item, skips
 
 
 class RankSampler(DistributedSampler):
@@ -125,7 +131,7 @@ class SegDataModule(LightningDataModule):
         batch_size: Images a step.
         limit: Use only the first so many images of each subset; the result is then marked as partial.
         evaluated_only: Leave out pairs that never count because an annotator is not exhaustive.
-        num_workers: Processes that decode images ahead.
+        num_workers: Processes that read, decode and preprocess images ahead.
         missing_list: Write the paths of all missing images to this file.
 
     Raises:
@@ -157,6 +163,7 @@ class SegDataModule(LightningDataModule):
         self.drawn = drawn_benchmark(root, f"{counted}, as {{world}}:40") if root is not None else None
         if self.drawn is not None:
             self.root = f"checkpoints/{self.drawn.world}/{self.drawn.number}"
+        self.prepare: Callable[[Tensor], Any] | None = None
         self.names: list[str] = []
         self.images: list[ImagePairs] = []
         self.skips: list[Skip] = []
@@ -270,7 +277,7 @@ class SegDataModule(LightningDataModule):
         """This rank's images in the order of the subsets and their files."""
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)
         loader = _Collecting(
-            SegDataset(self.images),
+            SegDataset(self.images, self.prepare),
             batch_size=self.batch_size,
             sampler=RankSampler([_IMAGE_COST + len(image.pairs) for image in self.images], rank, world),
             num_workers=self.num_workers,

@@ -96,12 +96,14 @@ class SegItem(NamedTuple):
         image: RGB, uint8 (3, H, W), as stored, as in the official evaluator, or turned by its EXIF
             orientation where the annotations are of the turned image.
         pairs: The phrases and their ground truth, masks as compressed run-length masks.
+        prepared: What a worker made of the image besides, see `SegDataset`.
     """
 
     subset: str
     file_name: str
     image: Tensor
     pairs: list[Pair]
+    prepared: Any = None
 
 
 def inside(folder: Path, file_name: str) -> Path:

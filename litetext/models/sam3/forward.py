@@ -17,7 +17,7 @@ class Queries(NamedTuple):
 
     Attributes:
         logits: Score of each query before the sigmoid, (K, N, Q).
-        boxes: cx, cy, w, h in 0..1, (K, N, Q, 4); from the last refinement of each layer.
+        boxes: cx, cy, w, h in 0..1, (K, N, Q, 4); from the last refinement of each layer, in float32.
         presence: Whether the phrase means anything, before the sigmoid, (K, N).
     """
 
@@ -83,12 +83,12 @@ def box_and_score_heads(
 ) -> Queries:
     """Scores and boxes of what `decode` gave; the arguments are those that it had."""
     hidden = decoded.intermediate_hidden_states
-    start = decoded.reference_boxes.clamp(0, 1)
+    start = decoded.reference_boxes.float().clamp(0, 1)  # 8 bits of a box are 4 pixels of 1008
     eps = 1e-3
     inverse = torch.log(start.clamp(min=eps) / (1 - start).clamp(min=eps))
     logits = model.dot_product_scoring(decoder_hidden_states=hidden, text_features=prompt, text_mask=valid)
     return Queries(
         logits=logits.squeeze(-1),
-        boxes=(inverse + model.detr_decoder.box_head(hidden)).sigmoid(),
+        boxes=(inverse + model.detr_decoder.box_head(hidden).float()).sigmoid(),
         presence=decoded.presence_logits.squeeze(-1),
     )

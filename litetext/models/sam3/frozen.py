@@ -1,8 +1,10 @@
 """What a SAM3 for images and one for videos have in common: frozen, and fed with text features from outside."""
 
+from collections.abc import Sequence
 from typing import Any
 
-from torch import nn
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
 from transformers import Sam3ImageProcessor
 
 
@@ -50,3 +52,16 @@ class FrozenSam3(nn.Module):
                 f"{name}: {width} values a token, and this SAM3 reads {self.width}; "
                 f"take a text encoder that was made for it (width={self.width})"
             )
+
+
+def squares(processor: Sam3ImageProcessor, images: Sequence[UInt8[Tensor, "3 _ _"]]) -> Float[Tensor, "b 3 s s"]:
+    """Resizes and scales images as a checkpoint's processor says, where they lie.
+
+    Args:
+        processor: The processor.
+        images: RGB images of any sizes, uint8 (3, H, W).
+
+    Returns:
+        Normalised squares in float32, (B, 3, S, S).
+    """
+    return processor(list(images), return_tensors="pt", input_data_format="channels_first")["pixel_values"]

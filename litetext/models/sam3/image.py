@@ -10,7 +10,7 @@ the first self-attention of the DETR encoder, which comes before they meet a phr
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int64, UInt8
@@ -18,10 +18,11 @@ from torch import Tensor
 from transformers import Sam3ImageProcessor, Sam3Model
 from transformers.masking_utils import create_bidirectional_mask
 
+from litetext.models.devices import DType
 from litetext.models.finite import check_weights
 from litetext.models.hub import PROCESSOR_FILES, TEXT_FILES, find_model, load_image_processor
 from litetext.models.sam3.forward import Queries, box_and_score_heads, decode, geometry_token
-from litetext.models.sam3.frozen import FrozenSam3
+from litetext.models.sam3.frozen import FrozenSam3, squares
 from litetext.models.sam3.loading import load_detector
 from litetext.models.sam3.postprocess import finish, official_scores
 from litetext.saco.instances import Instances
@@ -104,7 +105,7 @@ class Sam3Image(FrozenSam3):
         cls,
         name: str | os.PathLike[str],
         geometry_token: bool = True,
-        dtype: Literal["float32", "bfloat16", "float16"] = "float32",
+        dtype: DType = "float32",
     ) -> "Sam3Image":
         """Loads a SAM3 without its text encoder.
 
@@ -112,7 +113,7 @@ class Sam3Image(FrozenSam3):
             name: A folder of Sam3Model, Sam3VideoModel or Sam3LiteTextModel (published, or of `litetext export --to
                 transformers`), `checkpoints/sam3-tiny`, a hub id (`facebook/sam3`), or Meta's `sam3.pt`.
             geometry_token: See the class.
-            dtype: Type of weights and computation; post-processing is always in float32.
+            dtype: Type of weights and computation; boxes, scores and post-processing are always in float32.
 
         Raises:
             FileNotFoundError: If there is no such path, and no such model on the hub.
@@ -148,7 +149,7 @@ class Sam3Image(FrozenSam3):
         Returns:
             Normalised squares in float32, (B, 3, S, S).
         """
-        return self.processor(list(images), return_tensors="pt", input_data_format="channels_first")["pixel_values"]
+        return squares(self.processor, images)
 
     @torch.no_grad()
     def encode_images(self, pixels: Float[Tensor, "b 3 s s"]) -> Vision:

@@ -56,7 +56,7 @@ class Linker:
 
         Args:
             frame: Its number; ascending.
-            found: Detections from a lower score on than `new`.
+            found: Detections from a lower score on than `new`, with masks or their run lengths.
         """
         scores, masks = self._distinct(found)
         alive = [masklet for masklet in self.masklets if frame - masklet.last <= self.max_age + 1]
@@ -74,7 +74,7 @@ class Linker:
 
     def _distinct(self, found: Instances) -> tuple[list[float], list[dict[str, Any]]]:
         order = np.argsort(-found.scores.cpu().numpy(), kind="stable").tolist()
-        masks = encode_masks(found.masks.cpu().numpy())
+        masks = found.masks if isinstance(found.masks, list) else encode_masks(found.masks.cpu().numpy())
         ious = rle_ious(masks, masks)
         kept: list[int] = []
         for n in order:

@@ -2,7 +2,8 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, Protocol
+from concurrent.futures import Future
+from typing import Any, Literal, NamedTuple, Protocol
 
 from torch import nn
 
@@ -10,6 +11,9 @@ from litetext.models.sam3.image import Sam3Image
 from litetext.models.sam3.linking import Linker
 from litetext.models.sam3.video import Sam3Video, VideoFrames, has_tracker
 from litetext.models.text.encoder import TextBatch
+from litetext.saco.instances import Instances
+from litetext.saco.mask_threads import MaskThreads
+from litetext.saco.masks import Rle, encode_masks
 
 Tracking = Literal["sam3", "links"]
 """SAM3's own tracker, or detections of each frame that are linked."""
@@ -47,6 +51,20 @@ class Tracker(Protocol):
         ...
 
 
+class _Detected(NamedTuple):
+    """What a phrase found in a frame, and its linker; threads encode the masks."""
+
+    linker: Linker
+    frame: int
+    part: Instances
+    masks: Future[list[Rle]]
+
+
+def _link(found: list[_Detected]) -> None:
+    for linker, frame, part, masks in found:
+        linker.add(frame, Instances(part.scores, part.boxes, masks.result()))
+
+
 class DetectAndLink(nn.Module):
     """Tracking by detection, for a SAM3 without a trained tracker (see `linking`).
 
@@ -68,17 +86,24 @@ class DetectAndLink(nn.Module):
 
     def track(self, frames: VideoFrames, features: Mapping[str, TextBatch]) -> VideoTracks:
         """See `Tracker`; the frames are read once, and not counted beforehand."""
-        sam3, count = self.sam3, 0
+        sam3, count, threads = self.sam3, 0, MaskThreads()
+        waiting: list[_Detected] = []
         features = {name: TextBatch(batch.features.to(sam3.device), batch.lengths) for name, batch in features.items()}
         linkers = {name: [self.linker() for _ in batch.lengths] for name, batch in features.items()}
-        for image in frames:
-            vision = sam3.encode_images(sam3.preprocess([image.to(sam3.device)]).to(sam3.device))
-            size = (int(image.shape[1]), int(image.shape[2]))
-            for name, batch in features.items():
-                found = sam3.segment(vision, batch.features, batch.lengths, size, self.min_score, self.chunk)
-                for linker, part in zip(linkers[name], found, strict=True):
-                    linker.add(count, part)
-            count += 1
+        try:
+            for image in frames:
+                vision = sam3.encode_images(sam3.preprocess([image.to(sam3.device)]).to(sam3.device))
+                size, begun = (int(image.shape[1]), int(image.shape[2])), list[_Detected]()
+                for name, batch in features.items():
+                    found = sam3.segment(vision, batch.features, batch.lengths, size, self.min_score, self.chunk)
+                    for linker, part in zip(linkers[name], found, strict=True):
+                        masks = part.masks.cpu().numpy()
+                        begun.append(_Detected(linker, count, part, threads.submit(masks.nbytes, encode_masks, masks)))
+                _link(waiting)  # of the frame before: its masks were encoded while this one was computed
+                waiting, count = begun, count + 1
+            _link(waiting)
+        finally:
+            threads.close()
         return {name: [linker.entries(count) for linker in own] for name, own in linkers.items()}
 
 
@@ -87,7 +112,7 @@ class OwnTracker(nn.Module):
 
     Args:
         sam3: The segmenter.
-        chunk: Phrases that are tracked together.
+        chunk: Phrases whose memories stay on the device.
     """
 
     def __init__(self, sam3: Sam3Video, chunk: int) -> None:
@@ -100,7 +125,7 @@ class OwnTracker(nn.Module):
         return f"{type(self).__name__} {self.sam3.settings()}"
 
     def track(self, frames: VideoFrames, features: Mapping[str, TextBatch]) -> VideoTracks:
-        """See `Tracker`; the frames are counted beforehand, and read again for each further chunk of phrases."""
+        """See `Tracker`; the frames are counted beforehand, and read once."""
         return {name: list(found) for name, found in self.sam3.track(frames, features, self.chunk).items()}
 
 

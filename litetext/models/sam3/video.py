@@ -11,31 +11,34 @@ session no longer needs is dropped after every frame. SAM 3: Carion et al. 2025.
 import json
 import os
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from types import SimpleNamespace
-from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from pycocotools import mask
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 from transformers import Sam3ImageProcessor, Sam3VideoModel
 from transformers.models.sam3_video.modeling_sam3_video import Sam3VideoInferenceSession
 
 from litetext.checkpoints.reading import open_state
+from litetext.models.devices import DType
 from litetext.models.finite import check_weights
 from litetext.models.hub import PROCESSOR_FILES, TEXT_FILES, find_model, load_image_processor, load_pretrained
 from litetext.models.sam3.forward import geometry_token
-from litetext.models.sam3.frozen import FrozenSam3
-from litetext.models.sam3.video_memory import prune_session
+from litetext.models.sam3.frozen import FrozenSam3, squares
+from litetext.models.sam3.video_memory import park_session, prune_session
 from litetext.models.sam3.video_patches import patch_kernels
 from litetext.models.text.encoder import TextBatch
+from litetext.saco.mask_threads import MaskThreads
+from litetext.saco.masks import Rle, encode_masks
 from litetext.saco.videos import masklet_entry
 from litetext.shipped import shipped
 
 _TEXT = ("detector_model.text_encoder.", "detector_model.text_projection.")
-_rle: Any = mask  # its type stubs know fewer inputs than it accepts
 
 
 @runtime_checkable
@@ -129,17 +132,21 @@ class _PhraseSession:
 
     Attributes:
         session: The tracker's state.
+        threads: They make run lengths of masks.
+        parked: Between frames its memories and masks lie on the CPU.
         features: Text features, (1, L, D), without padding.
         waiting: Outputs of frames in which an object may still turn out to be none (hotstart).
-        masks: Run-length masks of each object, by frame.
+        masks: Run-length masks of each object, by frame; None where it is out of sight.
         scores: Detection score of each object.
         gone: Objects that turned out to be none.
     """
 
     session: Any
     features: Tensor
+    threads: MaskThreads
+    parked: bool = False
     waiting: list[Any] = field(default_factory=list)
-    masks: dict[int, dict[int, Any]] = field(default_factory=dict)
+    masks: dict[int, dict[int, Future[Rle | None]]] = field(default_factory=dict)
     scores: dict[int, float] = field(default_factory=dict)
     gone: set[int] = field(default_factory=set)
 
@@ -151,9 +158,12 @@ class _PhraseSession:
         session.prompt_embeddings[0] = SimpleNamespace(pooler_output=features)
         session.prompt_attention_masks[0] = torch.ones(features.shape[:2], dtype=torch.bool, device=features.device)
         out: Any = model(inference_session=session, frame_idx=frame)
-        self.waiting.append(out)
         self.gone |= out.removed_obj_ids
         prune_session(session, frame, model)
+        if self.parked:
+            park_session(session)
+            out.obj_id_to_mask = {number: part.cpu() for number, part in out.obj_id_to_mask.items()}
+        self.waiting.append(out)
         last = frame == len(session.processed_frames) - 1
         while self.waiting and (last or len(self.waiting) >= model.hotstart_delay):
             self._keep(self.waiting.pop(0), size)
@@ -164,7 +174,8 @@ class _PhraseSession:
         numbers = [number for number in sorted(out.obj_id_to_mask) if number not in hidden]
         if not numbers:
             return
-        low = torch.cat([out.obj_id_to_mask[number] for number in numbers])[:, None].float()
+        device = self.session.inference_device
+        low = torch.cat([out.obj_id_to_mask[number] for number in numbers])[:, None].to(device).float()
         full = interpolate(low, size, mode="bilinear", align_corners=False)[:, 0] > 0
         visible = full.flatten(1).any(1).tolist()
         numbers = [number for number, there in zip(numbers, visible, strict=True) if there]
@@ -175,14 +186,21 @@ class _PhraseSession:
             sure = torch.tensor([out.obj_id_to_tracker_score[number] for number in numbers], device=full.device)
             best = (full * sure[:, None, None]).argmax(0)
             full &= best == torch.arange(len(numbers), device=full.device)[:, None, None]
-        for number, one in zip(numbers, full.cpu().numpy().astype(np.uint8), strict=True):
+        for number, one in zip(numbers, full.cpu().numpy(), strict=True):
             self.scores[number] = float(out.obj_id_to_score[number])
-            if one.any():
-                self.masks.setdefault(number, {})[out.frame_idx] = _rle.encode(np.asfortranarray(one))
+            self.masks.setdefault(number, {})[out.frame_idx] = self.threads.submit(one.nbytes, _encode, one)
 
     def entries(self, frames: int) -> list[dict[str, Any]]:
         """The masklets, in the order in which they began."""
-        return [masklet_entry(self.scores[number], self.masks[number], frames) for number in sorted(self.masks)]
+        seen = {
+            number: {t: mask for t, part in self.masks[number].items() if (mask := part.result()) is not None}
+            for number in sorted(self.masks)
+        }
+        return [masklet_entry(self.scores[number], masks, frames) for number, masks in seen.items() if masks]
+
+
+def _encode(mask: np.ndarray) -> Rle | None:
+    return encode_masks(mask[None])[0] if mask.any() else None
 
 
 class Sam3Video(FrozenSam3):
@@ -204,7 +222,7 @@ class Sam3Video(FrozenSam3):
         cls,
         name: str | os.PathLike[str],
         geometry_token: bool = True,
-        dtype: Literal["float32", "bfloat16", "float16"] = "float32",
+        dtype: DType = "float32",
     ) -> "Sam3Video":
         """Loads a SAM3 with its tracker, without its text encoder.
 
@@ -257,8 +275,8 @@ class Sam3Video(FrozenSam3):
         Args:
             frames: The video.
             features: Features of its phrases, by text encoder; every encoder has the same phrases.
-            chunk: Phrases that are tracked together. Memory grows with it and not with the phrases; each further chunk
-                reads the frames and computes their vision features again.
+            chunk: Phrases whose memories stay on the device. With more of them, those of all phrases lie on the CPU
+                between frames, about 20 MB an object of SAM3 at full size. Results do not change.
 
         Returns:
             By text encoder, for each phrase, entries of the official predictions layout without ids.
@@ -277,18 +295,18 @@ class Sam3Video(FrozenSam3):
         counts = {len(batch.lengths) for batch in features.values()}
         if len(counts) > 1:
             raise ValueError(f"text encoders with {sorted(counts)} phrases; give each the same")
-        found: dict[str, list[list[dict[str, Any]]]] = {name: [] for name in features}
-        for start in range(0, max(counts, default=0), chunk):
-            parts = {
-                name: TextBatch(batch.features[start : start + chunk], batch.lengths[start : start + chunk])
-                for name, batch in features.items()
-            }
-            for name, entries in self._track(frames, parts).items():
-                found[name] += entries
-        return found
+        if not max(counts, default=0):
+            return {name: [] for name in features}
+        threads = MaskThreads()
+        try:
+            return self._track(frames, features, max(counts) > chunk, threads)
+        finally:
+            threads.close()
 
     @torch.inference_mode()
-    def _track(self, frames: VideoFrames, features: dict[str, TextBatch]) -> dict[str, list[list[dict[str, Any]]]]:
+    def _track(
+        self, frames: VideoFrames, features: Mapping[str, TextBatch], parked: bool, threads: MaskThreads
+    ) -> dict[str, list[list[dict[str, Any]]]]:
         shared, size = _CurrentFrame(len(frames)), None
         pairs: dict[str, list[_PhraseSession]] = {}
         try:
@@ -298,7 +316,10 @@ class Sam3Video(FrozenSam3):
                     if tuple(image.shape[1:]) != size:
                         raise ValueError(f"frame {t} has {tuple(image.shape[1:])} pixels, the first has {size}")
                     if not pairs:
-                        pairs = {name: self._open(batch, shared, size) for name, batch in features.items()}
+                        pairs = {
+                            name: [_PhraseSession(*one, threads, parked) for one in self._open(batch, shared, size)]
+                            for name, batch in features.items()
+                        }
                     shared.pixels = self._prepare(image)
                     self.model.look(shared.pixels, self.geometry_token)
                     for pair in (pair for own in pairs.values() for pair in own):
@@ -310,8 +331,7 @@ class Sam3Video(FrozenSam3):
         return {name: [pair.entries(len(frames)) for pair in own] for name, own in pairs.items()}
 
     def _prepare(self, image: Tensor) -> Tensor:
-        images: Any = self.processor([image.to(self.device)], return_tensors="pt", input_data_format="channels_first")
-        pixels = images["pixel_values"][0]
+        pixels = squares(self.processor, [image.to(self.device)])[0]
         if tuple(pixels.shape[1:]) != (self.size, self.size):
             raise ValueError(
                 f"frames become {tuple(pixels.shape[1:])} pixels, and this SAM3 takes {self.size} x {self.size}; "
@@ -319,8 +339,10 @@ class Sam3Video(FrozenSam3):
             )
         return pixels.to(self.device, self.dtype)
 
-    def _open(self, batch: TextBatch, frames: _CurrentFrame, size: tuple[int, int]) -> list[_PhraseSession]:
-        pairs = []
+    def _open(
+        self, batch: TextBatch, frames: _CurrentFrame, size: tuple[int, int]
+    ) -> Iterator[tuple[Any, Float[Tensor, "1 l d"]]]:
+        """A session of each phrase, and its features without padding."""
         for rows, length in zip(batch.features, batch.lengths.tolist(), strict=True):
             session: Any = Sam3VideoInferenceSession(
                 video_height=size[0],
@@ -332,8 +354,7 @@ class Sam3Video(FrozenSam3):
             )
             session.processed_frames = frames
             session.add_prompt("")
-            pairs.append(_PhraseSession(session, rows[None, :length].to(self.device, self.dtype)))
-        return pairs
+            yield session, rows[None, :length].to(self.device, self.dtype)
 
 
 def has_tracker(name: str | os.PathLike[str]) -> bool:

@@ -52,3 +52,17 @@ def prune_session(session: Any, frame: int, model: Any) -> None:
     ):
         for frames in table.values():
             del frames[: -max(1, most)]
+
+
+def park_session(session: Any) -> None:
+    """Moves the memories of a session's objects to the CPU; the tracker takes them back frame by frame.
+
+    Args:
+        session: A `Sam3VideoInferenceSession`, after `prune_session`.
+    """
+    for outputs in session.output_dict_per_obj.values():
+        for by_frame in outputs.values():
+            for output in by_frame.values():
+                for key in _MEMORY:
+                    if (part := output.get(key)) is not None:
+                        output[key] = part.cpu()

@@ -70,7 +70,7 @@ def test_its_detector_is_held_once(home: Path, own: Segmenter, frames: list[Tens
         assert torch.equal(found.masks, expected.masks)
 
 
-def test_frames_that_come_once_are_read_for_each_chunk(home: Path, frames: list[Tensor], wanted: Entries) -> None:
+def test_frames_that_come_once_are_enough_for_small_chunks(home: Path, frames: list[Tensor], wanted: Entries) -> None:
     one = Segmenter(home, threshold=0.0, chunk=1)
     assert one.track(iter(frames), PHRASES) == wanted
 

@@ -1,0 +1,115 @@
+"""Processes of an evaluation that wait for each other by files: a collective gives up after its timeout, these do not.
+
+One process may have hours more to do than another. Each touches a file every few seconds for as long as it lives, and
+says with another that it has come to a place. Who waits gives up when a process has shown no sign of life for minutes.
+"""
+
+import os
+import secrets
+import threading
+import time
+from collections.abc import Collection
+from pathlib import Path
+
+from lightning.pytorch import Trainer
+
+_BEAT = 5.0
+_PATIENCE = 600.0
+
+
+class Ranks:
+    """The processes of a run, in a folder that all of them see. With one process, nothing is written.
+
+    Args:
+        folder: The folder; made if need be.
+        token: What tells this run's files from those of others; the same for all processes.
+        rank: This process.
+        world_size: Number of processes.
+        patience: Seconds without a sign of life after which a process is given up.
+    """
+
+    def __init__(
+        self, folder: Path, token: str, rank: int = 0, world_size: int = 1, patience: float = _PATIENCE
+    ) -> None:
+        self.folder, self.token, self.rank, self.world_size, self.patience = folder, token, rank, world_size, patience
+        self._ended = threading.Event()
+        if world_size > 1:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._path("alive", rank).touch()
+            threading.Thread(target=self._beat, name="ranks", daemon=True).start()
+
+    def wait(self, place: str, ranks: Collection[int] | None = None) -> None:
+        """Says that this process has come to a place, and waits until others have.
+
+        Args:
+            place: Its name, not met before.
+            ranks: Whom to wait for; all by default.
+
+        Raises:
+            RuntimeError: One of them has shown no sign of life for too long.
+        """
+        if self.world_size == 1:
+            return
+        self._path(place, self.rank).touch()
+        seen = {rank: (0, time.monotonic()) for rank in (range(self.world_size) if ranks is None else ranks)}
+        while seen := {rank: state for rank, state in seen.items() if not self._path(place, rank).exists()}:
+            for rank, (beat, when) in seen.items():
+                new = self._sign(rank)
+                if new != beat:
+                    seen[rank] = new, time.monotonic()
+                elif time.monotonic() - when > self.patience:
+                    raise RuntimeError(
+                        f"process {rank} of {self.world_size} has shown no sign of life in {self.folder} for "
+                        f"{self.patience:,.0f} s; what is stored there stays, and the same command goes on from it "
+                        "(the folder must be on a disk that all processes see: --trainer.default_root_dir)"
+                    )
+            self._ended.wait(0.1)
+
+    def part(self, place: str) -> None:
+        """Waits for the first process at a last place; then the signs of life end, and the files go.
+
+        Args:
+            place: Its name, not met before.
+
+        Raises:
+            RuntimeError: As `wait`.
+        """
+        if self.world_size == 1:
+            return
+        self.wait(place, [0])
+        if self.rank:
+            self._ended.set()
+            self._path("parted", self.rank).touch()
+            return
+        self.wait("parted")
+        self._ended.set()
+        for path in self.folder.glob(f".{self.token}.*"):
+            path.unlink(missing_ok=True)
+
+    def _path(self, place: str, rank: int) -> Path:
+        return self.folder / f".{self.token}.{place}.{rank}"
+
+    def _sign(self, rank: int) -> int:
+        try:
+            return self._path("alive", rank).stat().st_mtime_ns
+        except OSError:
+            return 0
+
+    def _beat(self) -> None:
+        path = self._path("alive", self.rank)
+        while not self._ended.wait(_BEAT):
+            try:
+                os.utime(path)
+            except OSError:  # the disk may be away for a moment
+                continue
+
+
+def meet(trainer: Trainer, folder: Path) -> Ranks:
+    """The processes of a trainer; every process must call it, at about the same time.
+
+    Args:
+        trainer: The trainer.
+        folder: A folder that all of them see.
+    """
+    token = trainer.strategy.broadcast(secrets.token_hex(4)) if trainer.world_size > 1 else ""
+    return Ranks(folder, token, trainer.global_rank, trainer.world_size)

@@ -1,0 +1,24 @@
+"""Where a model computes, and in what."""
+
+import pytest
+import torch
+
+from litetext.models.devices import choose_dtype, find_device
+
+
+def test_auto_goes_by_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert choose_dtype("auto", "cpu") == "float32"
+    for asked in ("float32", "bfloat16", "float16"):
+        assert choose_dtype(asked, "cpu") == asked
+    there = torch.device("cuda", 1)
+    for has in (True, False):  # Ampere and later; before, it would be imitated
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation, has=has: has)
+        assert choose_dtype("auto", there) == ("bfloat16" if has else "float32")
+    assert choose_dtype("float32", there) == "float32"
+    assert choose_dtype("auto", "meta") == "float32"  # it computes nothing
+
+
+@pytest.mark.parametrize("name", ["gpu", "meta", "cuda:7"])
+def test_a_device_that_is_not_there_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=f"device {name} "):
+        find_device(name)
