@@ -98,8 +98,8 @@ class HubTokenizer:
 
     def about(self) -> dict[str, Any]:
         """What is to be said of it beside its files."""
-        told = {"name": self.name, "form": self.form, "special": sorted(self.special), "files": sorted(self.files)}
-        return told | ({"sam3_ids": list(self.sam3_ids)} if self.sam3_ids else {})
+        facts = {"name": self.name, "form": self.form, "special": sorted(self.special), "files": sorted(self.files)}
+        return facts | ({"sam3_ids": list(self.sam3_ids)} if self.sam3_ids else {})
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> "HubTokenizer":

@@ -81,17 +81,17 @@ def order_sensitivity(
         "shuffled": {i: text for i, prompt in enumerate(texts) if (text := _shuffle(prompt, seed)) != prompt},
     }
     missing = {name: len(texts) - len(moved) for name, moved in orders.items()}
-    said = list(dict.fromkeys([*texts, *(text for moved in orders.values() for text in moved.values())]))
-    number = {text: i for i, text in enumerate(said)}
-    rows = None if tokenize is None else [list(map(int, row)) for row in tokenize(said)]
+    distinct = list(dict.fromkeys([*texts, *(text for moved in orders.values() for text in moved.values())]))
+    number = {text: i for i, text in enumerate(distinct)}
+    rows = None if tokenize is None else [list(map(int, row)) for row in tokenize(distinct)]
     retokenized = 0
     if rows is not None:
         for name, moved in orders.items():
             same = {i: t for i, t in moved.items() if sorted(rows[number[t]]) == sorted(rows[number[texts[i]]])}
             retokenized += len(moved) - len(same)
             orders[name] = same
-    features = [one.detach().double().cpu() for one in encode(said)]
-    _check(features, said)
+    features = [one.detach().double().cpu() for one in encode(distinct)]
+    _check(features, distinct)
     pooled = torch.stack([one.mean(0) for one in features])
 
     def distances(pairs: Sequence[tuple[int, int]]) -> np.ndarray:

@@ -251,14 +251,14 @@ def _width_needed(audit: Mapping[str, Any]) -> tuple[int, str]:
     near = max((e["value"] for e in estimates if e.get("value") is not None), default=None)
     spread = [kind["svd_effective_rank"].get("value") for kind in kinds if kind.get("svd_effective_rank")]
     rank = max((value for value in spread if value is not None), default=None)
-    said, width_needed = [], 0
+    findings, width_needed = [], 0
     if near is not None:
-        said.append(f"an intrinsic dimension of {number(float(near), 1)} at most")
+        findings.append(f"an intrinsic dimension of {number(float(near), 1)} at most")
         width_needed = int(2 * near + 1 + 0.5)
     if rank is not None:
-        said.append(f"an effective rank of {number(float(rank), 1)}")
+        findings.append(f"an effective rank of {number(float(rank), 1)}")
         width_needed = max(width_needed, int(rank + 0.5))
-    return width_needed, f"the teacher's features have {listed(said)}" if said else ""
+    return width_needed, f"the teacher's features have {listed(findings)}" if findings else ""
 
 
 def _vocabulary(audit: Mapping[str, Any], safe: float, preset: str, decisions: list[dict[str, str]]) -> dict[str, Any]:

@@ -38,8 +38,7 @@ class _Work(NamedTuple):
     def read(self, name: str) -> PhraseFeatures:
         """The text part that comes before any image."""
         encoder = self.encoders[name]
-        said = [phrase for phrases in self.phrases for phrase in phrases]
-        return encoder.encode(said)
+        return encoder.encode([phrase for phrases in self.phrases for phrase in phrases])
 
     def find(self, vision: Vision, image: int, texts: PhraseFeatures) -> list[Instances]:
         """The part that depends on both."""
@@ -102,13 +101,13 @@ def bench_segment(
         raise ValueError(f"heavy_width={heavy_width} must be a multiple of 64")
     if threads is not None:
         torch.set_num_threads(threads)
-    seen = [torch.from_numpy(render(draw_scene(n))).permute(2, 0, 1) for n in range(images)]
+    pixels = [torch.from_numpy(render(draw_scene(n))).permute(2, 0, 1) for n in range(images)]
     drawn = draw_phrases(images * phrases)
-    said = [drawn[n * phrases : (n + 1) * phrases] for n in range(images)]
+    by_image = [drawn[n * phrases : (n + 1) * phrases] for n in range(images)]
     figures: dict[str, Any] = {"images": images, "phrases_per_image": phrases, "threads": torch.get_num_threads()}
     for case, (sam3, teacher) in {"tiny": _shipped(), "heavy": _heavy(heavy_layers, heavy_width)}.items():
         students = {f"student_{n}": MobileClipText("nano", width=sam3.width).eval() for n in range(3)}
-        work = _Work(sam3, {"teacher": teacher, **students}, seen, said, chunk)
+        work = _Work(sam3, {"teacher": teacher, **students}, pixels, by_image, chunk)
         figures |= {f"{case}_{name}": value for name, value in _measure(work, rounds).items()}
     return figures
 

@@ -89,8 +89,8 @@ def _scenes(out: str, number: int, seed: int, style: str | None, show: list[str]
     for path, phrases in written:
         print(f"wrote {path}: {', '.join(phrases)}")
     examples = dict.fromkeys(phrases[0] for _, phrases in written)
-    said = " ".join(shlex.quote(phrase) for phrase in list(examples)[:3])
-    print(f"next  litetext segment {shlex.quote(out)} --phrases {said} --sam3 nouns --output found")
+    quoted = " ".join(shlex.quote(phrase) for phrase in list(examples)[:3])
+    print(f"next  litetext segment {shlex.quote(out)} --phrases {quoted} --sam3 nouns --output found")
 
 
 def _verb(written: bool) -> str:

@@ -37,7 +37,7 @@ class Option(NamedTuple):
         alone: It may stand without a word, and is True then.
         positional: It has no name on the command line.
         default: `inspect.Parameter.empty` where it is required.
-        least: Its smallest value.
+        minimum: Its smallest value.
         configs: It names files of other options.
         text: Its help.
     """
@@ -49,7 +49,7 @@ class Option(NamedTuple):
     alone: bool
     positional: bool
     default: Any
-    least: float | None
+    minimum: float | None
     configs: bool
     text: str
 
@@ -90,8 +90,8 @@ class Option(NamedTuple):
             value = self.kind(word)
         except ValueError as error:
             raise ValueError(f"{self.name}: expected {self.kind.__name__}, got {word}") from error
-        if self.least is not None and not value >= self.least:
-            raise ValueError(f"--{self.name} is {word}; it must be at least {self.least:g}")
+        if self.minimum is not None and not value >= self.minimum:
+            raise ValueError(f"--{self.name} is {word}; it must be at least {self.minimum:g}")
         return value
 
 
@@ -183,22 +183,22 @@ def options(function: Callable[..., Any]) -> list[Option]:
     found = []
     for name, parameter in inspect.signature(function).parameters.items():
         positional = parameter.kind is inspect.Parameter.POSITIONAL_ONLY
-        least, configs, kind = None, False, hints[name]
+        minimum, configs, kind = None, False, hints[name]
         if kind == ConfigFiles:
             configs = True
         parts = set(get_args(kind)) if get_origin(kind) in (Union, types.UnionType) else {kind}
         alone = bool in parts and len(parts) > 1
         (kind,) = (part for part in parts if part is not type(None) and not (alone and part is bool))
         many, pairs = None, False
-        kind, least = _bare(kind, least)
+        kind, minimum = _bare(kind, minimum)
         if get_origin(kind) in (list, tuple):
-            many, (kind, least) = get_origin(kind), _bare(get_args(kind)[0], least)
+            many, (kind, minimum) = get_origin(kind), _bare(get_args(kind)[0], minimum)
         elif get_origin(kind) is dict:
             pairs, kind = True, str
         if get_origin(kind) is Literal:
             kind = get_args(kind)
         found.append(
-            Option(name, kind, many, pairs, alone, positional, parameter.default, least, configs, texts.get(name, ""))
+            Option(name, kind, many, pairs, alone, positional, parameter.default, minimum, configs, texts.get(name, ""))
         )
     return found
 
@@ -208,11 +208,11 @@ class _Parser(argparse.ArgumentParser):
         raise ValueError(message)
 
 
-def _bare(kind: Any, least: float | None) -> tuple[Any, float | None]:
+def _bare(kind: Any, minimum: float | None) -> tuple[Any, float | None]:
     if get_origin(kind) is not Annotated:
-        return kind, least
+        return kind, minimum
     kind, *notes = get_args(kind)
-    return kind, next((note.value for note in notes if isinstance(note, AtLeast)), least)
+    return kind, next((note.value for note in notes if isinstance(note, AtLeast)), minimum)
 
 
 def _described(function: Callable[..., Any]) -> str:

@@ -60,14 +60,14 @@ def rehearse(
         took = "" if outcome.seconds is None else f"{outcome.seconds:,.1f} s"
         print(f"{outcome.name:<40}{took:>12}  {outcome.error}", flush=True)
 
-    told, failed = [f"size {size}; {describe(machine())}"], []
+    lines, failed = [f"size {size}; {describe(machine())}"], []
     rates = {name: rate * efficiency for name, rate in DEVICES.items()}
-    told.append(
+    lines.append(
         "expected at "
         + ", ".join(f"{rate / 1e12:,.0f} TFLOP/s ({name})" for name, rate in rates.items())
         + f", {efficiency:.0%} of the bfloat16 arithmetic"
     )
-    print("\n".join(told))
+    print("\n".join(lines))
     with tempfile.TemporaryDirectory(prefix="litetext-rehearsal-") as made:
         place = Path(folder or made)
         for layout in dict.fromkeys(layouts):
@@ -77,11 +77,11 @@ def rehearse(
             print(f"\n{layout}")
             found = run(plan(layout, size), work, memory_gb * 1e9, tell)
             failed += [f"{layout}: {outcome.name}: {outcome.error}" for outcome in found if outcome.error]
-            told.append(f"\n{layout}\n\n{table(found, rates)}")
+            lines.append(f"\n{layout}\n\n{table(found, rates)}")
             print(f"\n{table(found, rates)}")
     for line in failed:
         print(f"failed: {line}")
     if output is not None:
-        write_text(output, "\n".join([*told, *(f"failed: {line}" for line in failed)]) + "\n")
+        write_text(output, "\n".join([*lines, *(f"failed: {line}" for line in failed)]) + "\n")
         print(f"wrote {output}")
     return 1 if failed else 0

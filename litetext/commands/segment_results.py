@@ -136,7 +136,7 @@ class Results:
         self.categories = [{"id": n + 1, "name": phrase} for n, phrase in enumerate(phrases)]
         self.say: Callable[[str], None] = print
         self.note: Callable[[str], None] = lambda line: print(line, file=sys.stderr)
-        self._said = False
+        self._noted = False
         self.images: list[dict[str, Any]] = []
         self.annotations: list[dict[str, Any]] = []
 
@@ -176,8 +176,8 @@ class Results:
     def _say_what_it_knows(self, pixels: Tensor) -> None:
         """Says once that a tiny SAM3 of a drawn world is given something larger, such as a photograph."""
         side = self.segmenter.sam3.size
-        if side <= _DRAWN and max(pixels.shape[1:]) > 2 * side and not self._said:
-            self._said = True
+        if side <= _DRAWN and max(pixels.shape[1:]) > 2 * side and not self._noted:
+            self._noted = True
             self.note(
                 f"litetext: {self.about['model']} knows only its own drawn world (images of {side} pixels); photos "
                 "need a SAM3 that has seen some, such as --sam3 facebook/sam3"

@@ -179,24 +179,24 @@ def _eight_bits(values: np.ndarray) -> np.ndarray:
         return values
     if kind.kind == "b":
         return values.astype(np.uint8) * 255
-    least, most = values.min(), values.max()
+    lowest, highest = values.min(), values.max()
     if kind.kind == "f":
-        if not np.isfinite(most - least):
+        if not np.isfinite(highest - lowest):
             raise ValueError("image holds NaN or infinite values; give finite ones from 0 to 1")
-        if not -_SLACK <= least <= most <= 1 + _SLACK:
-            raise ValueError(f"image holds floats from {least:g} to {most:g}; scale them to 0..1")
+        if not -_SLACK <= lowest <= highest <= 1 + _SLACK:
+            raise ValueError(f"image holds floats from {lowest:g} to {highest:g}; scale them to 0..1")
         return np.round(values.clip(0, 1) * np.float32(255)).astype(np.uint8)
-    if least < 0:
-        raise ValueError(f"image holds integers from {least} to {most}; the least must be 0 or more")
+    if lowest < 0:
+        raise ValueError(f"image holds integers from {lowest} to {highest}; the least must be 0 or more")
     if kind.itemsize == 2 and kind.kind == "u":
         return (values >> 8).astype(np.uint8)
-    if kind.itemsize == 2 and most > 0xFF:
+    if kind.itemsize == 2 and highest > 0xFF:
         return (values >> 7).astype(np.uint8)
-    if most > (0xFFFFFFFF if kind.kind == "u" or kind.itemsize > 4 else 0x7FFFFFFF):
-        raise ValueError(f"image holds integers up to {most}; 8, 16 or 32 bits have a meaning")
-    if most > 0xFFFF:
-        return (values >> (24 if kind.kind == "u" or most > 0x7FFFFFFF else 23)).astype(np.uint8)
-    return (values >> (8 if most > 0xFF else 0)).astype(np.uint8)
+    if highest > (0xFFFFFFFF if kind.kind == "u" or kind.itemsize > 4 else 0x7FFFFFFF):
+        raise ValueError(f"image holds integers up to {highest}; 8, 16 or 32 bits have a meaning")
+    if highest > 0xFFFF:
+        return (values >> (24 if kind.kind == "u" or highest > 0x7FFFFFFF else 23)).astype(np.uint8)
+    return (values >> (8 if highest > 0xFF else 0)).astype(np.uint8)
 
 
 def _on_white(image: Image.Image) -> Image.Image:

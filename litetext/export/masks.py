@@ -110,9 +110,9 @@ def draw_pairs(count: int, world: str, fits: Callable[[str], bool] | None = None
     pairs: list[ImagePhrases] = []
     turn = 0
     while count > 0:
-        scene, said = next(streams[turn % len(streams)])
+        scene, candidates = next(streams[turn % len(streams)])
         turn += 1
-        phrases = [phrase.text for phrase in said if fits is None or fits(phrase.text)][:count]
+        phrases = [phrase.text for phrase in candidates if fits is None or fits(phrase.text)][:count]
         if not phrases:
             continue
         pairs.append(ImagePhrases(torch.from_numpy(np.array(draw(scene))).permute(2, 0, 1).contiguous(), phrases))
@@ -167,13 +167,13 @@ def agreement_of(ours: Sequence[Instances], theirs: Sequence[Instances], where: 
         where: The SAM3, for messages.
     """
     presence = unmatched = edge = 0
-    score, least = 0.0, None
+    score, lowest_iou = 0.0, None
     for mine, other in zip(ours, theirs, strict=True):
         ious = mask_ious(mine.masks, other.masks)
         pairs = [(a, b) for a, b in zip(*linear_sum_assignment(-ious), strict=True) if ious[a, b] >= SAME]
         for a, b in pairs:
             score = max(score, abs(float(mine.scores[a]) - float(other.scores[b])))
-            least = float(ious[a, b]) if least is None else min(least, float(ious[a, b]))
+            lowest_iou = float(ious[a, b]) if lowest_iou is None else min(lowest_iou, float(ious[a, b]))
         alone = [float(mine.scores[a]) for a in set(range(len(mine.scores))) - {a for a, _ in pairs}]
         alone += [float(other.scores[b]) for b in set(range(len(other.scores))) - {b for _, b in pairs}]
         clear = [value for value in alone if not abs(value - THRESHOLD) <= EDGE]
@@ -181,4 +181,4 @@ def agreement_of(ours: Sequence[Instances], theirs: Sequence[Instances], where: 
         unmatched += len(clear)
         presence += bool(clear) and (len(mine.scores) == 0) != (len(other.scores) == 0)
     found = sum(len(part.scores) for part in ours)
-    return MaskAgreement(where, len(ours), found, presence, unmatched, edge, score, least)
+    return MaskAgreement(where, len(ours), found, presence, unmatched, edge, score, lowest_iou)

@@ -13,7 +13,7 @@ from litetext.export.cleaning import ODD_PROMPTS
 from litetext.export.graph import INPUTS, OUTPUTS
 from litetext.export.graphs import OnnxType, export_onnx, float_operators
 from litetext.export.masks import THRESHOLD, Encode
-from litetext.export.parity import LEAST, Parity, parity_of, require_parity
+from litetext.export.parity import MIN_COSINE, Parity, parity_of, require_parity
 from litetext.export.request import ExportRequest, ExportResult, our_features
 from litetext.export.tokenizer_file import standalone
 from litetext.hub_tokenizer import sentence
@@ -57,8 +57,10 @@ def write_onnx(request: ExportRequest, folder: Path) -> ExportResult:
         what = f"ONNX Runtime, {dtype}"
         parities[what] = parity_of(our_features(student, request.prompts), encode(request.prompts))
         odd = parity_of(our_features(student, ODD_PROMPTS), encode(ODD_PROMPTS))
-        require_parity(what, parities[what], request.tolerance if dtype == "fp32" else float("inf"), least=LEAST[dtype])
-        require_parity(f"{what}, odd prompts", odd, float("inf"), least=LEAST[dtype])
+        require_parity(
+            what, parities[what], request.tolerance if dtype == "fp32" else float("inf"), min_cosine=MIN_COSINE[dtype]
+        )
+        require_parity(f"{what}, odd prompts", odd, float("inf"), min_cosine=MIN_COSINE[dtype])
         encoders[dtype] = encode
         notes.append(f"`{name}`: {dtype}, {file.stat().st_size / 1e6:,.1f} MB.")
         if dtype == "int8":

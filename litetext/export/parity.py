@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-LEAST = {
+MIN_COSINE = {
     "fp32": 0.99999,
     "fp16": 0.9999,
     "int8": 0.99,
@@ -64,7 +64,7 @@ def parity_of(ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> Parity:
     return Parity(len(ours), gap, float(F.cosine_similarity(a, b, dim=1).min()), float(pooled.min()))
 
 
-def require_parity(what: str, found: Parity, tolerance: float, hint: str = "", least: float = -1.0) -> None:
+def require_parity(what: str, found: Parity, tolerance: float, hint: str = "", min_cosine: float = -1.0) -> None:
     """Refuses an export that computes something else.
 
     Args:
@@ -72,13 +72,13 @@ def require_parity(what: str, found: Parity, tolerance: float, hint: str = "", l
         found: From `parity_of`.
         tolerance: Largest error that may be.
         hint: What the user can do; ends the line.
-        least: Smallest pooled cosine that may be.
+        min_cosine: Smallest pooled cosine that is accepted.
 
     Raises:
         ValueError: With the error, if it is larger, or the pooled cosine smaller.
     """
-    if not found.pooled >= least:
-        raise ValueError(f"nothing was written: {found.line(what)}; the pooled cosine must be at least {least}")
+    if not found.pooled >= min_cosine:
+        raise ValueError(f"nothing was written: {found.line(what)}; the pooled cosine must be at least {min_cosine}")
     if not found.largest <= tolerance:
         raise ValueError(
             f"nothing was written, since the export is not equal to the student: {found.line(what)}; the tolerance is "

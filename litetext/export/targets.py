@@ -13,7 +13,7 @@ from litetext.export.card import write_card
 from litetext.export.evaluation import Evaluated, write_evaluation
 from litetext.export.measure import measure
 from litetext.export.onnx_folder import write_onnx
-from litetext.export.parity import LEAST, Parity, parity_of, require_parity
+from litetext.export.parity import MIN_COSINE, Parity, parity_of, require_parity
 from litetext.export.place import check_place
 from litetext.export.request import Dtype, ExportRequest, ExportResult, Small, our_features, require_sam3_student
 from litetext.export.source import Positions, read_source
@@ -72,12 +72,14 @@ def _compact(request: ExportRequest, folder: Path) -> ExportResult:
     bits, *more = SMALL if request.bits is None else (request.bits,)
     notes: list[str] = []
     again, found = write(bits)
-    while more and not found.pooled >= LEAST[_gate(bits)]:
-        notes.append(f"Not smaller, since {found.line(f'with {bits}-bit weights')}; {LEAST[_gate(bits)]} is wanted.")
+    while more and not found.pooled >= MIN_COSINE[_gate(bits)]:
+        notes.append(
+            f"Not smaller, since {found.line(f'with {bits}-bit weights')}; {MIN_COSINE[_gate(bits)]} is wanted."
+        )
         bits, *more = more
         again, found = write(bits)
     what = f"load_text_encoder, {bits}-bit weights"
-    require_parity(what, found, request.tolerance, least=LEAST[_gate(bits)])
+    require_parity(what, found, request.tolerance, min_cosine=MIN_COSINE[_gate(bits)])
     rows = "all token rows" if kept is None else f"{len(kept):,} token rows, the others in {OTHERS}"
     notes.insert(0, f"In memory, {resident_bytes(again):,} bytes: {bits}-bit weights, {rows}.")
     if request.bits is None and bits == SMALL[0]:

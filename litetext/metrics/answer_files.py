@@ -88,21 +88,21 @@ def _take(
     """The objects of one answer."""
     reader, category = READERS[layout], min(first.categories, default=1)
     one_pair = isinstance(place, int)
-    asked = {_phrase(first.images[place].get("text_input")): [place]} if isinstance(place, int) else place
-    for numbers in asked.values():
+    by_phrase = {_phrase(first.images[place].get("text_input")): [place]} if isinstance(place, int) else place
+    for numbers in by_phrase.values():
         for number in numbers:
             found.setdefault(number, [])
     for n, entry in enumerate(entries):
         where = f"{key}, object {n}"
         amiss.objects += 1
-        said = _phrase(entry.get(reader.label)) if isinstance(entry, dict) else ""
+        label = _phrase(entry.get(reader.label)) if isinstance(entry, dict) else ""
         # Gemini describes in words of its own what it was asked for alone.
-        numbers = next(iter(asked.values())) if one_pair and reader.free else asked.get(said, [])
+        numbers = next(iter(by_phrase.values())) if one_pair and reader.free else by_phrase.get(label, [])
         if not numbers and isinstance(entry, dict):
             amiss.not_asked[where] = f"{reader.label} {shown(entry.get(reader.label), 40)}"
             continue
         try:
-            height, width = read_size(first.images[(numbers or next(iter(asked.values())))[0]])
+            height, width = read_size(first.images[(numbers or next(iter(by_phrase.values())))[0]])
             one = reader.one(entry, height, width)
         except ValueError as error:
             amiss.faulty[where] = str(error)

@@ -72,7 +72,7 @@ def hota_sums(
     similarity = np.where(present, similarity, similarity.dtype.type(0))
     there, found = truth.sum(axis=1).astype(np.float64), predicted.sum(axis=1).astype(np.float64)
     aligned = alignment(similarity, found, there)
-    least = (ALPHAS - EPS).astype(similarity.dtype)
+    limits = (ALPHAS - EPS).astype(similarity.dtype)
     matches = np.zeros((len(ALPHAS), len(truth), len(predicted)))
     for t in range(len(similarity)):
         rows, columns = np.flatnonzero(truth[:, t]), np.flatnonzero(predicted[:, t])
@@ -83,7 +83,7 @@ def hota_sums(
         grid = np.ix_(rows, columns)
         i, j = assign(aligned[grid] * similarity[t][grid])
         ious = similarity[t][rows[i], columns[j]]
-        hits = ious[:, None] >= least
+        hits = ious[:, None] >= limits
         matches[:, rows[i], columns[j]] += hits.T
         count = hits.sum(axis=0)
         sums[0] += count

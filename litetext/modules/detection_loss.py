@@ -44,12 +44,12 @@ def corners(boxes: Tensor) -> Tensor:
 
 def giou(boxes: Float[Tensor, "*n 4"], others: Float[Tensor, "*n 4"]) -> Float[Tensor, " *n"]:
     """Generalised IoU of boxes (x1, y1, x2, y2) with the boxes of the same place; leading dimensions broadcast."""
-    least = torch.minimum(boxes[..., :2], others[..., :2])
-    most = torch.maximum(boxes[..., 2:], others[..., 2:])
+    hull_low = torch.minimum(boxes[..., :2], others[..., :2])
+    hull_high = torch.maximum(boxes[..., 2:], others[..., 2:])
     low, high = torch.maximum(boxes[..., :2], others[..., :2]), torch.minimum(boxes[..., 2:], others[..., 2:])
     overlap = (high - low).clamp(min=0).prod(-1)
     union = (boxes[..., 2:] - boxes[..., :2]).prod(-1) + (others[..., 2:] - others[..., :2]).prod(-1) - overlap
-    hull = (most - least).clamp(min=0).prod(-1)
+    hull = (hull_high - hull_low).clamp(min=0).prod(-1)
     eps = torch.finfo(hull.dtype).tiny
     return overlap / union.clamp(min=eps) - (hull - union) / hull.clamp(min=eps)
 
@@ -84,16 +84,16 @@ def match(
     phrases, queries = masks.shape[:2]
     count = torch.zeros(phrases, dtype=torch.int64, device=owner.device).index_add(0, place, torch.ones_like(place))
     rank = torch.arange(len(owner), device=owner.device) - (count.cumsum(0) - count)[place]
-    most = int(count.max())
-    truth = mask_target.new_zeros(phrases, most, mask_target.shape[1])
+    largest = int(count.max())
+    truth = mask_target.new_zeros(phrases, largest, mask_target.shape[1])
     truth[place, rank] = mask_target
     chance = masks.sigmoid()
     total = chance.sum(-1)[:, None] + truth.sum(-1)[..., None]
     spill = 1 - (2 * torch.bmm(truth, chance.transpose(1, 2)) + 1) / (total + 1)
     cost[-1] += 5 * spill[place, rank]
-    grid = cost.new_zeros(len(cost), phrases, most, queries)
+    grid = cost.new_zeros(len(cost), phrases, largest, queries)
     grid[:, place, rank] = cost
-    chosen = assign(grid.flatten(0, 1), count.repeat(len(cost))).view(len(cost), phrases, most)
+    chosen = assign(grid.flatten(0, 1), count.repeat(len(cost))).view(len(cost), phrases, largest)
     return chosen[:, place, rank]
 
 

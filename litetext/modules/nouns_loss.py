@@ -89,8 +89,8 @@ class NounsHeads(nn.Module):
         whole = torch.ones_like(mask[:, 0])
         for k, head in enumerate(self.text):
             scores = head(pooled).float()
-            loss = loss + F.cross_entropy(scores, batch.said[:, k])
-            whole &= scores.argmax(-1) == batch.said[:, k]
+            loss = loss + F.cross_entropy(scores, batch.text_values[:, k])
+            whole &= scores.argmax(-1) == batch.text_values[:, k]
         right["all"] = whole.float().mean()
         return loss, right
 

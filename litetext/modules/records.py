@@ -5,7 +5,7 @@ from concurrent.futures import Future
 from typing import Any
 
 from litetext.data.images.items import ImagePairs, SegItem
-from litetext.modules.answer_key import item_key
+from litetext.modules.cache_key import item_key
 from litetext.modules.prepared import content_of
 from litetext.modules.resume_cache import ResumeCache, of_ranks
 from litetext.saco.instances import Instances
@@ -26,7 +26,7 @@ def finished(begun: BegunRecord) -> Record:
 
 
 class Records:
-    """Records of one evaluation, each under the key of all that decides it (see `answer_key`).
+    """Records of one evaluation, each under the key of all that decides it (see `cache_key`).
 
     Attributes:
         keys: Keys of the images that this evaluation has asked, by subset and file name.

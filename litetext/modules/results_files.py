@@ -148,21 +148,21 @@ def _owner(path: Path) -> str | None:
     """Id of the evaluation that wrote a piece, None if it does not say."""
     try:
         if path.is_dir():
-            said = (path / _MARK).read_text(encoding="utf-8").strip()
+            stored = (path / _MARK).read_text(encoding="utf-8").strip()
         else:
-            said = json.loads(path.read_text(encoding="utf-8"))["evaluation"]
+            stored = json.loads(path.read_text(encoding="utf-8"))["evaluation"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return said if isinstance(said, str) and re.fullmatch(r"[0-9a-f]{8,64}", said) else None
+    return stored if isinstance(stored, str) and re.fullmatch(r"[0-9a-f]{8,64}", stored) else None
 
 
 def _is_nameless(path: Path) -> bool:
     """Whether these are results from before evaluations had ids."""
     try:
-        said = json.loads(path.read_text(encoding="utf-8"))
+        stored = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    return isinstance(said, dict) and "encoders" in said and "evaluation" not in said
+    return isinstance(stored, dict) and "encoders" in stored and "evaluation" not in stored
 
 
 def _unnamed(folder: Path) -> str:

@@ -49,13 +49,13 @@ class ResumeCache:
     def add(self, key: str, content: Any) -> None:
         """Keeps JSON-able content under a key of hexadecimal digits, in the file before this returns."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        said = json.dumps(content).encode()
-        head = json.dumps({"key": key, "bytes": len(said)})[:-1].encode() + b', "content": '
+        body = json.dumps(content).encode()
+        head = json.dumps({"key": key, "bytes": len(body)})[:-1].encode() + b', "content": '
         with self.path.open("ab") as file:
             if file.tell():
                 file.write(b"\n")  # a line that an interruption cut off must not swallow this one
             self.known[key] = self.path, file.tell()
-            file.write(head + said + _TAIL)
+            file.write(head + body + _TAIL)
 
     def clear(self) -> None:
         """Removes all entries from the folder; one process alone may do so."""

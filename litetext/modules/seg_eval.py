@@ -26,7 +26,7 @@ from litetext.models.sam3.image import Sam3Image
 from litetext.models.sam3.phrase_memory import phrases_at_once, sam3_phrase_bytes
 from litetext.models.text.encoder import PhraseFeatures, digest
 from litetext.modules import disagreements
-from litetext.modules.answer_key import begin_key
+from litetext.modules.cache_key import begin_key
 from litetext.modules.evaluation import TEACHER, encode_all, name_encoders
 from litetext.modules.kinds import Kinds, kinds_table
 from litetext.modules.prepared import Prepare, Prepared

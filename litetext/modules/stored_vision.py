@@ -1,4 +1,4 @@
-"""What a SAM3 sees of a run's images: encoded once, kept on disk, found again by all that decides it."""
+"""SAM3's vision features of a run's images: encoded once, kept on disk, keyed by all that decides them."""
 
 import json
 import time
@@ -15,22 +15,22 @@ from torch import Tensor
 
 from litetext.code_version import code_version
 from litetext.data.features.fill import PATIENCE
-from litetext.data.images.asked import AskedImage
+from litetext.data.images.unlabelled import UnlabelledImage
 from litetext.files import write_bytes, write_json
 from litetext.models.sam3.image import Sam3Image, Vision
 from litetext.models.text.encoder import digest
 
 _CODE = (
     *("models/sam3/image.py", "models/sam3/forward.py", "models/sam3/loading.py", "checkpoints/sam3.py"),
-    *("data/pixels.py", "data/images/items.py", "data/images/asked.py"),
+    *("data/pixels.py", "data/images/items.py", "data/images/unlabelled.py"),
 )
 
 
 def identify(sam3: Sam3Image) -> str:
     """Hash of a SAM3's weights, text encoder aside, and of its settings; 32 hex digits."""
-    told = blake2b(digest_size=16)
-    digest(told, sam3.model, sam3.settings())
-    return told.hexdigest()
+    hasher = blake2b(digest_size=16)
+    digest(hasher, sam3.model, sam3.settings())
+    return hasher.hexdigest()
 
 
 class VisionStore:
@@ -41,12 +41,12 @@ class VisionStore:
 
     Args:
         root: Folder of the folders.
-        sam3: Who sees.
-        identity: What `identify` says of it.
+        sam3: The SAM3.
+        identity: Its hash, see `identify`.
         images: The images, by the numbers that `take` is asked for.
     """
 
-    def __init__(self, root: str | Path, sam3: Sam3Image, identity: str, images: Sequence[AskedImage]) -> None:
+    def __init__(self, root: str | Path, sam3: Sam3Image, identity: str, images: Sequence[UnlabelledImage]) -> None:
         self.sam3, self.images = sam3, images
         facts = {"sam3": identity, "code": code_version(_CODE), "device": sam3.device.type, "dtype": str(sam3.dtype)}
         name = blake2b(json.dumps(facts, sort_keys=True).encode(), digest_size=6).hexdigest()
@@ -82,14 +82,14 @@ class VisionStore:
             since = time.monotonic() if len(left) < len(before) else since
 
     def take(self, numbers: Sequence[int]) -> Vision:
-        """What was seen of some images, as a batch on the SAM3's device; a damaged file is encoded again."""
-        seen = [self._load(n) for n in numbers]
-        levels = len(seen[0]) - 3
+        """Vision features of some images, as a batch on the SAM3's device; a damaged file is encoded again."""
+        stored = [self._load(n) for n in numbers]
+        levels = len(stored[0]) - 3
 
         def joined(name: str) -> Tensor:
-            return torch.cat([one[name] for one in seen]).to(self.sam3.device, self.sam3.dtype)
+            return torch.cat([one[name] for one in stored]).to(self.sam3.device, self.sam3.dtype)
 
-        positions = seen[0]["positions"].to(self.sam3.device, self.sam3.dtype)
+        positions = stored[0]["positions"].to(self.sam3.device, self.sam3.dtype)
         return Vision(tuple(joined(f"level{k}") for k in range(levels)), joined("tokens"), positions, joined("token"))
 
     def _load(self, number: int) -> dict[str, Tensor]:
@@ -101,8 +101,8 @@ class VisionStore:
             return load_file(self._file(number))
 
     def _encode(self, number: int) -> None:
-        # One by one: what is seen of an image does not depend on others, to the last bit, however often it is encoded.
-        one = see(self.sam3, [self.images[number]])
+        # One by one: an image's features do not depend on others, to the last bit, however often it is encoded.
+        one = encode_images(self.sam3, [self.images[number]])
         parts = {f"level{k}": level for k, level in enumerate(one.levels)}
         parts |= {"tokens": one.tokens, "positions": one.positions, "token": one.token}
         halves = {name: value.half().cpu().contiguous() for name, value in parts.items()}
@@ -117,8 +117,8 @@ class VisionStore:
         return self.path / f"{self.images[number].key}.safetensors"
 
 
-def see(sam3: Sam3Image, images: Sequence[AskedImage]) -> Vision:
-    """What a SAM3 sees of images, as a batch, in its own precision.
+def encode_images(sam3: Sam3Image, images: Sequence[UnlabelledImage]) -> Vision:
+    """Vision features of images, as a batch, in the SAM3's own precision.
 
     Raises:
         ValueError: An image does not decode.

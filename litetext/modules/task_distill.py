@@ -1,4 +1,4 @@
-"""TaskDistillModule: a distilled student learns on from what a frozen SAM3 makes of its features."""
+"""TaskDistillModule: trains a distilled student on, through a frozen SAM3's detector."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +16,7 @@ from litetext.data.token_rows import TokenRows
 from litetext.losses import masked_cosine, masked_mse
 from litetext.metrics.cgf1 import PhraseCounts
 from litetext.metrics.counts import headline
-from litetext.models.sam3.answers import Answers, answer, draw, of_each
+from litetext.models.sam3.detector_outputs import DetectorOutputs, decode_masks, run_detector, vision_per_phrase
 from litetext.models.sam3.image import Sam3Image
 from litetext.models.sam3.postprocess import finish, official_scores
 from litetext.models.text.encoder import require_sam3_tokens
@@ -25,7 +25,7 @@ from litetext.modules import distill_report, taught
 from litetext.modules.distill_optim import check_loss_weights, check_recipe
 from litetext.modules.run_data import run_data
 from litetext.modules.stored_features import store_features
-from litetext.modules.stored_vision import VisionStore, identify, see
+from litetext.modules.stored_vision import VisionStore, encode_images, identify
 from litetext.modules.student_training import StudentTraining
 from litetext.modules.task_loss import DETECTOR_PARTS, detector_losses
 from litetext.modules.teacher import CACHE, Teacher
@@ -34,31 +34,32 @@ from litetext.shipped import shipped
 from litetext.tokenizer import TokenBatch, Tokenizer, pad
 
 PARTS = (*DETECTOR_PARTS, "mse", "cosine")
-_SURE = 0.5  # from this score on an instance counts
+_MIN_SCORE = 0.5  # from this score on an instance counts
 
 
 class TaskDistillModule(StudentTraining):
-    """Trains a distilled student through a frozen SAM3, towards what that finds with its own text encoder.
+    """Trains a distilled student through a frozen SAM3, towards its outputs for its own text encoder.
 
     The loss of a phrase about an image, see `litetext.modules.task_loss` for its parts:
     L = w_text A + w_presence P + w_scores S + w_boxes B + w_masks M + w_mse MSE + w_cosine cosine.
-    The student is validated against the SAM3's own answers on held-out images: `val/CG_F1` takes them for the truth.
+    The student is validated against the SAM3's own predictions on held-out images: `val/CG_F1` takes those for the
+    truth.
 
     Args:
         start: Checkpoint of `litetext fit` whose student is trained on.
         sam3: The SAM3 whose text encoder taught it: a folder of transformers, a hub id, or Meta's `sam3.pt`.
         features_dir: Folder of the stores of teacher features, as that of `DistillModule`.
         teacher_batch_tokens: Tokens the teacher encodes at once.
-        vision: `stored` encodes every image once and keeps what SAM3 sees of it on disk, in half precision; `live`
+        vision: `stored` encodes every image once and keeps its vision features on disk, in half precision; `live`
             runs the vision tower in every step.
-        vision_dir: Folder of what is seen.
+        vision_dir: Folder of the vision features.
         geometry_token: Append the geometry token to every phrase, as Meta's SAM3 does.
-        text_weight: Weight of what reads the text in the detector (A).
+        text_weight: Weight of the detector's attention to the text (A).
         presence_weight: Weight of presence (P).
         scores_weight: Weight of the queries' classes (S).
         boxes_weight: Weight of the boxes (B).
-        masks_weight: Weight of the masks (M); 0 draws none, which saves a third of a step.
-        masks_drawn: Phrases a step whose masks are drawn, those that the teacher is surest of.
+        masks_weight: Weight of the masks (M); 0 decodes none, which saves a third of a step.
+        masks_drawn: Phrases a step whose masks are decoded, those of the teacher's highest scores.
         mse_weight: Weight of the MSE of the features, as in `DistillModule`. Phrases that the student's context cuts
             and the teacher's does not have no part in it.
         cosine_weight: Weight of the cosine loss of the features, likewise.
@@ -128,7 +129,7 @@ class TaskDistillModule(StudentTraining):
         self.counts = PhraseCounts("segm")
         self.teacher_parameters, self.teacher_fingerprint, self.detector = 0, "", ""
         self.store: FeatureStore | None = None
-        self.seen: VisionStore | None = None
+        self.vision_store: VisionStore | None = None
         self._sam3: list[Sam3Image] = []  # in a list, so that it is no part of the module's weights
         self._rows: tuple[list[list[int]], list[list[int]]] = ([], [])
 
@@ -180,8 +181,8 @@ class TaskDistillModule(StudentTraining):
         texts = _PaddedTexts(data.prompts, self._rows[1])
         self.store = store_features(teacher, facts, texts, self.features_dir, self.teacher_batch_tokens, self.trainer)
         if self.vision == "stored":
-            self.seen = VisionStore(self.vision_dir, sam3, self.detector, data.images)
-            self.seen.fill(self.trainer)
+            self.vision_store = VisionStore(self.vision_dir, sam3, self.detector, data.images)
+            self.vision_store.fill(self.trainer)
         self._sam3.append(sam3)
 
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
@@ -194,7 +195,7 @@ class TaskDistillModule(StudentTraining):
             more = self.student.context_length - tokens.ids.shape[1]
             tokens = TokenBatch(torch.nn.functional.pad(tokens.ids, (0, more)), tokens.lengths)
         lengths = torch.tensor([len(self._rows[1][n]) for n in numbers])
-        return batch._replace(tokens=tokens, heard=self.store.padded(batch.index), heard_lengths=lengths)
+        return batch._replace(tokens=tokens, teacher_features=self.store.padded(batch.index), teacher_lengths=lengths)
 
     # Losses
 
@@ -202,30 +203,32 @@ class TaskDistillModule(StudentTraining):
         """The parts of the loss of each phrase, before their weights, (N,) each."""
         return self._compare(batch, self.masks_drawn)[0]
 
-    def _compare(self, batch: TaskBatch, most: int) -> tuple[dict[str, Tensor], Answers, Answers, Tensor]:
-        """Losses, the answers to student and teacher, and the phrases whose masks were drawn, `most` of them."""
-        heard, tokens, lengths = self.targets_of(batch), batch.tokens, batch.heard_lengths
+    def _compare(
+        self, batch: TaskBatch, most: int
+    ) -> tuple[dict[str, Tensor], DetectorOutputs, DetectorOutputs, Tensor]:
+        """Losses, outputs for student and teacher, and the phrases whose masks were decoded, at most `most`."""
+        targets, tokens, lengths = self.targets_of(batch), batch.tokens, batch.teacher_lengths
         if tokens is None or lengths is None:
             raise ValueError("the batch has no token rows; run setup first")
         with torch.no_grad():
             numbers = batch.images.tolist()
-            if self.seen is not None:
-                vision = self.seen.take(numbers)
+            if self.vision_store is not None:
+                vision = self.vision_store.take(numbers)
             else:
-                vision = see(self.sam3, [self.prompts.images[n] for n in numbers])
-            each = of_each(vision, batch.owner)
-            asked = answer(self.sam3, each, heard, lengths)
-            sure = _official(asked.answers).amax(1)
-            drawn = sure.argsort(descending=True, stable=True)[: min(most, int((sure >= _SURE).sum()))]
-            teacher = draw(self.sam3, asked, drawn)
+                vision = encode_images(self.sam3, [self.prompts.images[n] for n in numbers])
+            each = vision_per_phrase(vision, batch.owner)
+            states = run_detector(self.sam3, each, targets, lengths)
+            scores = _official(states.outputs).amax(1)
+            decoded = scores.argsort(descending=True, stable=True)[: min(most, int((scores >= _MIN_SCORE).sum()))]
+            teacher = decode_masks(self.sam3, states, decoded)
         features = self.student(*tokens).float()
-        student = draw(self.sam3, answer(self.sam3, each, features, tokens.lengths), drawn)
-        parts = detector_losses(student, teacher, drawn)
-        shared = min(features.shape[1], heard.shape[1])
+        student = decode_masks(self.sam3, run_detector(self.sam3, each, features, tokens.lengths), decoded)
+        parts = detector_losses(student, teacher, decoded)
+        shared = min(features.shape[1], targets.shape[1])
         mask = tokens.mask[:, :shared] & (tokens.lengths == lengths)[:, None]
-        pair = features[:, :shared], heard[:, :shared]
+        pair = features[:, :shared], targets[:, :shared]
         parts |= {"mse": masked_mse(*pair, mask), "cosine": masked_cosine(*pair, mask)}
-        return parts, student, teacher, drawn
+        return parts, student, teacher, decoded
 
     def total(self, parts: dict[str, Tensor]) -> Tensor:
         """The weighted sum of the parts, (N,)."""
@@ -237,19 +240,19 @@ class TaskDistillModule(StudentTraining):
         Raises:
             ValueError: If `setup` has not run.
         """
-        if batch.heard is None:
+        if batch.teacher_features is None:
             raise ValueError("the batch has no teacher features; run setup first")
-        return batch.heard.float()
+        return batch.teacher_features.float()
 
     # Held-out images
 
     def validation_step(self, batch: TaskBatch, batch_idx: int) -> None:
-        """Compares the answers to the student with those to the teacher, all masks drawn."""
-        parts, student, teacher, drawn = self._compare(batch, len(batch.index))
+        """Compares the outputs for the student with those for the teacher, all masks decoded."""
+        parts, student, teacher, decoded = self._compare(batch, len(batch.index))
         for name, part in {**parts, "loss": self.total(parts)}.items():
             self.val_losses[name].update(part)
-        found, truth = _instances(student, drawn), _instances(teacher, drawn)
-        self.counts.update(batch.number, found, [Truth(one.masks) for one in truth])
+        predictions, truth = _instances(student, decoded), _instances(teacher, decoded)
+        self.counts.update(batch.number, predictions, [Truth(one.masks) for one in truth])
 
     def on_validation_epoch_end(self) -> None:
         """Logs `val/*`."""
@@ -289,7 +292,7 @@ class TaskDistillModule(StudentTraining):
 
     def summary(self) -> str:
         """The closing lines of a fit."""
-        return distill_report.summary(self, _told)
+        return distill_report.summary(self, _scores_line)
 
 
 class _PaddedTexts:
@@ -305,28 +308,28 @@ class _PaddedTexts:
         return self.phrases[row]
 
 
-def _official(answers: Answers) -> Tensor:
+def _official(outputs: DetectorOutputs) -> Tensor:
     """The scores that are cut at a half, (N, Q)."""
-    return official_scores(answers.logits[-1], answers.presence[-1])
+    return official_scores(outputs.logits[-1], outputs.presence[-1])
 
 
-def _instances(answers: Answers, drawn: Tensor) -> list[Instances]:
-    """What counts as found for each phrase, at the size of the masks; empty masks where none were drawn."""
-    scores, boxes = _official(answers), answers.boxes[-1]
-    height, width = answers.masks.shape[-2:]
-    line = {phrase: k for k, phrase in enumerate(drawn.tolist())}
+def _instances(outputs: DetectorOutputs, decoded: Tensor) -> list[Instances]:
+    """Predicted instances of each phrase, at the size of the masks; empty masks where none were decoded."""
+    scores, boxes = _official(outputs), outputs.boxes[-1]
+    height, width = outputs.masks.shape[-2:]
+    line = {phrase: k for k, phrase in enumerate(decoded.tolist())}
     found = []
-    for n, kept in enumerate(scores >= _SURE):
+    for n, kept in enumerate(scores >= _MIN_SCORE):
         none = scores.new_full((int(kept.sum()), height, width), -1.0, dtype=torch.float32)
-        masks = answers.masks[line[n], kept] if n in line else none
+        masks = outputs.masks[line[n], kept] if n in line else none
         one = finish(scores[n, kept], boxes[n, kept], masks, (height, width))
         found.append(Instances(one.scores.cpu(), one.boxes.cpu(), one.masks.cpu()))
     return found
 
 
-def _told(module: Any, scores: dict[str, float]) -> str:
-    """What the held-out images said, in a line."""
+def _scores_line(module: Any, scores: dict[str, float]) -> str:
+    """Scores on held-out images, in a line."""
     return (
         f"held-out images     CG_F1 {scores['CG_F1']:.2f}, IL_MCC {scores['IL_MCC']:.3f}, pmF1 {scores['pmF1']:.2f} "
-        f"against the teacher's own answers; loss {scores['loss']:.4f}"
+        f"against the teacher's own predictions; loss {scores['loss']:.4f}"
     )

@@ -36,7 +36,7 @@ from litetext.models.sam3.tracking import (
 )
 from litetext.models.sam3.video import Sam3Video
 from litetext.models.text.encoder import PhraseFeatures
-from litetext.modules.answer_key import begin_key, files_hash, item_key
+from litetext.modules.cache_key import begin_key, files_hash, item_key
 from litetext.modules.evaluation import TEACHER, digest, encode_all, name_encoders
 from litetext.modules.ranks import meet
 from litetext.modules.results import defined, missing_side, notes, refuse_nothing, summarize, table

@@ -123,8 +123,8 @@ def read_video_annotations(path: str | Path) -> VideoAnnotations:
         notes.append(
             f"{name}: {len(lacking):,} pairs are left out for an annotation without masks (first: {lacking[0]})"
         )
-    asked = [(item["video_id"], item["category_id"]) for _, item in listed]
-    pairs = [pair for pair in dict.fromkeys([*asked, *pair_of.values()]) if pair not in left_out]
+    listed_pairs = [(item["video_id"], item["category_id"]) for _, item in listed]
+    pairs = [pair for pair in dict.fromkeys([*listed_pairs, *pair_of.values()]) if pair not in left_out]
     with_box = {c for part in truth.values() for c in part.categories[part.boxed.any(axis=1)].tolist()}
     evaluated = [c for c in categories if c in with_box]
     return VideoAnnotations(name, videos, categories, pairs, truth, evaluated, left_out, notes)

@@ -172,5 +172,5 @@ def test_names_that_the_user_gives_keep_their_hyphens(litetext: Callable[..., An
 
 def test_at_least_is_read_from_the_annotation() -> None:
     (size,) = (option for option in options(paint) if option.name == "size")
-    assert (size.least, AtLeast(1).value, size.required) == (1, 1, True)
+    assert (size.minimum, AtLeast(1).value, size.required) == (1, 1, True)
     assert inspect.signature(paint).parameters["size"].kind is inspect.Parameter.KEYWORD_ONLY

@@ -14,7 +14,7 @@ from litetext.data.shapes.world import phrases
 from litetext.export.graph import Run, features_of
 from litetext.export.graphs import export_onnx, open_onnx
 from litetext.export.onnx_folder import write_onnx
-from litetext.export.parity import LEAST, Parity, parity_of
+from litetext.export.parity import MIN_COSINE, Parity, parity_of
 from litetext.export.request import ExportRequest
 from litetext.export.source import ExportSource
 from litetext.export.torch_target import export_torch, open_torch
@@ -137,7 +137,7 @@ def test_the_command_writes_a_card_and_refuses_what_differs(
 
 
 def test_a_type_that_loses_too_much_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(LEAST, "int8", 0.9999999)
+    monkeypatch.setitem(MIN_COSINE, "int8", 0.9999999)
     request = ExportRequest(ExportSource(student("masked"), "student", {}, ""), PROMPTS, float("inf"), None, "int8", 1)
     with pytest.raises(ValueError, match=r"pooled cosine must be at least 0\.9999999"):
         write_onnx(request, tmp_path)

@@ -6,13 +6,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from litetext.models.sam3.answers import Answers
+from litetext.models.sam3.detector_outputs import DetectorOutputs
 from litetext.modules.task_loss import DETECTOR_PARTS, detector_losses
 
 DRAWN = torch.tensor([0])
 
 
-def answers(seed: int, presence: float) -> Answers:
+def answers(seed: int, presence: float) -> DetectorOutputs:
     """Two phrases, two layers, three queries; the first phrase is there with a logit, the second with its opposite."""
     there = torch.tensor([presence, -presence]).expand(2, 2)
     made = torch.Generator().manual_seed(seed)
@@ -20,8 +20,8 @@ def answers(seed: int, presence: float) -> Answers:
     def noise(*size: int) -> Tensor:
         return torch.randn(*size, generator=made)
 
-    heard = (noise(2, 4, 5), noise(2, 4, 5))
-    return Answers(heard, noise(2, 2, 3), there, noise(2, 2, 3, 4).sigmoid(), noise(1, 3, 6, 6))
+    text_attention = (noise(2, 4, 5), noise(2, 4, 5))
+    return DetectorOutputs(text_attention, noise(2, 2, 3), there, noise(2, 2, 3, 4).sigmoid(), noise(1, 3, 6, 6))
 
 
 def test_the_loss_is_zero_where_both_agree_and_above_elsewhere() -> None:
@@ -40,7 +40,7 @@ def test_presence_is_a_divergence_and_the_text_a_share() -> None:
     expected = t * math.log(t / s) + (1 - t) * math.log((1 - t) / (1 - s))
     parts = detector_losses(student, teacher, DRAWN)
     assert float(parts["presence"][0]) == pytest.approx(expected, abs=1e-6)
-    silent = student._replace(heard=tuple(torch.zeros_like(part) for part in student.heard))
+    silent = student._replace(text_attention=tuple(torch.zeros_like(part) for part in student.text_attention))
     assert detector_losses(silent, teacher, DRAWN)["text"].tolist() == pytest.approx([1.0, 1.0])
 
 

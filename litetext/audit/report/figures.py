@@ -205,7 +205,7 @@ def _positions(audit: Mapping[str, Any]) -> "Figure":
     matrix = [[float("nan") if value is None else value for value in row] for row in position["cosine"]]
     size = len(matrix)
     figure, axes = _figure(5.2, 4.4)
-    image = axes.imshow(matrix, cmap="viridis", vmin=min(0.0, _least(matrix)), vmax=1.0, interpolation="nearest")
+    image = axes.imshow(matrix, cmap="viridis", vmin=min(0.0, _smallest(matrix)), vmax=1.0, interpolation="nearest")
     shown = position.get("positions", list(range(size)))
     ticks = list(range(0, size, max(1, size // 8)))
     axes.set_xticks(ticks, [str(shown[n]) for n in ticks])
@@ -218,7 +218,7 @@ def _positions(audit: Mapping[str, Any]) -> "Figure":
     return figure
 
 
-def _least(matrix: Sequence[Sequence[float]]) -> float:
+def _smallest(matrix: Sequence[Sequence[float]]) -> float:
     return min((value for row in matrix for value in row if value == value), default=0.0)
 
 
@@ -308,19 +308,19 @@ def _robustness(audit: Mapping[str, Any]) -> "Figure":
     return figure
 
 
-def apart(heights: Mapping[str, float], least: float) -> list[tuple[str, float]]:
+def apart(heights: Mapping[str, float], gap: float) -> list[tuple[str, float]]:
     """Labels at their heights on a logarithmic axis, moved up where two would lie on each other.
 
     Args:
         heights: Height by label, above 0.
-        least: Smallest distance in powers of ten.
+        gap: Smallest distance in powers of ten.
 
     Returns:
         Labels and heights, lowest first.
     """
     placed: list[tuple[str, float]] = []
     for name, height in sorted(heights.items(), key=lambda item: item[1]):
-        lowest = placed[-1][1] * 10**least if placed else 0.0
+        lowest = placed[-1][1] * 10**gap if placed else 0.0
         placed.append((name, max(height, lowest)))
     return placed
 

@@ -17,7 +17,7 @@ SINGLES = 8
 """Prompts that one repetition at batch size 1 encodes, one after the other."""
 TRIAL = 4
 """Prompts of a first pass, at most."""
-LEAST, MOST = 3, 50
+MIN_REPETITIONS, MAX_REPETITIONS = 3, 50
 """Repetitions of a measurement."""
 
 
@@ -52,7 +52,7 @@ class Cell:
     def rate(self) -> dict[str, float | int]:
         """Prompts a second: the median repetition, the slowest and the fastest."""
         # The first is the one that memory is watched in, which slows it; it counts where there are few.
-        passes = self.passes[1:] if len(self.passes) > LEAST else self.passes
+        passes = self.passes[1:] if len(self.passes) > MIN_REPETITIONS else self.passes
         rates = [self.prompts / one.seconds for one in passes]
         return {
             "median": statistics.median(rates),
@@ -130,16 +130,16 @@ def measure(cells: list[Cell], rows: dict[int, list[list[int]]], seconds: float,
             cell.run(rows[cell.context], count)  # compiles
         cell.per_prompt = cell.run(rows[cell.context], count).seconds / count
     left = max(0.1 * seconds, seconds - (time.perf_counter() - began))
-    needs = [LEAST * cell.wanted * cell.per_prompt for cell in cells]
+    needs = [MIN_REPETITIONS * cell.wanted * cell.per_prompt for cell in cells]
     most = cap(needs, left)
     for cell, need in zip(cells, needs, strict=True):
         cell.prompts = cell.wanted if whole or need <= most else max(1, int(cell.wanted * most / need))
     share, began = left / len(cells), time.perf_counter()
-    for repetition in range(MOST):
+    for repetition in range(MAX_REPETITIONS):
         ran = False
         for cell in cells:
             late = time.perf_counter() - began > 1.25 * left
-            wanted = repetition < LEAST and not (late and cell.passes)
+            wanted = repetition < MIN_REPETITIONS and not (late and cell.passes)
             if wanted or (not late and cell.spent + cell.passes[-1].seconds <= share):
                 cell.passes.append(cell.run(rows[cell.context], cell.prompts, watch_memory=repetition == 0))
                 ran = True

@@ -128,9 +128,9 @@ def _sources(encoders: Sequence[str], sam3: str | None) -> dict[str, str]:
 def _check(contexts: Sequence[int], batches: Sequence[int], threads: int | None, seconds: float, device: str) -> None:
     if min(contexts) < 3:
         raise ValueError(f"--context_lengths {min(contexts)} leaves no room between start and end; give at least 3")
-    for option, least in (("batch_sizes", min(batches)), ("threads", 1 if threads is None else threads)):
-        if least < 1:
-            raise ValueError(f"--{option} is {least}; it must be at least 1")
+    for option, value in (("batch_sizes", min(batches)), ("threads", 1 if threads is None else threads)):
+        if value < 1:
+            raise ValueError(f"--{option} is {value}; it must be at least 1")
     if not seconds > 0:
         raise ValueError(f"--seconds is {seconds}; it must be more than 0")
     find_device(device)

@@ -5,7 +5,7 @@ import sys
 import torch
 
 PHRASES = ("red circle", "two small dogs beside a bicycle", "cup")
-_LEAST = 0.999
+_MIN_COSINE = 0.999
 
 
 def compare(exported: str, student: str) -> float:
@@ -25,10 +25,10 @@ def compare(exported: str, student: str) -> float:
     # efficientsam3's file does not say its attention heads: 64 channels each at full size, not in the small students.
     opened = load_text_encoder(exported, heads=trained.config["heads"])
     found, expected = opened.encode(PHRASES), trained.encode(PHRASES)
-    least = min(float(torch.cosine_similarity(found[p].mean(0), expected[p].mean(0), dim=0)) for p in PHRASES)
-    if not least >= _LEAST:
-        raise ValueError(f"{exported} has a cosine of {least:.4f} with {student}; it should be {_LEAST}")
-    return least
+    lowest = min(float(torch.cosine_similarity(found[p].mean(0), expected[p].mean(0), dim=0)) for p in PHRASES)
+    if not lowest >= _MIN_COSINE:
+        raise ValueError(f"{exported} has a cosine of {lowest:.4f} with {student}; it should be {_MIN_COSINE}")
+    return lowest
 
 
 if __name__ == "__main__":

@@ -70,12 +70,12 @@ def run(steps: Sequence[Step], folder: Path, most: float, tell: Callable[[StepRe
 
 
 def _measured(step: Step, folder: Path, log: Path, most: float) -> StepResult:
-    began, told = time.perf_counter(), log.with_suffix(".json")
+    began, usage = time.perf_counter(), log.with_suffix(".json")
     with log.open("wb") as file:
-        launcher = [sys.executable, "-S", "-c", _LAUNCH, str(told.absolute()), *interpreter(step)]
+        launcher = [sys.executable, "-S", "-c", _LAUNCH, str(usage.absolute()), *interpreter(step)]
         subprocess.run(launcher, cwd=folder, stdin=subprocess.DEVNULL, stdout=file, stderr=file, check=False)
     seconds = time.perf_counter() - began
-    code, resident, processor = json.loads(told.read_text(encoding="utf-8"))
+    code, resident, processor = json.loads(usage.read_text(encoding="utf-8"))
     peak, error = resident * _RSS, ""
     if code:
         error = _reason(log, code)
@@ -87,8 +87,8 @@ def _measured(step: Step, folder: Path, log: Path, most: float) -> StepResult:
 def _reason(log: Path, code: int) -> str:
     """The line of a log that says why a command ended."""
     lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
-    told = [line for line in lines if line.startswith("litetext: error: ")]
-    why = told[-1].removeprefix("litetext: error: ") if told else lines[-1] if lines else "it said nothing"
+    errors = [line for line in lines if line.startswith("litetext: error: ")]
+    why = errors[-1].removeprefix("litetext: error: ") if errors else lines[-1] if lines else "it printed nothing"
     return f"{why} (exit code {code}; {log})"
 
 

@@ -83,8 +83,8 @@ def write_once(
         part = Path(place) / "part"  # not the temporary folder itself, which nobody else may read
         part.mkdir()
         fill(part)
-        said = {**options, "content": _content(part, world)}
-        (part / f"{world}.json").write_text(json.dumps(said, indent=1) + "\n", encoding="utf-8")
+        facts = {**options, "content": _content(part, world)}
+        (part / f"{world}.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
         try:
             part.rename(folder)
         except OSError:

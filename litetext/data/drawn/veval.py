@@ -18,7 +18,7 @@ FRAMES = 20
 """Frames of a video."""
 VISIBLE = 12
 """Pixels; less of an object is absent."""
-LEAST = 4
+MIN_FRAMES = 4
 """Frames in which an object must be seen for a phrase to mean it."""
 _SPEED = (1.0, 3.0)
 _FREE = 0.5  # share of the objects that leave or enter instead of bouncing
@@ -100,7 +100,7 @@ def draw_path(
 
 def lasting(seen: np.ndarray) -> list[int]:
     """Positions of the objects that are seen long enough to be asked for, of `seen`, bool (T, n, S, S)."""
-    return [n for n in range(seen.shape[1]) if (seen[:, n].sum(axis=(1, 2)) >= VISIBLE).sum() >= LEAST]
+    return [n for n in range(seen.shape[1]) if (seen[:, n].sum(axis=(1, 2)) >= VISIBLE).sum() >= MIN_FRAMES]
 
 
 def write_veval(
@@ -131,9 +131,9 @@ def write_veval(
         ValueError: An option is out of its range, or the folder holds something else.
         FileNotFoundError: There is no folder to write it in.
     """
-    for name, value, least in (("videos", videos, 1), ("seed", seed, 0), ("frames", frames, LEAST)):
-        if not least <= value <= (_MOST if name != "seed" else math.inf):
-            raise ValueError(f"{name} is {value}; it must be from {least} to {_MOST}")
+    for name, value, low in (("videos", videos, 1), ("seed", seed, 0), ("frames", frames, MIN_FRAMES)):
+        if not low <= value <= (_MOST if name != "seed" else math.inf):
+            raise ValueError(f"{name} is {value}; it must be from {low} to {_MOST}")
     options = {"kind": "videos", "version": version, "videos": videos, "seed": seed, "frames": frames}
     options |= {} if material is None else {"material": material}
 

@@ -108,7 +108,7 @@ def read_coco(source: CocoSet) -> Contents:
         items = grouped.get(image_id, [])
         file_name = _file_name(entry) or f"image {image_id}"
         present = {names[item["category_id"]] for item in items}
-        entry_phrases = _asked(entry, file_name, present, names, source)
+        entry_phrases = _query_phrases(entry, file_name, present, names, source)
         ids = tuple(
             number * len(phrases) + place[phrase] + 1 for phrase in sorted(entry_phrases, key=place.__getitem__)
         )
@@ -216,7 +216,7 @@ def _listed(entry: dict[str, Any], key: str) -> list[Id]:
     return [read_id(number, key) for number in ids or []]
 
 
-def _asked(
+def _query_phrases(
     entry: dict[str, Any], file_name: str, present: set[str], names: Mapping[Id, str], source: CocoSet
 ) -> set[str]:
     # LVIS: the others may be there without a mark

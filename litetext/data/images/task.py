@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from litetext.data.epochs import EpochDataModule
-from litetext.data.images.asked import AskedImage, read_asked
+from litetext.data.images.unlabelled import UnlabelledImage, read_unlabelled
 from litetext.data.options import check_least
 from litetext.data.prompts.corpora import split_prompts
 from litetext.data.sampling import EpochSampler
@@ -29,8 +29,8 @@ class TaskBatch(NamedTuple):
         index: Each phrase's number in `TaskDataModule.prompts`, (N,).
         number: Each pair's own number, for counting it once, (N,).
         tokens: The phrases as the student reads them, (N, L).
-        heard: The teacher's features, (N, M, D).
-        heard_lengths: Its valid tokens, (N,).
+        teacher_features: The teacher's features, (N, M, D).
+        teacher_lengths: Its valid tokens, (N,).
     """
 
     images: Tensor
@@ -38,8 +38,8 @@ class TaskBatch(NamedTuple):
     index: Tensor  # pyright: ignore[reportIncompatibleMethodOverride]
     number: Tensor
     tokens: TokenBatch | None = None
-    heard: Tensor | None = None
-    heard_lengths: Tensor | None = None
+    teacher_features: Tensor | None = None
+    teacher_lengths: Tensor | None = None
 
 
 class TaskDataset(Dataset):
@@ -53,7 +53,7 @@ class TaskDataset(Dataset):
 
     def __init__(self, data: "TaskDataModule", images: Sequence[int], shuffled: bool) -> None:
         self.data, self.shuffled = data, shuffled
-        counts = [len(data.asked[n]) for n in images]
+        counts = [len(data.queries[n]) for n in images]
         groups = [
             (n, first) for n, count in zip(images, counts, strict=True) for first in range(0, count, data.phrases)
         ]
@@ -70,40 +70,40 @@ class TaskDataset(Dataset):
         for place, position in enumerate(positions):
             epoch, group = divmod(int(position), len(self))
             image, first = (int(value) for value in self.groups[group])
-            order = np.arange(len(data.asked[image]))
+            order = np.arange(len(data.queries[image]))
             if self.shuffled:
                 order = np.random.default_rng([data.seed, epoch, image]).permutation(len(order))
             order = order[first : first + data.phrases]
             chosen.append(image)
             owner += [place] * len(order)
-            index += data.asked[image][order].tolist()
+            index += data.queries[image][order].tolist()
             number += (data.firsts[image] + order).tolist()
         images, of, which, pairs = (torch.tensor(v, dtype=torch.int64) for v in (chosen, owner, index, number))
         return TaskBatch(images, of, which, pairs)
 
 
 class TaskDataModule(EpochDataModule):
-    """Images without annotations, and phrases that are asked of them, in groups of phrases about one image.
+    """Images without annotations and their query phrases, in groups of phrases about one image.
 
-    An epoch asks every phrase of every image once. Images are held out by a hash of their names.
+    An epoch takes every phrase of every image once. Images are held out by a hash of their names.
 
     Attributes:
         images: The images, after `setup`.
         prompts: All phrases, each once.
-        asked: Numbers of the phrases of each image.
+        queries: Numbers of the phrases of each image.
         train: Numbers of the images to train on, `val` of those held out.
 
     Args:
         images: `nouns:N` for N scenes of the world of nouns and phrases about them; a folder of images, whose
-            `prompts` are asked; or a JSON of SA-Co Gold or Silver, for its images and phrases alone.
-        prompts: What is asked of the images of a folder: a corpus, as `PromptDataModule.sources` takes it.
+            `prompts` are the queries; or a JSON of SA-Co Gold or Silver, for its images and phrases alone.
+        prompts: Query phrases for the images of a folder: a corpus, as `PromptDataModule.sources` takes it.
         image_folder: Where the images of a JSON lie; by default beside it.
-        asked: Phrases that are drawn for each image; those of a JSON are all asked.
+        asked: Phrases that are drawn for each image; those of a JSON are all taken.
         batch_images: Images of a training step on each device.
-        phrases: Phrases a step asks of each of them.
+        phrases: Phrases of each of them in a step.
         val_fraction: Share of the images held out.
         skip_unusable_images: Go on without the images that are missing or no images; by default they end the run.
-        seed: Seed of the batches; by default the run's own, `seed_everything`. It does not change what is asked.
+        seed: Seed of the batches; by default the run's own, `seed_everything`. It does not change the phrases.
         num_workers: Processes that put batches together.
 
     Raises:
@@ -126,11 +126,11 @@ class TaskDataModule(EpochDataModule):
         super().__init__(seed, num_workers, val_fraction)
         check_least(1, data__asked=asked, data__batch_images=batch_images, data__phrases=phrases)
         self.root, self.corpus, self.image_folder = images, prompts, image_folder
-        self.asked_most, self.batch_images, self.phrases = asked, batch_images, phrases
+        self.phrases_per_image, self.batch_images, self.phrases = asked, batch_images, phrases
         self.skip_unusable_images = skip_unusable_images
-        self.images: list[AskedImage] = []
+        self.images: list[UnlabelledImage] = []
         self.prompts: list[str] = []
-        self.asked: list[np.ndarray] = []
+        self.queries: list[np.ndarray] = []
         self.firsts: list[int] = []
         self.train: list[int] = []
         self.val: list[int] = []
@@ -148,7 +148,7 @@ class TaskDataModule(EpochDataModule):
     @property
     def batches_per_epoch(self) -> int:
         """Training batches of one epoch on each rank, after `setup`."""
-        groups = sum(-(-len(self.asked[n]) // self.phrases) for n in self.train)
+        groups = sum(-(-len(self.queries[n]) // self.phrases) for n in self.train)
         return max(1, groups // (self.batch_images * self._rank()[1]))
 
     def setup(self, stage: str) -> None:
@@ -162,7 +162,7 @@ class TaskDataModule(EpochDataModule):
             return
         if self.trainer is not None and self.trainer.world_size > 1:
             self.seed = self.trainer.strategy.broadcast(self.seed)
-        found, lost = read_asked(self.root, self.corpus, self.image_folder, self.asked_most)
+        found, lost = read_unlabelled(self.root, self.corpus, self.image_folder, self.phrases_per_image)
         if lost and not self.skip_unusable_images:
             some = "; ".join(lost[:_NAMED]) + ("; ..." if len(lost) > _NAMED else "")
             raise ValueError(
@@ -179,8 +179,8 @@ class TaskDataModule(EpochDataModule):
                 f"out (data.val_fraction={self.val_fraction}) for {rank} processes; add images or change the fraction"
             )
         number: dict[str, int] = {}
-        self.asked = [np.array([number.setdefault(p, len(number)) for p in image.phrases]) for image in found]
-        self.firsts = np.cumsum([0, *map(len, self.asked)]).tolist()
+        self.queries = [np.array([number.setdefault(p, len(number)) for p in image.phrases]) for image in found]
+        self.firsts = np.cumsum([0, *map(len, self.queries)]).tolist()
         self.images, self.prompts, self.train, self.val = found, list(number), train, val
         rank_zero_info(
             f"images {self.root}: {len(train):,} to train on, {len(val):,} held out, {len(lost):,} left out; "
@@ -190,10 +190,10 @@ class TaskDataModule(EpochDataModule):
     @property
     def digest(self) -> str:
         """Hash over names and phrases, which tells whether a resumed run has its data."""
-        told = blake2b(digest_size=16)
+        hasher = blake2b(digest_size=16)
         for image in self.images:
-            told.update("\n".join((image.name, *image.phrases, "")).encode("utf-8", "surrogatepass"))
-        return told.hexdigest()
+            hasher.update("\n".join((image.name, *image.phrases, "")).encode("utf-8", "surrogatepass"))
+        return hasher.hexdigest()
 
     def train_dataloader(self) -> DataLoader:
         """Batches of some images each; continues where a resumed run stopped."""

@@ -51,7 +51,7 @@ class NounsBatch(NamedTuple):
         tokens: The phrases, (N, 32).
         words: Rows of `noun_table` for the words of the head, the anchor, and what is said not to be meant, (N, 3);
             -1 where there is none or the word means nothing in this world.
-        said: What phrases say by `TEXT_VALUES`, (N, 8).
+        text_values: What phrases say by `TEXT_VALUES`, (N, 8).
         roles: What each object of a phrase's image is to it, by `ROLES`, bool (N, 4, O).
         positive: The phrases that have targets, (M,), ascending.
         owner: Which phrase a target belongs to, (T,), ascending.
@@ -67,7 +67,7 @@ class NounsBatch(NamedTuple):
     image: Tensor
     tokens: TokenBatch
     words: Tensor
-    said: Tensor
+    text_values: Tensor
     roles: Tensor
     positive: Tensor
     owner: Tensor
@@ -102,16 +102,16 @@ def noun_table() -> Tensor:
     return table
 
 
-def collate(scenes: list[Scene], said: list[list[Phrase]], tokenizer: Tokenizer, paint: bool = True) -> NounsBatch:
+def collate(scenes: list[Scene], drawn: list[list[Phrase]], tokenizer: Tokenizer, paint: bool = True) -> NounsBatch:
     """A batch of these scenes.
 
     Args:
         scenes: B scenes.
-        said: The phrases about each of them.
+        drawn: The phrases about each of them.
         tokenizer: Encodes the phrases.
         paint: Paint the scenes; without it, everything that has to do with images stays empty.
     """
-    flat = [(b, phrase) for b, phrases in enumerate(said) for phrase in phrases]
+    flat = [(b, phrase) for b, phrases in enumerate(drawn) for phrase in phrases]
     painted = [render(scene) for scene in scenes] if paint else []
     pixels = np.zeros((len(painted), 3, SIZE, SIZE), dtype=np.uint8)
     objects = np.zeros((len(painted), OBJECTS, SIZE, SIZE), dtype=bool)
@@ -133,14 +133,16 @@ def collate(scenes: list[Scene], said: list[list[Phrase]], tokenizer: Tokenizer,
         image=torch.tensor([b for b, _ in flat], dtype=torch.int64),
         tokens=pad(tokenizer.encode([phrase.text for _, phrase in flat]), CONTEXT),
         words=torch.tensor([_words(phrase) for _, phrase in flat], dtype=torch.int64).view(-1, 3),
-        said=torch.tensor([_said(phrase) for _, phrase in flat], dtype=torch.int64).view(-1, len(TEXT_VALUES)),
+        text_values=torch.tensor([_text_values(phrase) for _, phrase in flat], dtype=torch.int64).view(
+            -1, len(TEXT_VALUES)
+        ),
         roles=torch.from_numpy(_roles(scenes, flat if paint else [])),
         positive=owner.unique(),
         owner=owner,
         place=image * OBJECTS + target,
         boxes=torch.cat([(edges[:, :2] + edges[:, 2:]) / 2, edges[:, 2:] - edges[:, :2]], 1),
         kind=torch.tensor([KIND_NAMES.index(phrase.kind) for _, phrase in flat], dtype=torch.int64),
-        number=torch.tensor([s.number * 100 + k for s, p in zip(scenes, said, strict=True) for k in range(len(p))]),
+        number=torch.tensor([s.number * 100 + k for s, p in zip(scenes, drawn, strict=True) for k in range(len(p))]),
     )
 
 
@@ -154,7 +156,7 @@ def _words(phrase: Phrase) -> list[int]:
     return [-1 if thing is None else _rows().get(thing.word, -1) for thing in things]
 
 
-def _said(phrase: Phrase) -> tuple[int, ...]:
+def _text_values(phrase: Phrase) -> tuple[int, ...]:
     meaning, head = phrase.meaning, phrase.meaning.head
     return (
         _index(_SIZES, head.size),

@@ -63,15 +63,15 @@ class NounsDataset(Dataset):
             return collate(scenes, [[] for _ in scenes], self.tokenizer)
         done = (step - self.stages.towers) / max(1, self.stages.joint)
         kinds = mixture(done) if done >= 0 else dict(KINDS)
-        said = [self._draw(scene, kinds) for scene in scenes]
-        return collate(scenes, said, self.tokenizer, paint=done >= 0)
+        drawn = [self._draw(scene, kinds) for scene in scenes]
+        return collate(scenes, drawn, self.tokenizer, paint=done >= 0)
 
     def _draw(self, scene: Scene, kinds: dict[str, float]) -> list[Phrase]:
         rng = random.Random(f"phrases {scene.number}")
-        said = draw_phrases(scene, self.phrases, rng, kinds)
-        while len(said) < self.phrases:  # rare; batches of one size need to be compiled for once only
-            said += draw_phrases(scene, self.phrases - len(said), rng)
-        return [(rng.random() < self.strangers and estrange(phrase, rng)) or phrase for phrase in said]
+        drawn = draw_phrases(scene, self.phrases, rng, kinds)
+        while len(drawn) < self.phrases:  # rare; batches of one size need to be compiled for once only
+            drawn += draw_phrases(scene, self.phrases - len(drawn), rng)
+        return [(rng.random() < self.strangers and estrange(phrase, rng)) or phrase for phrase in drawn]
 
 
 def mixture(done: float) -> dict[str, float]:
@@ -104,8 +104,8 @@ class HeldOutNouns(Dataset):
         """One batch."""
         first = FIRST_HELD_OUT + index * self.images
         scenes = [draw_scene(number) for number in range(first, first + self.images)]
-        said = [draw_phrases(scene, self.phrases, random.Random(f"phrases {scene.number}")) for scene in scenes]
-        return collate(scenes, said, self.tokenizer)
+        drawn = [draw_phrases(scene, self.phrases, random.Random(f"phrases {scene.number}")) for scene in scenes]
+        return collate(scenes, drawn, self.tokenizer)
 
 
 class NounsDataModule(DrawnDataModule):

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from litetext.data.nouns.sheet import core, nouns
 
-_LEAST = 3  # nouns of a category that is asked for
+_MIN_NOUNS = 3  # nouns of a category that is asked for
 
 _PLURALS = {
     **{"mouse": "mice", "goose": "geese", "die": "dice", "foot": "feet", "tooth": "teeth", "ox": "oxen"},
@@ -60,7 +60,7 @@ class Words(NamedTuple):
 def words(noun: int) -> Words:
     """The words for a noun."""
     row = nouns()[noun]
-    wide = tuple(word for word in row.categories if len(meanings()[word]) >= _LEAST and word not in row.words)
+    wide = tuple(word for word in row.categories if len(meanings()[word]) >= _MIN_NOUNS and word not in row.words)
     return Words(row.name, row.words[1:], wide)
 
 

@@ -46,8 +46,8 @@ class Thing(NamedTuple):
     @property
     def attributes(self) -> dict[str, str | bool]:
         """The attributes that are named, without position."""
-        said = {"size": self.size, "card": self.card, "outline": self.outline, "bw": self.bw, "without": self.without}
-        return {name: value for name, value in said.items() if value}
+        values = {"size": self.size, "card": self.card, "outline": self.outline, "bw": self.bw, "without": self.without}
+        return {name: value for name, value in values.items() if value}
 
 
 class Meaning(NamedTuple):

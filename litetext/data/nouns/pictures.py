@@ -55,8 +55,8 @@ def _tile(scene: Scene, phrase: Phrase) -> Image.Image:
     side, font = SIZE * _ZOOM, ImageFont.load_default(11)
     tile = Image.new("RGB", (side + 8, side + 14 * _LINES + 8), "white")
     tile.paste(Image.fromarray(large), (4, 4))
-    said = phrase.text if phrase.targets else f"{phrase.text} (nothing)"
-    lines = wrap(said, 40)
+    text = phrase.text if phrase.targets else f"{phrase.text} (nothing)"
+    lines = wrap(text, 40)
     if len(lines) > _LINES:
         lines = [*lines[: _LINES - 1], lines[_LINES - 1][:37] + "..."]
     ImageDraw.Draw(tile).multiline_text((4, side + 6), "\n".join(lines), fill="black", font=font, spacing=2)

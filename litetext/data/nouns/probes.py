@@ -75,9 +75,9 @@ def _probe(scene: Scene, first: tuple[str, Meaning], second: tuple[str, Meaning]
 
 def _word_order(scene: Scene, rng: random.Random) -> Probe | None:
     for a, b in _pairs(scene, rng):
-        for relation, said in _RELATIONS.items():
+        for relation, wording in _RELATIONS.items():
             if is_related(relation, a, b):
-                texts = [f"{_name(x)} {said} the {_name(y)}" for x, y in ((a, b), (b, a))]
+                texts = [f"{_name(x)} {wording} the {_name(y)}" for x, y in ((a, b), (b, a))]
                 sense = [Meaning(_thing(_name(x)), relation, _thing(_name(y))) for x, y in ((a, b), (b, a))]
                 probe = _probe(scene, (texts[0], sense[0]), (texts[1], sense[1]))
                 if probe is not None and not probe.second.targets:
@@ -87,7 +87,7 @@ def _word_order(scene: Scene, rng: random.Random) -> Probe | None:
 
 def _attribute_swap(scene: Scene, rng: random.Random) -> Probe | None:
     for a, b in _pairs(scene, rng):
-        for mark, said in {"card": "on a {} card", "outline": "with a {} outline"}.items():
+        for mark, wording in {"card": "on a {} card", "outline": "with a {} outline"}.items():
             ours, theirs = getattr(a, mark), getattr(b, mark)
             if not ours or not theirs or ours == theirs:
                 continue
@@ -95,7 +95,7 @@ def _attribute_swap(scene: Scene, rng: random.Random) -> Probe | None:
                 if is_related(relation, a, b):
                     texts, sense = [], []
                     for mine, its in ((ours, theirs), (theirs, ours)):
-                        head, anchor = said.format(mine), said.format(its)
+                        head, anchor = wording.format(mine), wording.format(its)
                         texts.append(
                             f"{_name(a)} {head} {way} the {_name(b)} {anchor}".replace("a orange", "an orange")
                         )
@@ -109,14 +109,14 @@ def _attribute_swap(scene: Scene, rng: random.Random) -> Probe | None:
 
 def _negation(scene: Scene, rng: random.Random) -> Probe | None:
     """The same noun with and without an outline or a card of one colour."""
-    for mark, said in {"outline": "{} {} a {} outline", "card": "{} {} a {} card behind it"}.items():
+    for mark, wording in {"outline": "{} {} a {} outline", "card": "{} {} a {} card behind it"}.items():
         for sprite in rng.sample(scene.sprites, len(scene.sprites)):
             colour = getattr(sprite, mark)
             alike = [k for k, s in enumerate(scene.sprites) if s.noun in meanings()[_name(sprite)]]
             having = tuple(k for k in alike if getattr(scene.sprites[k], mark) == colour)
             lacking = tuple(k for k in alike if k not in having)
             if colour and lacking:
-                texts = [_an(said.format(_name(sprite), word, colour)) for word in ("with", "without")]
+                texts = [_an(wording.format(_name(sprite), word, colour)) for word in ("with", "without")]
                 return Probe(scene, Question(texts[0], having), Question(texts[1], lacking))
     return None
 

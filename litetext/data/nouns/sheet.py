@@ -114,7 +114,7 @@ def find_noun(word: str) -> int:
     Raises:
         ValueError: There is none such.
     """
-    known = {said: number for number, noun in enumerate(nouns()) for said in noun.words}
+    known = {name: number for number, noun in enumerate(nouns()) for name in noun.words}
     if word in known:
         return known[word]
     near = difflib.get_close_matches(word, known, 3)

@@ -28,9 +28,9 @@ def estrange(phrase: Phrase, rng: random.Random) -> Phrase | None:
     """The phrase with its head's noun exchanged for a stranger, so that it means nothing; None where that fails."""
     head, stranger = phrase.meaning.head, rng.choice(strangers())
     forms = ((rf"\b{re.escape(head.word)}\b", stranger), (rf"\b{re.escape(plural(head.word))}\b", plural(stranger)))
-    said, instead = next((form for form in forms if re.search(form[0], phrase.text)), forms[0])
-    if len(re.findall(said, phrase.text)) != 1 or phrase.meaning.excluded is not None:
+    pattern, instead = next((form for form in forms if re.search(form[0], phrase.text)), forms[0])
+    if len(re.findall(pattern, phrase.text)) != 1 or phrase.meaning.excluded is not None:
         return None
-    text = re.sub(said, instead, phrase.text)
+    text = re.sub(pattern, instead, phrase.text)
     meaning = phrase.meaning._replace(head=head._replace(word=stranger, nouns=frozenset()))
     return replace(phrase, text=text, targets=(), meaning=meaning)

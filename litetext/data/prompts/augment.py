@@ -16,7 +16,7 @@ class _Template(NamedTuple):
     words: tuple[str, ...]
     places: tuple[tuple[_Kind, tuple[int, ...]], ...]
 
-    def said(self) -> Iterator[tuple[_Kind, str]]:
+    def units(self) -> Iterator[tuple[_Kind, str]]:
         """What stands in the places."""
         for kind, place in self.places:
             yield kind, " ".join(self.words[i] for i in place)
@@ -49,7 +49,7 @@ def recombine(
     templates = [template for template in map(_template, prompts) if template.places]
     pools: dict[str, dict[str, None]] = {"head": {}, "modifier": {}}
     for template in templates:
-        for kind, text in template.said():
+        for kind, text in template.units():
             pools[kind].setdefault(text)
     choices = {kind: list(pool) for kind, pool in pools.items()}
     known = {_plain(prompt) for prompt in prompts}

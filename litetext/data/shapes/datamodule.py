@@ -65,19 +65,19 @@ class ShapesDataset(Dataset):
         """The batch of this step."""
         numbers = [self.first + step * self.images + k for k in range(self.images)]
         scenes = [draw_scene(number) for number in numbers]
-        said = [
+        drawn = [
             draw_phrases(scene, self.phrases, random.Random(f"phrases {number}"))
             for scene, number in zip(scenes, numbers, strict=True)
         ]
-        return _collate(scenes, said, numbers, self.tokenizer)
+        return _collate(scenes, drawn, numbers, self.tokenizer)
 
 
 def _collate(
-    scenes: list[ShapeScene], said: list[list[ShapePhrase]], numbers: list[int], tokenizer: Tokenizer
+    scenes: list[ShapeScene], drawn: list[list[ShapePhrase]], numbers: list[int], tokenizer: Tokenizer
 ) -> ShapesBatch:
     pixels = np.stack([render(scene) for scene in scenes])
     shape_masks = [np.stack([shape.mask() for shape in scene.shapes]) for scene in scenes]
-    flat = [(b, phrase) for b, phrases in enumerate(said) for phrase in phrases]
+    flat = [(b, phrase) for b, phrases in enumerate(drawn) for phrase in phrases]
     owner = [n for n, (_, phrase) in enumerate(flat) for _ in phrase.targets]
     masks = [shape_masks[b][t] for b, phrase in flat for t in phrase.targets]
     names = list(VALUES)
@@ -94,7 +94,9 @@ def _collate(
         boxes=torch.tensor([_box(mask) for mask in masks]).view(-1, 4),
         cells=torch.stack([_cells(scene, m) for scene, m in zip(scenes, shape_masks, strict=True)]),
         meaning=torch.tensor(meaning),
-        number=torch.tensor([number * 100 + k for number, p in zip(numbers, said, strict=True) for k in range(len(p))]),
+        number=torch.tensor(
+            [number * 100 + k for number, p in zip(numbers, drawn, strict=True) for k in range(len(p))]
+        ),
     )
 
 

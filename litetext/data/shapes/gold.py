@@ -108,9 +108,9 @@ def _draw(subset: str, scene: ShapeScene, rng: random.Random, negatives: float) 
         (phrase,) = draw_phrases(scene, 1, rng, negatives)
         if not _FITS[subset](phrase, scene):
             continue
-        said = [phrase.text, permute(phrase.text)] if subset == "word_order" else [phrase.text]
-        if not found.keys() & said:
-            found |= {text: replace(phrase, text=text) for text in said}
+        texts = [phrase.text, permute(phrase.text)] if subset == "word_order" else [phrase.text]
+        if not found.keys() & texts:
+            found |= {text: replace(phrase, text=text) for text in texts}
         if len(found) == PAIRS // 2:
             break
     return list(found.values())

@@ -14,7 +14,16 @@ from litetext.bench.efficiency import backends, measured
 from litetext.bench.efficiency.backends import missing
 from litetext.bench.efficiency.cost import Sam3Cost, prompt_flops, sam3_cost
 from litetext.bench.efficiency.measured import MeasuredEncoder, Pass, Spec
-from litetext.bench.efficiency.rounds import LEAST, MOST, SINGLES, Cell, cap, measure, spread, workers
+from litetext.bench.efficiency.rounds import (
+    MAX_REPETITIONS,
+    MIN_REPETITIONS,
+    SINGLES,
+    Cell,
+    cap,
+    measure,
+    spread,
+    workers,
+)
 from litetext.bench.efficiency.run import add_whole, bench_efficiency, compare
 from litetext.bench.efficiency.sam3_time import Sam3Seconds
 from litetext.models.text.mobileclip import MobileClipText
@@ -198,7 +207,7 @@ def test_rounds_take_encoders_in_turn_and_whole_batches_where_there_is_time(monk
     assert clock.counts[4:8] == [(8, 64), (16, 64), (8, 64), (16, 64)]
     assert [cell.prompts for cell in found] == [64, 64]
     assert [cell.rate()["median"] for cell in found] == pytest.approx([1000, 100])
-    assert all(LEAST < len(cell.passes) <= MOST for cell in found)
+    assert all(MIN_REPETITIONS < len(cell.passes) <= MAX_REPETITIONS for cell in found)
     assert clock.now < 60
 
 
@@ -208,7 +217,7 @@ def test_a_slow_encoder_is_given_fewer_prompts(monkeypatch: pytest.MonkeyPatch) 
     measure(found, {8: ROWS, 16: ROWS}, 20.0, whole=False)
     assert found[0].prompts == 64
     assert 1 <= found[1].prompts < 16
-    assert len(found[1].passes) >= LEAST
+    assert len(found[1].passes) >= MIN_REPETITIONS
     assert found[1].rate()["median"] == pytest.approx(2)
     assert clock.now < 25
 

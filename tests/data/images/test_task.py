@@ -8,8 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
-from litetext.data.images.asked import read_asked
 from litetext.data.images.task import TaskBatch, TaskDataModule
+from litetext.data.images.unlabelled import read_unlabelled
 from litetext.data.nouns.scenes import FIRST_HELD_OUT
 
 PROMPTS = [f"{colour} {thing}" for colour in ("red", "green", "blue", "white") for thing in ("cup", "dog", "kite")]
@@ -42,26 +42,26 @@ def pairs(batches: list[TaskBatch]) -> Counter[tuple[int, int]]:
 
 
 def test_what_is_asked_of_an_image_is_a_function_of_its_name(folder: Path) -> None:
-    images, lost = read_asked(str(folder / "images"), str(folder / "prompts.txt"), None, 5)
+    images, lost = read_unlabelled(str(folder / "images"), str(folder / "prompts.txt"), None, 5)
     assert not lost
     assert [image.name for image in images] == ["a/1.png", "a/3.png", "a/5.png", "b/0.png", "b/2.png", "b/4.png"]
     assert all(len(set(image.phrases)) == 5 and set(image.phrases) <= set(PROMPTS) for image in images)
     (folder / "images/a/1.png").unlink()
-    fewer, _ = read_asked(str(folder / "images"), str(folder / "prompts.txt"), None, 5)
+    fewer, _ = read_unlabelled(str(folder / "images"), str(folder / "prompts.txt"), None, 5)
     assert fewer == images[1:]
     assert tuple(images[1].pixels().shape) == (3, 13, 20)
     Image.new("RGB", (21, 13)).save(folder / "images/a/3.png")
-    again, _ = read_asked(str(folder / "images"), str(folder / "prompts.txt"), None, 5)
+    again, _ = read_unlabelled(str(folder / "images"), str(folder / "prompts.txt"), None, 5)
     assert again[0].key != images[1].key, "another file under the same name is seen anew"
     assert again[0].phrases == images[1].phrases
 
 
 def test_scenes_are_asked_about_themselves_and_are_held_out_of_the_benchmark() -> None:
-    images, _ = read_asked("nouns:3", None, None, 6)
+    images, _ = read_unlabelled("nouns:3", None, None, 6)
     assert len({image.key for image in images}) == 3
     assert all(0 < image.scene < FIRST_HELD_OUT and 3 <= len(image.phrases) <= 6 for image in images)
     assert images[0].pixels().dtype == torch.uint8
-    assert read_asked("nouns:2", None, None, 6)[0] == images[:2]
+    assert read_unlabelled("nouns:2", None, None, 6)[0] == images[:2]
 
 
 def test_a_json_gives_images_and_phrases_without_annotations(folder: Path) -> None:
@@ -77,13 +77,13 @@ def test_a_json_gives_images_and_phrases_without_annotations(folder: Path) -> No
     ]
     file = folder / "subset.json"
     file.write_text(json.dumps({"images": entries}))
-    images, lost = read_asked(str(file), None, str(folder / "images"), 5)
+    images, lost = read_unlabelled(str(file), None, str(folder / "images"), 5)
     assert not lost
     assert images[0].phrases == (PROMPTS[0], PROMPTS[3], PROMPTS[6])
     assert tuple(images[1].pixels().shape) == (3, 12, 20)
     entries[0]["file_name"], entries[1]["file_name"] = "gone.png", "../b/2.png"
     file.write_text(json.dumps({"images": entries}))
-    images, lost = read_asked(str(file), None, str(folder / "images"), 5)
+    images, lost = read_unlabelled(str(file), None, str(folder / "images"), 5)
     assert len(images) == 3
     assert len(lost) == 2
     assert "../b/2.png" in lost[0]
@@ -91,7 +91,7 @@ def test_a_json_gives_images_and_phrases_without_annotations(folder: Path) -> No
     del entries[2]["text_input"]
     file.write_text(json.dumps({"images": entries}))
     with pytest.raises(ValueError, match="entry 2 of images has no phrase in text_input"):
-        read_asked(str(file), None, str(folder / "images"), 5)
+        read_unlabelled(str(file), None, str(folder / "images"), 5)
 
 
 def test_an_epoch_asks_every_pair_once_in_another_order_each_time(folder: Path) -> None:
@@ -102,11 +102,11 @@ def test_an_epoch_asks_every_pair_once_in_another_order_each_time(folder: Path) 
         loader.batch_sampler.set_epoch(epoch)  # type: ignore[union-attr]
         batches = list(loader)
         assert len(batches) == data.batches_per_epoch
-        assert pairs(batches) == {(n, int(p)): 1 for n in data.train for p in data.asked[n]}
+        assert pairs(batches) == {(n, int(p)): 1 for n in data.train for p in data.queries[n]}
         seen.append([batch.index.tolist() for batch in batches])
     assert seen[0] != seen[1]
     held_out = list(data.val_dataloader())
-    assert pairs(held_out) == {(n, int(p)): 1 for n in data.val for p in data.asked[n]}
+    assert pairs(held_out) == {(n, int(p)): 1 for n in data.val for p in data.queries[n]}
     assert not {n for n, _ in pairs(held_out)} & set(data.train)
     numbers = [n for batch in held_out for n in batch.number.tolist()]
     assert len(set(numbers)) == len(numbers)
@@ -152,14 +152,14 @@ def test_options_that_make_no_sense_are_refused(folder: Path, options: dict[str,
 
 def test_sources_that_are_not_there_and_images_that_are_none(folder: Path) -> None:
     with pytest.raises(FileNotFoundError, match="nothing is there; give nouns:N"):
-        read_asked(str(folder / "nowhere"), None, None, 5)
+        read_unlabelled(str(folder / "nowhere"), None, None, 5)
     with pytest.raises(ValueError, match="give a number of scenes"):
-        read_asked("nouns:many", None, None, 5)
+        read_unlabelled("nouns:many", None, None, 5)
     with pytest.raises(ValueError, match="says itself what is asked"):
-        read_asked("nouns:3", str(folder / "prompts.txt"), None, 5)
+        read_unlabelled("nouns:3", str(folder / "prompts.txt"), None, 5)
     (folder / "empty").mkdir()
     with pytest.raises(ValueError, match="holds no image"):
-        read_asked(str(folder / "empty"), str(folder / "prompts.txt"), None, 5)
+        read_unlabelled(str(folder / "empty"), str(folder / "prompts.txt"), None, 5)
     (folder / "images/a/broken.png").write_bytes(b"no image")
     with pytest.raises(ValueError, match=r"1 images of data.images .* cannot be used: .*broken.png"):
         asked(folder)

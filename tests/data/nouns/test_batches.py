@@ -43,7 +43,7 @@ def test_a_batch_says_what_the_scenes_say() -> None:
         assert roles["anchor"].nonzero()[:, 0].tolist() == list(phrase.anchors)
         assert roles["noun"].tolist()[: len(sprites)] == [s.noun in phrase.meaning.head.nouns for s in sprites]
         assert not (roles["described"] & ~roles["noun"]).any()
-        said_of = dict(zip(TEXT_VALUES, batch.said[n].tolist(), strict=True))
+        said_of = dict(zip(TEXT_VALUES, batch.text_values[n].tolist(), strict=True))
         assert (said_of["relation"] == TEXT_VALUES["relation"] - 1) is (phrase.meaning.relation is None)
         assert (said_of["count"] == TEXT_VALUES["count"] - 1) is (phrase.meaning.number is None)
         assert bool(said_of["bw"]) is phrase.meaning.head.bw

@@ -1,6 +1,6 @@
-"""What an answer depends on: one key for images and videos, text encoders and detectors.
+"""Keys of cached results: one kind for images and videos, text encoders and detectors.
 
-An answer is reused under the same key alone. The first part is the same for all items of an evaluation (code, options,
+A result is reused under the same key alone. The first part is the same for all items of an evaluation (code, options,
 precision, weights); the second is that of one item (its files or pixels, its phrases).
 """
 
@@ -25,9 +25,9 @@ def begin_key(module: LightningModule, options: Mapping[str, Any]) -> Any:
 
     Args:
         module: The module of the evaluation, attached to its trainer.
-        options: All options that decide an answer, JSON-able. Those that only decide memory and speed stay out.
+        options: All options that decide a result, JSON-able. Those that only decide memory and speed stay out.
     """
-    said = {
+    facts = {
         "code": code_version(),
         "module": type(module).__name__,
         "options": dict(options),
@@ -35,22 +35,22 @@ def begin_key(module: LightningModule, options: Mapping[str, Any]) -> Any:
         "matmul": torch.get_float32_matmul_precision(),
         "device": module.trainer.strategy.root_device.type,
     }
-    return hashlib.blake2b(json.dumps(said, sort_keys=True).encode())
+    return hashlib.blake2b(json.dumps(facts, sort_keys=True).encode())
 
 
 def item_key(place: Sequence[Any], phrases: Iterable[Sequence[Any]], content: str) -> str:
-    """Key of what is found in one image or video.
+    """Key of the results of one image or video.
 
     Args:
         place: Where it stands in the data, such as subset and file name.
-        phrases: All that is asked of it in order: ids, phrases, categories.
-        content: Hash of what is seen, see `pixels_hash` and `files_hash`.
+        phrases: Its queries in order: ids, phrases, categories.
+        content: Hash of its pixels or files, see `pixels_hash` and `files_hash`.
 
     Returns:
         32 hexadecimal digits.
     """
-    said = json.dumps([list(place), [list(entry) for entry in phrases], content])
-    return hashlib.blake2b(said.encode(), digest_size=16).hexdigest()
+    facts = json.dumps([list(place), [list(entry) for entry in phrases], content])
+    return hashlib.blake2b(facts.encode(), digest_size=16).hexdigest()
 
 
 def pixels_hash(image: UInt8[Tensor, "c h w"]) -> str:

@@ -1,4 +1,4 @@
-"""Images with phrases that are asked of them and no annotations: all that the task loss needs."""
+"""Images with query phrases and without annotations: all that the task loss needs."""
 
 import random
 from collections.abc import Sequence
@@ -16,11 +16,11 @@ from litetext.saco.fields import read_size
 from litetext.saco.images import read_entries, read_json
 
 FIRST_SCENE = 500_000_000
-"""Scenes from this number on are drawn for `nouns:N`: no SAM3 of ours was trained on them, no benchmark asks them."""
+"""Scenes from this number on are drawn for `nouns:N`: no SAM3 of ours was trained on them, no benchmark uses them."""
 
 
-class AskedImage(NamedTuple):
-    """An image and the phrases that are asked of it.
+class UnlabelledImage(NamedTuple):
+    """An image and its query phrases.
 
     Attributes:
         name: What it is called.
@@ -54,16 +54,16 @@ class AskedImage(NamedTuple):
             raise ValueError(f"{self.path}: {error}") from error
 
 
-def read_asked(
-    images: str, prompts: str | None, image_folder: str | None, asked: int
-) -> tuple[list[AskedImage], list[str]]:
-    """Finds images and what to ask of them.
+def read_unlabelled(
+    images: str, prompts: str | None, image_folder: str | None, count: int
+) -> tuple[list[UnlabelledImage], list[str]]:
+    """Finds images and their query phrases.
 
     Args:
         images: `nouns:N`, a folder of images, or a JSON of SA-Co Gold or Silver, whose annotations are not read.
         prompts: For a folder: a corpus as `read_prompts` takes it.
         image_folder: For a JSON: where its images lie; by default beside it.
-        asked: Phrases drawn for each image, by its name; those of a JSON are all asked.
+        count: Phrases drawn for each image, by its name; those of a JSON are all taken.
 
     Returns:
         The images that can be used, and a line for each that cannot.
@@ -82,7 +82,7 @@ def read_asked(
     if drawn:
         if not number.isdecimal() or not int(number):
             raise ValueError(f"data.images is {images!r}; give a number of scenes, as nouns:400")
-        return _scenes(int(number), asked), []
+        return _scenes(int(number), count), []
     if is_file:
         return _annotated(Path(images).expanduser(), image_folder)
     folder = Path(images).expanduser()
@@ -92,10 +92,10 @@ def read_asked(
         )
     if prompts is None:
         raise ValueError(f"data.images {images} is a folder; name what is asked of its images: --data.prompts PATH")
-    return _folder(folder, read_prompts("prompts", prompts).prompts, asked)
+    return _folder(folder, read_prompts("prompts", prompts).prompts, count)
 
 
-def _scenes(count: int, asked: int) -> list[AskedImage]:
+def _scenes(scenes: int, count: int) -> list[UnlabelledImage]:
     from litetext.code_version import code_version  # only who asks for the world needs its room
     from litetext.data.nouns.phrases import draw_phrases
     from litetext.data.nouns.scenes import draw_scene
@@ -103,10 +103,12 @@ def _scenes(count: int, asked: int) -> list[AskedImage]:
 
     code = code_version(tuple(f"data/nouns/{part}.py" for part in ("sheet", "scenes", "render")), ("numpy", "pillow"))
     found = []
-    for number in range(FIRST_SCENE, FIRST_SCENE + count):
-        said = draw_phrases(draw_scene(number), asked, random.Random(f"asked {number}"))
-        phrases = tuple(dict.fromkeys(phrase.text for phrase in said))
-        found.append(AskedImage(f"scene {number}", _key(f"nouns {number} {checksum()} {code}"), phrases, scene=number))
+    for number in range(FIRST_SCENE, FIRST_SCENE + scenes):
+        drawn = draw_phrases(draw_scene(number), count, random.Random(f"asked {number}"))
+        phrases = tuple(dict.fromkeys(phrase.text for phrase in drawn))
+        found.append(
+            UnlabelledImage(f"scene {number}", _key(f"nouns {number} {checksum()} {code}"), phrases, scene=number)
+        )
     return found
 
 
@@ -119,16 +121,16 @@ def _painted(number: int) -> Tensor:
     return torch.from_numpy(render(draw_scene(number))[0].transpose(2, 0, 1).copy())
 
 
-def _folder(folder: Path, prompts: Sequence[str], asked: int) -> tuple[list[AskedImage], list[str]]:
+def _folder(folder: Path, prompts: Sequence[str], count: int) -> tuple[list[UnlabelledImage], list[str]]:
     paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_FILES and not p.name.startswith("."))
     found, lost = [], []
     for path in paths:
         name = path.relative_to(folder).as_posix()
         rng = random.Random(f"asked {name}")
-        phrases = rng.sample(prompts, min(asked, len(prompts)))
+        phrases = rng.sample(prompts, min(count, len(prompts)))
         try:
             with opened(path):
-                found.append(AskedImage(name, _file_key(path, "turned"), tuple(phrases), path))
+                found.append(UnlabelledImage(name, _file_key(path, "turned"), tuple(phrases), path))
         except ValueError as error:
             lost.append(str(error))
     if not paths:
@@ -136,10 +138,10 @@ def _folder(folder: Path, prompts: Sequence[str], asked: int) -> tuple[list[Aske
     return found, lost
 
 
-def _annotated(file: Path, image_folder: str | None) -> tuple[list[AskedImage], list[str]]:
+def _annotated(file: Path, image_folder: str | None) -> tuple[list[UnlabelledImage], list[str]]:
     entries = read_entries(read_json(file), "images", file, "SA-Co")
     folder = Path(image_folder).expanduser() if image_folder is not None else file.parent
-    said: dict[str, tuple[tuple[int, int], dict[str, None]]] = {}
+    files: dict[str, tuple[tuple[int, int], dict[str, None]]] = {}
     lost: list[str] = []
     for place, entry in enumerate(entries):
         name, phrase = str(entry.get("file_name") or ""), entry.get("text_input")
@@ -150,13 +152,13 @@ def _annotated(file: Path, image_folder: str | None) -> tuple[list[AskedImage], 
         try:
             size = read_size(entry)
             inside(folder, name)
-            if said.setdefault(name, (size, {}))[0] != size:
-                raise ValueError(f"annotated as {said[name][0]} and, by another pair, {size}")
-            said[name][1][phrase] = None
+            if files.setdefault(name, (size, {}))[0] != size:
+                raise ValueError(f"annotated as {files[name][0]} and, by another pair, {size}")
+            files[name][1][phrase] = None
         except ValueError as error:
             lost.append(f"{file}: entry {place} of images ({name!r}): {error}")
     found = []
-    for name, (size, phrases) in said.items():
+    for name, (size, phrases) in files.items():
         path = inside(folder, name)
         try:
             with opened(path):
@@ -164,7 +166,7 @@ def _annotated(file: Path, image_folder: str | None) -> tuple[list[AskedImage], 
         except ValueError as error:
             lost.append(str(error))
         else:
-            found.append(AskedImage(name, key, tuple(phrases), path, size=size))
+            found.append(UnlabelledImage(name, key, tuple(phrases), path, size=size))
     return found, lost
 
 
@@ -173,5 +175,5 @@ def _file_key(path: Path, how: str) -> str:
     return _key(f"{path.resolve()} {facts.st_size} {facts.st_mtime_ns} {how}")
 
 
-def _key(told: str) -> str:
-    return blake2b(told.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+def _key(facts: str) -> str:
+    return blake2b(facts.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
