@@ -3,21 +3,24 @@
 Stored answers carry it, so that an answer of other code is never taken for one of this code.
 """
 
-import ast
 import hashlib
+import marshal
+import opcode
 from collections.abc import Sequence
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
+from types import CodeType
 
 _PACKAGE = Path(__file__).resolve().parent
 _DECISIVE = ("torch", "transformers", "tokenizers", "numpy", "scipy", "pillow", "pycocotools", "torchvision", "av")
 """Libraries whose version may change an answer, where they are installed."""
+_NOTHING = bytes([opcode.opmap["NOP"], 0])
 
 
 @lru_cache(maxsize=8)
 def code_version(modules: Sequence[str] = (), libraries: Sequence[str] = _DECISIVE) -> str:
-    """Hash of source code and versions; comments, docstrings and layout do not count.
+    """Hash of source code and versions; comments, docstrings, assertions and layout do not count.
 
     Args:
         modules: Paths of modules relative to the package, such as `data/shapes.py`; empty means the whole package.
@@ -29,24 +32,25 @@ def code_version(modules: Sequence[str] = (), libraries: Sequence[str] = _DECISI
     hasher = hashlib.blake2b(digest_size=8)
     paths = [_PACKAGE / name for name in modules] or sorted(_PACKAGE.rglob("*.py"))
     for path in paths:
-        hasher.update(f"{path.relative_to(_PACKAGE).as_posix()}\n{_bare(path)}\n".encode())
+        code = _bare(path)
+        hasher.update(f"{path.relative_to(_PACKAGE).as_posix()}\n{len(code)}\n".encode() + code)
     for name in libraries:
         hasher.update(f"{name} {_version(name)}\n".encode())
     return hasher.hexdigest()
 
 
-def _bare(path: Path) -> str:
-    """A module without comments and docstrings."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if isinstance(body, list) and isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
-            node.body = [part for part in body if not _is_text(part)] or [ast.Pass()]
-    return ast.unparse(tree)
+def _bare(path: Path) -> bytes:
+    """What Python compiles a module to, without docstrings, line numbers and its place."""
+    source = path.read_text(encoding="utf-8")
+    # Version 2 of the format: later ones write what is referred to more than once in another way, which may differ.
+    return marshal.dumps(_without_places(compile(source, "", "exec", dont_inherit=True, optimize=2)), 2)
 
 
-def _is_text(node: ast.AST) -> bool:
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+def _without_places(code: CodeType) -> CodeType:
+    inner = tuple(_without_places(part) if isinstance(part, CodeType) else part for part in code.co_consts)
+    begin, rest = code.co_code[:2], code.co_code[2:]
+    body = begin + rest.removeprefix(_NOTHING)  # what a docstring leaves behind
+    return code.replace(co_code=body, co_firstlineno=1, co_linetable=b"", co_consts=inner)
 
 
 def _version(name: str) -> str:

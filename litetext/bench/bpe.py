@@ -6,6 +6,7 @@ words it has met, and shares nothing with `litetext.tokenizer` but the place of 
 
 import gzip
 import html
+from functools import lru_cache
 from itertools import pairwise
 
 import ftfy
@@ -22,16 +23,7 @@ class PlainBpe:
     """A cached byte-pair encoder in plain Python, with Meta's cleaning before every prompt."""
 
     def __init__(self) -> None:
-        with gzip.open(vocabulary_file(), "rt", encoding="utf-8", newline="\n") as lines:
-            next(lines)  # a version line
-            pairs = [tuple(line.split()) for line, _ in zip(lines, range(48_894), strict=False)]
-        shown = [b for b in range(256) if chr(b).isprintable() and b not in (0x20, 0xA0, 0xAD)]
-        hidden = [b for b in range(256) if b not in shown]
-        self._letter = {b: chr(b) for b in shown} | {b: chr(256 + i) for i, b in enumerate(hidden)}
-        letters = list(self._letter.values())
-        names = letters + [x + "</w>" for x in letters] + ["".join(pair) for pair in pairs] + list(_SPECIAL)
-        self._number = {name: i for i, name in enumerate(names)}
-        self._rank = {pair: i for i, pair in enumerate(pairs)}
+        self._letter, self._number, self._rank = _vocabulary()
         self._split = regex.compile("|".join((*_SPECIAL, *_CONTRACTIONS, *_CLASSES)), regex.IGNORECASE)
         self._known = {name: [self._number[name]] for name in _SPECIAL}
 
@@ -71,3 +63,17 @@ class PlainBpe:
                 i += width
             symbols = joined
         return symbols
+
+
+@lru_cache(maxsize=1)
+def _vocabulary() -> tuple[dict[int, str], dict[str, int], dict[tuple[str, ...], int]]:
+    """Letters of bytes, ids of symbols, ranks of merges."""
+    with gzip.open(vocabulary_file(), "rt", encoding="utf-8", newline="\n") as lines:
+        next(lines)  # a version line
+        pairs = [tuple(line.split()) for line, _ in zip(lines, range(48_894), strict=False)]
+    shown = [b for b in range(256) if chr(b).isprintable() and b not in (0x20, 0xA0, 0xAD)]
+    hidden = [b for b in range(256) if b not in shown]
+    letter = {b: chr(b) for b in shown} | {b: chr(256 + i) for i, b in enumerate(hidden)}
+    letters = list(letter.values())
+    names = letters + [x + "</w>" for x in letters] + ["".join(pair) for pair in pairs] + list(_SPECIAL)
+    return letter, {name: i for i, name in enumerate(names)}, {pair: i for i, pair in enumerate(pairs)}

@@ -1,15 +1,18 @@
 """A resumed run takes what it can and refuses the rest by name; a fork speaks for itself."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file, save_file
 
-from tests.fixtures.runs import Answer
+from litetext.cli import main
+from tests.fixtures.runs import Answer, tiny_config
 
 FIT = ("fit", "--config", "tiny.yaml")
 LAST = ("--ckpt_path", "last")
@@ -57,10 +60,26 @@ def test_options_that_a_resumed_run_cannot_take(
     assert Path("checkpoints/tiny/last.ckpt").read_bytes() == before
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, teacher_file: Path) -> tuple[Path, Path]:
+    """A folder in which a run of one epoch was trained, and a copy of what it left there."""
+    folder, copy = tmp_path_factory.mktemp("resume") / "here", tmp_path_factory.mktemp("resume") / "copy"
+    folder.mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        Path("tiny.yaml").write_text(yaml.safe_dump(tiny_config(teacher_file)))
+        assert main([*FIT, "--trainer.max_epochs", "1"]) == 0
+    shutil.copytree(folder, copy)
+    return folder, copy
+
+
 @pytest.fixture
-def run_once(folder: Path, litetext: Callable[..., Answer]) -> Path:
-    """A run of one epoch."""
-    assert litetext(*FIT, "--trainer.max_epochs", "1").code == 0
+def run_once(trained: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder as that run left it; checkpoints know where they were written."""
+    folder, copy = trained
+    shutil.rmtree(folder)
+    shutil.copytree(copy, folder)
+    monkeypatch.chdir(folder)
     return folder
 
 
