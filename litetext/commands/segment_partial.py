@@ -9,7 +9,7 @@ from typing import Any
 from litetext.code_version import code_version
 from litetext.commands.segment_inputs import Input
 from litetext.models.text.encoder import digest
-from litetext.modules.answer_key import files_hash
+from litetext.modules.cache_key import files_hash
 from litetext.segmenter import Segmenter
 
 PARTIAL = "predictions.partial.jsonl"

@@ -8,7 +8,7 @@ from transformers import Sam3ImageProcessor
 
 from litetext.data.images.items import SegItem
 from litetext.models.sam3.frozen import squares
-from litetext.modules.answer_key import pixels_hash
+from litetext.modules.cache_key import pixels_hash
 
 
 class Prepared(NamedTuple):
