@@ -20,6 +20,7 @@ ENCODERS = {
     "FastStudent",
     "TextTower",
     "HubTower",
+    "HubTextEncoder",
     "Tower",
 }
 """Names that stood, or stand, for a text encoder."""

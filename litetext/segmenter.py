@@ -20,15 +20,14 @@ from litetext.data.pixels import to_rgb
 from litetext.data.prompts.corpora import is_empty
 from litetext.data.videos.ahead import FramesAhead
 from litetext.data.videos.clips import Clip, RgbFrames
-from litetext.hub_tokenizer import AnyTokenizer
 from litetext.models.devices import DTypeOption, choose_dtype, find_device
 from litetext.models.sam3.frozen import FrozenSam3
 from litetext.models.sam3.image import Sam3Image
 from litetext.models.sam3.linking import Linker
 from litetext.models.sam3.tracking import DetectAndLink, OwnTracker, Tracker, Tracking, choose_tracking
 from litetext.models.sam3.video import Sam3Video
-from litetext.models.text.bank import PhraseBank, is_bank, load_bank
-from litetext.models.text.encoder import PhraseFeatures, require_sam3_features
+from litetext.models.text.bank import load_bank
+from litetext.models.text.encoder import PhraseFeatures, TextEncoder, require_sam3_features
 from litetext.models.text.loading import load_text_encoder
 from litetext.modules.selecting import select
 from litetext.modules.tiling import Piece, Tile, join, make_tiles, pieces
@@ -108,37 +107,33 @@ class Segmenter:
             raise ValueError(f"tiles is {int(tiles)}; a tile has {_LEAST_TILE} pixels or more")
         if not 0 <= overlap <= 0.9:
             raise ValueError(f"overlap is {overlap}; choose a part of the tile's side from 0 to 0.9")
-        if bank is None and text_encoder is not None and is_bank(text_encoder):
-            text_encoder, bank = None, text_encoder
         self.threshold, self.chunk = threshold, chunk
         self.nms, self.across_phrases, self.max_per_phrase = nms, across_phrases, max_per_phrase
         self.device = find_device(device)
         named = os.fspath(text_encoder if text_encoder is not None else model)
-        self.bank: PhraseBank | None = None if bank is None else load_bank(bank)
+        phrases = None if bank is None else load_bank(bank)
         # The model first: where it is missing, its own text encoder is not what lacks.
         chosen = choose_dtype(dtype, self.device)
         self.sam3 = Sam3Image.from_pretrained(model, geometry_token, chosen)
-        self.encoder: Any = None
-        if self.bank is None or text_encoder is not None:
-            self.encoder = load_text_encoder(named)
         self.tracking: Tracking = choose_tracking(model, tracker)
-        if self.encoder is not None:
-            require_sam3_features(self.encoder.reads, f"text encoder {named}")
-            self.sam3.check_width(self.encoder.width, f"text encoder {named}")
-        if self.bank is not None:
-            require_sam3_features(self.bank.reads, self.bank.path)
-            self.sam3.check_width(self.bank.origin.width, self.bank.path)
-            if self.encoder is not None:
-                self.bank.check_encoder(self.encoder, named)
-            self.encoder = None
+        if phrases is None or text_encoder is not None:
+            self.encoder = self._fitting(load_text_encoder(named), f"text encoder {named}")
+        if phrases is not None:
+            if text_encoder is not None:
+                phrases.check_encoder(self.encoder, named)
+            self.encoder = self._fitting(phrases, phrases.path)
         self.tiles: int | None = self.sam3.side if tiles is True else tiles
         self.overlap = overlap
         self.sam3.to(self.device)
-        if self.encoder is not None:
-            self.encoder.to(self.device)
+        self.encoder.to(self.device)
         self._load_video = partial(Sam3Video.from_pretrained, model, geometry_token, chosen)
         self._video: Sam3Video | None = None
         self._known = PhraseFeatures([], {}, self.sam3.width)
+
+    def _fitting(self, encoder: TextEncoder, name: str) -> TextEncoder:
+        require_sam3_features(encoder.reads, name)
+        self.sam3.check_width(encoder.width, name)
+        return encoder
 
     def encode(self, phrases: Sequence[str]) -> PhraseFeatures:
         """Text features of phrases; each is encoded once, whatever is asked later.
@@ -155,8 +150,6 @@ class Segmenter:
             raise ValueError("phrases is empty; name at least one, such as 'white dog'")
         if any(is_empty(phrase) for phrase in phrases):
             raise ValueError("one of the phrases is empty; leave it out")
-        if self.bank is not None:
-            return self.bank.select(phrases)
         known = self._known
         new = list(dict.fromkeys(phrase for phrase in phrases if phrase not in known.number))
         if new:
@@ -212,11 +205,11 @@ class Segmenter:
     @property
     def context_length(self) -> int:
         """Most tokens of a phrase that the text encoder reads."""
-        return self.bank.origin.context_length if self.bank is not None else self.encoder.context_length
+        return self.encoder.context_length
 
     def cut(self, phrases: Sequence[str]) -> list[str]:
         """Those phrases that are longer than the text encoder's context; it reads their beginning."""
-        tokenizer, found = self._tokenizer, []
+        tokenizer, found = self.encoder.tokenizer, []
         for phrase in phrases:
             before = tokenizer.truncated
             tokenizer.encode([phrase])
@@ -226,15 +219,10 @@ class Segmenter:
 
     def in_pieces(self, phrases: Sequence[str]) -> list[str]:
         """Those phrases that a text encoder with a part of SAM3's tokens reads in smaller pieces than SAM3 does."""
-        tokenizer = self._tokenizer
+        tokenizer = self.encoder.tokenizer
         if isinstance(tokenizer, Tokenizer):
             return []
         return [phrase for phrase, same in zip(phrases, tokenizer.as_sam3(phrases), strict=True) if not same]
-
-    @property
-    def _tokenizer(self) -> AnyTokenizer:
-        reads = self.encoder.reads if self.bank is None else self.bank.reads
-        return Tokenizer(self.context_length) if reads is None else reads.cut_to(self.context_length)
 
     def _ranked(self, pixels: Tensor, phrases: Sequence[str]) -> Iterator[Segments]:
         """The instances of each phrase, the highest score first."""

@@ -237,7 +237,7 @@ def test_a_bank_needs_no_device(tmp_path: Path, unchecked: None) -> None:
     with rehearsal() as waits:
         save_bank(make_bank(student().eval().to(NAME), "student", ["white dog", "cat"]), tmp_path / "bank.safetensors")
         waits.clear()
-        assert len(load_bank(tmp_path / "bank.safetensors").select(["cat"])["cat"]) == 3  # tokens
+        assert len(load_bank(tmp_path / "bank.safetensors").encode(["cat"])["cat"]) == 3  # tokens
         assert waits.read.total() == READS["a phrase bank"]
 
 
@@ -248,19 +248,18 @@ def test_an_encoder_is_audited(unchecked: None) -> None:
     from litetext.audit.robustness import drawn_images, softmax_robustness
     from litetext.data.prompts.corpora import read_prompts
     from litetext.models.sam3.image import Sam3Image
-    from litetext.models.text.towers import load_tower
 
     prompts = list(read_prompts("shapes", "shapes:60").prompts)
     options, parts = AuditOptions({"shapes": "shapes:60"}, sample=60), Parts(lambda part, done: None)
-    tower = load_tower(TINY_STUDENT)
-    corpora = {"shapes": tokenize_corpus(prompts, tower.tokenize)}
-    expected = encoder_parts(tower, corpora, options, Parts(lambda part, done: None))
+    encoder = load_text_encoder(TINY_STUDENT)
+    corpora = {"shapes": tokenize_corpus(prompts, encoder.tokenize)}
+    expected = encoder_parts(encoder, corpora, options, Parts(lambda part, done: None))
     with rehearsal():
-        tower.encoder.to(NAME)
-        found = encoder_parts(tower, corpora, options, parts)
+        encoder.to(NAME)
+        found = encoder_parts(encoder, corpora, options, parts)
         sam3 = Sam3Image.from_pretrained("checkpoints/sam3-tiny").to(NAME)
         teacher = load_text_encoder("checkpoints/sam3-tiny").to(NAME)
-        told = softmax_robustness(sam3, drawn_images(1), prompts[:4], teacher, {"student": tower.encoder}, [0.1])
+        told = softmax_robustness(sam3, drawn_images(1), prompts[:4], teacher, {"student": encoder}, [0.1])
     assert not parts.failed
     assert found.keys() == expected.keys()
     assert found["order"].keys() == expected["order"].keys()

@@ -12,8 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from litetext.hub_tokenizer import HubTokenizer, from_text, read_tokenizer, to_text, write_tokenizer
-from litetext.models.text.hf_towers import FAMILIES, HubTower
-from litetext.models.text.towers import load_tokenizer
+from litetext.models.text.loading import load_tokenizer, load_tower
 from tests.fixtures.bert import save_bert
 
 hub: Any = transformers
@@ -113,8 +112,8 @@ def test_what_is_no_prompt_is_refused(bert: Path) -> None:
         read_tokenizer(about, bert)
 
 
-def test_towers_carry_what_they_read(bert: Path) -> None:
-    tower = HubTower.from_pretrained(bert, "bert", "it")
-    assert "bert" in FAMILIES
-    assert tower.carried_tokenizer().cut_to(9).encode(PROMPTS) == [row[:8] + row[-1:] if len(row) > 9 else row
-        for row in tower.tokenize(PROMPTS, whole=True)]  # fmt: skip
+def test_encoders_carry_what_they_read(bert: Path) -> None:
+    encoder, theirs = load_tower(bert), hub.AutoTokenizer.from_pretrained(bert)
+    assert encoder.reads is not None
+    assert encoder.tokenize(PROMPTS, whole=True) == theirs(PROMPTS)["input_ids"]
+    assert encoder.reads.cut_to(9).encode(PROMPTS) == theirs(PROMPTS, truncation=True, max_length=9)["input_ids"]

@@ -13,10 +13,10 @@ from litetext.audit.options import AuditOptions, Parts, Progress
 from litetext.audit.prescription import prescribe, to_yaml
 from litetext.audit.vocabulary import covered, vocabulary_stats
 from litetext.data.prompts.corpora import PromptSource, read_prompts
-from litetext.tokenizer import END, START, VOCAB_SIZE, token_text
+from litetext.tokenizer import VOCAB_SIZE, Tokenizer
 
 if TYPE_CHECKING:
-    from litetext.models.text.towers import TextTower
+    from litetext.models.text.encoder import TextEncoder
 
 
 def audit(options: AuditOptions, progress: Progress = lambda part, done: None) -> dict[str, Any]:
@@ -37,20 +37,20 @@ def audit(options: AuditOptions, progress: Progress = lambda part, done: None) -
     options.check_paths()
     parts = Parts(progress)
     sources = _read(options.prompts, parts)
-    tower = None
+    encoder = None
     if options.encoder is not None:
-        from litetext.models.text.towers import load_tower
+        from litetext.models.text.loading import load_tower
 
-        tower = parts.attempt("encoder", 0.05, lambda: load_tower(str(options.encoder)))
-    corpora = _tokenize(sources, tower, parts)
+        encoder = parts.attempt("encoder", 0.05, lambda: load_tower(str(options.encoder)))
+    corpora = _tokenize(sources, encoder, parts)
     if "tokens of the encoder" in parts.failed:
-        tower = None
+        encoder = None
     found: dict[str, Any] = {"litetext": version("litetext"), "contexts": sorted(set(options.context_lengths))}
-    found |= corpus_parts(corpora, found["contexts"], tower)
-    if tower is not None:
+    found |= corpus_parts(corpora, found["contexts"], encoder)
+    if encoder is not None:
         from litetext.audit.encoder import encoder_parts
 
-        found |= encoder_parts(tower, corpora, options, parts)
+        found |= encoder_parts(encoder, corpora, options, parts)
     planned = parts.attempt("prescription", 0.98, lambda: _prescription(found, options, [s.name for s in sources]))
     return _plain({**found, **({} if planned is None else {"prescription": planned}), "failed": parts.failed})
 
@@ -72,7 +72,7 @@ def _read(prompts: Mapping[str, str], parts: Parts) -> list[PromptSource]:
     return read
 
 
-def _tokenize(sources: Sequence[PromptSource], tower: "TextTower | None", parts: Parts) -> dict[str, Corpus]:
+def _tokenize(sources: Sequence[PromptSource], encoder: "TextEncoder | None", parts: Parts) -> dict[str, Corpus]:
     """Every source in the encoder's own tokens; in SAM3's without an encoder, or where that one cannot."""
 
     def tokens(tokenize: Callable[[list[str]], list[list[int]]] | None) -> dict[str, Corpus]:
@@ -88,27 +88,29 @@ def _tokenize(sources: Sequence[PromptSource], tower: "TextTower | None", parts:
             before += len(source.prompts)
         return corpora
 
-    if tower is not None:
-        own = parts.attempt("tokens of the encoder", 0.05, lambda: tokens(lambda p: tower.tokenize(p, whole=True)))
+    if encoder is not None:
+        own = parts.attempt("tokens of the encoder", 0.05, lambda: tokens(lambda p: encoder.tokenize(p, whole=True)))
         if own is not None:
             return own
     return tokens(None)
 
 
-def corpus_parts(corpora: Mapping[str, Corpus], contexts: Sequence[int], tower: "TextTower | None") -> dict[str, Any]:
+def corpus_parts(
+    corpora: Mapping[str, Corpus], contexts: Sequence[int], encoder: "TextEncoder | None"
+) -> dict[str, Any]:
     """What needs no weights: lengths and vocabulary of each source and of all together.
 
     Args:
         corpora: Sources by name, each with a prompt at least.
         contexts: Context lengths.
-        tower: Whose tokens they are; None for SAM3's.
+        encoder: Whose tokens they are; None for SAM3's.
 
     Returns:
         `sources`, `combined` and `covered`, as audit.json holds them.
     """
-    size = VOCAB_SIZE if tower is None else tower.vocab_size
-    special = (START, END) if tower is None else [number for number in tower.special if number < size]
-    text = token_text if tower is None else tower.token_text
+    size = VOCAB_SIZE if encoder is None else encoder.vocab_size
+    tokenizer = Tokenizer() if encoder is None else encoder.tokenizer
+    special, text = [number for number in tokenizer.special if number < size], tokenizer.token_text
     sources, total = {}, np.zeros(size, dtype=np.int64)
     for name, corpus in corpora.items():
         counts = corpus.counts(size)

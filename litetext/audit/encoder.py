@@ -14,7 +14,8 @@ from litetext.audit.dimension import feature_matrices, intrinsic_dimension
 from litetext.audit.spectra import embedding_spectrum, position_spectrum
 from litetext.data.pixels import IMAGE_FILES, to_rgb
 from litetext.models.hub import find_model
-from litetext.models.text.towers import TextTower
+from litetext.models.text.encoder import TextEncoder
+from litetext.models.text.loading import load_text_encoder
 from litetext.shipped import shipped, world_of
 
 if TYPE_CHECKING:
@@ -39,11 +40,11 @@ def sampled(corpora: "Mapping[str, Corpus]", count: int, seed: int) -> list[str]
     return prompts if len(prompts) <= count else random.Random(seed).sample(prompts, count)
 
 
-def encode(tower: TextTower, prompts: Sequence[str], progress: Callable[[float], None]) -> list[Tensor]:
+def encode(encoder: TextEncoder, prompts: Sequence[str], progress: Callable[[float], None]) -> list[Tensor]:
     """Features of prompts, in steps.
 
     Args:
-        tower: The encoder.
+        encoder: The encoder.
         prompts: N prompts.
         progress: Is called with the share that is done.
 
@@ -57,22 +58,23 @@ def encode(tower: TextTower, prompts: Sequence[str], progress: Callable[[float],
     with torch.inference_mode():
         for start in range(0, len(prompts), _CHUNK):
             progress(start / len(prompts))
-            features += tower.encode(prompts[start : start + _CHUNK])
+            some = prompts[start : start + _CHUNK]
+            features += encoder.encode(some).of(some)
     bad = sum(not bool(torch.isfinite(rows).all()) for rows in features)
     if bad:
         raise ValueError(
-            f"{tower.name} gives NaN or infinity for {bad:,} of {len(prompts):,} prompts; its weights are damaged"
+            f"{encoder.name} gives NaN or infinity for {bad:,} of {len(prompts):,} prompts; its weights are damaged"
         )
     return features
 
 
 def encoder_parts(
-    tower: TextTower, corpora: "Mapping[str, Corpus]", options: "AuditOptions", parts: "Parts"
+    encoder: TextEncoder, corpora: "Mapping[str, Corpus]", options: "AuditOptions", parts: "Parts"
 ) -> dict[str, Any]:
     """Everything about an encoder on some corpora.
 
     Args:
-        tower: The encoder.
+        encoder: The encoder.
         corpora: Sources by name, in its tokens.
         options: Of the audit.
         parts: Runs each part.
@@ -80,11 +82,12 @@ def encoder_parts(
     Returns:
         `encoder`, `spectra`, `dimension`, `order` and `robustness`, without those that failed.
     """
-    found: dict[str, Any] = {"encoder": _described(tower)}
+    table = encoder.token_vectors()
+    found: dict[str, Any] = {"encoder": {**_described(encoder), "embed_width": table.shape[1]}}
     used = np.unique(np.concatenate([corpus.ids for corpus in corpora.values()]))
     spectra = {
-        "token": parts.attempt("spectra.token", 0.15, lambda: embedding_spectrum(tower.token_table, used)),
-        "position": _positions(tower, parts),
+        "token": parts.attempt("spectra.token", 0.15, lambda: embedding_spectrum(table, used)),
+        "position": _positions(encoder, parts),
     }
     if any(spectra.values()):
         found["spectra"] = spectra
@@ -93,7 +96,7 @@ def encoder_parts(
         "features",
         0.2,
         lambda: encode(
-            tower, drawn, lambda done: parts.progress(f"features of {len(drawn):,} prompts", 0.2 + 0.45 * done)
+            encoder, drawn, lambda done: parts.progress(f"features of {len(drawn):,} prompts", 0.2 + 0.45 * done)
         ),
     )
     if features is not None:
@@ -108,8 +111,8 @@ def encoder_parts(
         }
         if any(dimension.values()):
             found["dimension"] = dimension
-        found |= _named("order", parts.attempt("order", 0.75, lambda: _order(tower, drawn, options)))
-    sam3 = options.sam3 or whole_sam3(tower)
+        found |= _named("order", parts.attempt("order", 0.75, lambda: _order(encoder, drawn, options)))
+    sam3 = options.sam3 or whole_sam3(encoder)
     if sam3 is not None:
         found |= _named("robustness", parts.attempt("robustness", 0.85, lambda: _robustness(sam3, drawn, options)))
     return found
@@ -119,47 +122,49 @@ def _named(name: str, value: Any) -> dict[str, Any]:
     return {} if value is None else {name: value}
 
 
-def _described(tower: TextTower) -> dict[str, Any]:
+def _described(encoder: TextEncoder) -> dict[str, Any]:
     return {
-        "name": tower.name,
-        "kind": tower.kind,
-        "parameters": tower.parameters,
-        "context_length": tower.context_length,
-        "width": tower.width,
-        "vocab_size": tower.vocab_size,
-        "embed_width": tower.token_table.shape[1],
+        "name": encoder.name,
+        "kind": encoder.kind,
+        "parameters": encoder.parameter_count,
+        "context_length": encoder.context_length,
+        "width": encoder.width,
+        "vocab_size": encoder.vocab_size,
     }
 
 
-def _positions(tower: TextTower, parts: "Parts") -> Any:
-    table = tower.position_table
+def _positions(encoder: TextEncoder, parts: "Parts") -> Any:
+    table = encoder.position_vectors()
     return None if table is None else parts.attempt("spectra.position", 0.18, lambda: position_spectrum(table))
 
 
-def _order(tower: TextTower, prompts: Sequence[str], options: "AuditOptions") -> dict[str, Any]:
+def _order(encoder: TextEncoder, prompts: Sequence[str], options: "AuditOptions") -> dict[str, Any]:
     from litetext.audit.order import order_sensitivity
 
     with torch.inference_mode():
         return order_sensitivity(
-            tower.encode, prompts, seed=options.seed, tokenize=tower.tokenize, special=tower.special
+            lambda said: encoder.encode(said).of(said),
+            prompts,
+            seed=options.seed,
+            tokenize=encoder.tokenize,
+            special=encoder.tokenizer.special,
         )
 
 
-def whole_sam3(tower: TextTower) -> str | None:
-    """Where the SAM3 lies whose own text encoder a tower is; None for any other tower, and for text weights alone."""
-    if tower.kind != "sam3":
+def whole_sam3(encoder: TextEncoder) -> str | None:
+    """Where the SAM3 lies whose own text encoder this is; None for any other, and for text weights alone."""
+    if encoder.kind != "sam3":
         return None
-    config = find_model(shipped(tower.name), "SAM3") / "config.json"
+    config = find_model(shipped(encoder.name), "SAM3") / "config.json"
     if not config.is_file():
         return None
     stored = json.loads(config.read_text(encoding="utf-8"))
-    return tower.name if stored.get("model_type") in ("sam3", "sam3_video") else None
+    return encoder.name if stored.get("model_type") in ("sam3", "sam3_video") else None
 
 
 def _robustness(sam3: str, prompts: Sequence[str], options: "AuditOptions") -> dict[str, Any]:
     from litetext.audit.robustness import drawn_images, softmax_robustness
     from litetext.models.sam3.image import Sam3Image
-    from litetext.models.text.loading import load_text_encoder
 
     segmenter = Sam3Image.from_pretrained(sam3)
     images = _read_images(options.images) if options.images else drawn_images(_IMAGES, options.seed, world_of(sam3))

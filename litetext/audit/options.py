@@ -21,7 +21,7 @@ class AuditOptions:
 
     Args:
         prompts: Corpora: name to path, as `litetext.data.prompts.corpora.read_prompts` takes them.
-        encoder: Text encoder, as `litetext.models.text.towers.load_tower` takes it; None audits the corpora alone.
+        encoder: Text encoder, as `litetext.models.load_tower` takes it; None audits the corpora alone.
         student: Students of the robustness part.
         sam3: SAM3 of the robustness part; None takes the encoder where it is a whole SAM3.
         images: Folder of images for that part; None draws scenes of nouns, or of shapes for the SAM3 of shapes.

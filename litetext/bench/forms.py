@@ -17,7 +17,7 @@ from litetext.data.prompts.corpora import read_prompts
 from litetext.export.graphs import OnnxType, export_onnx, open_onnx
 from litetext.metrics.agreement import neighbour_agreement
 from litetext.models.text.bank import make_bank, save_bank
-from litetext.models.text.compact import load_compact, save_compact
+from litetext.models.text.compact import save_compact
 from litetext.models.text.encoder import TextEncoder
 from litetext.models.text.fast import FastStudent
 from litetext.models.text.fastest import Precision
@@ -174,7 +174,7 @@ def _forms(student: Student, corpus: Sequence[str], folder: Path, skipped: dict[
     for tokens, linears in STORED:
         place = folder / f"{tokens}-{linears}"
         save_compact(student, place, kept, tokens, linears, calibration)
-        compact = load_compact(place)
+        compact = load_text_encoder(place)
         whole = resident_bytes(compact)
         others = sum(file.stat().st_size for file in place.glob("other_tokens*"))
         yield Form(f"compact, tokens {tokens} bits, layers {linears}", compact, whole, others)

@@ -19,9 +19,10 @@ from litetext.data.prompts.corpora import read_prompts
 from litetext.data.shapes.phrases import phrases
 from litetext.export.graphs import export_onnx, open_onnx
 from litetext.losses import pool
-from litetext.models.text.compact import load_compact, save_compact
+from litetext.models.text.compact import save_compact
 from litetext.models.text.encoder import count_parameters
 from litetext.models.text.fast import FastStudent
+from litetext.models.text.loading import load_text_encoder
 from litetext.models.text.mobileclip import PRESETS, MobileClipText
 from litetext.models.text.pruned_vocabulary import kept_ids
 from litetext.models.text.quantized import Bits, resident_bytes
@@ -234,7 +235,7 @@ def _sizes(
     for name, (tokens, linears) in COMPACT.items():
         place = folder / name.replace(" ", "_")
         save_compact(student, place, kept_ids(counts, kept), tokens, linears, calibration)
-        compact = load_compact(place)
+        compact = load_text_encoder(place)
         figures[f"{name}, pruned vocabulary: MiB"] = resident_bytes(compact) / 2**20
         figures[f"{name}: teacher over it"] = teacher_bytes / resident_bytes(compact)
         figures[f"{name}: smallest pooled cosine"] = _cosine(student, compact, ids, lengths)

@@ -5,8 +5,8 @@ from .text.bank import PhraseBank as PhraseBank
 from .text.bank import load_bank as load_bank
 from .text.fast import FastStudent as FastStudent
 from .text.loading import load_text_encoder as load_text_encoder
+from .text.loading import load_tower as load_tower
 from .text.mobileclip import MobileClipText as MobileClipText
 from .text.static import StaticText as StaticText
 from .text.students import load_student as load_student
 from .text.teacher import Sam3TextEncoder as Sam3TextEncoder
-from .text.towers import load_tower as load_tower

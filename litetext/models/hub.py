@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from litetext.shipped import shipped
+
 TEXT_FILES = ("config.json", "*.safetensors", "*.safetensors.index.json")
 PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
 
@@ -52,6 +54,37 @@ def find_model(
             why = f"it is not in the cache and the hub did not answer ({type(error).__name__}; it may need "
             why += f"a request for access at https://huggingface.co/{hub_id})"
         raise FileNotFoundError(f"{what} {hub_id!r}: no such local path, and {why}. Or give {instead}.") from error
+
+
+def find_weights(name: str) -> Path:
+    """A local file or a shipped one as it is, or an open_clip tag `MODEL:TAG` from the hub or its cache.
+
+    Raises:
+        FileNotFoundError: neither a file nor a tag, or the tag could not be downloaded.
+        ValueError: the tag names a causal tower, which this bidirectional one cannot host.
+    """
+    if (path := Path(shipped(name))).exists():
+        return path
+    model, _, tag = name.partition(":")
+    if not tag or Path(name).suffix in (".pt", ".pth", ".ckpt", ".bin", ".safetensors"):
+        raise FileNotFoundError(f"pretrained={name!r}: no such file; give a file or MODEL:TAG of open_clip.")
+    import open_clip  # slow to import, and needed here alone
+
+    known = open_clip.pretrained.get_pretrained_cfg(model, tag)
+    if not known:
+        tags = ", ".join(f"{m}:{t}" for m, t in open_clip.list_pretrained() if m.startswith("MobileCLIP"))
+        raise FileNotFoundError(f"pretrained={name!r}: open_clip knows no such weights; its MobileCLIP ones: {tags}.")
+    text = (open_clip.get_model_config(model) or {}).get("text_cfg", {})
+    if not text.get("no_causal_mask"):
+        raise ValueError(f"pretrained={name!r} is a causal text tower; MobileCLIP S1, S2, S3, S4 and L-14 are not.")
+    try:
+        return Path(open_clip.pretrained.download_pretrained(known))
+    except Exception as error:  # requests, huggingface_hub and urllib each raise their own kinds
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise FileNotFoundError(
+            f"pretrained={name!r} is not on this machine and could not be downloaded ({reason}); "
+            "give the path of a downloaded file instead."
+        ) from error
 
 
 def load_pretrained(

@@ -8,7 +8,6 @@ import torch
 from lightning.pytorch.utilities import rank_zero_info
 
 from litetext.models.finite import check_tensors
-from litetext.models.text.bank import is_bank, load_bank
 from litetext.models.text.encoder import PhraseFeatures, digest, require_sam3_features
 from litetext.models.text.loading import load_text_encoder
 
@@ -53,7 +52,7 @@ def encode_all(
     device: torch.device,
     identity: Any,
 ) -> TextSide:
-    """Encodes phrases with every text encoder, one in memory at a time; of a phrase bank, none.
+    """Encodes phrases with every text encoder, one in memory at a time; a phrase bank is one too.
 
     Args:
         names: Paths of the text encoders, or of phrase banks that they made, by name.
@@ -68,18 +67,6 @@ def encode_all(
     """
     side = TextSide({}, {})
     for name, path in names.items():
-        if is_bank(path):
-            bank = load_bank(path)
-            origin = bank.origin
-            require_sam3_features(bank.reads, f"text encoder {name} ({path})")
-            check_width(origin.width, f"text encoder {name} ({path})")
-            side.parameters[name], side.phrases[name] = origin.parameters, bank.select(phrases)
-            identity.update(f"{name} {bank.checksum} {origin.tokenizer} {origin.context_length}".encode())
-            rank_zero_info(
-                f"text encoder {name}: {path}, a bank of {len(bank):,} phrases by {origin.encoder} "
-                f"({origin.parameters:,} parameters)"
-            )
-            continue
         encoder = load_text_encoder(path)
         require_sam3_features(encoder.reads, f"text encoder {name} ({path})")
         check_width(encoder.width, f"text encoder {name} ({path})")
@@ -89,11 +76,11 @@ def encode_all(
         check_tensors(
             ((f"the features of {p!r}", encoded.rows[n]) for p, n in encoded.number.items()), f"{name} ({path})"
         )
-        # Padding mode and heads are in no weight.
+        # Padding mode and heads are in no weight, and a bank has none: its checksum is in its configuration.
         about = json.dumps(encoder.config, sort_keys=True, default=str)
         digest(identity, encoder, f"{name} {type(encoder).__name__} {about} {encoder.tokenizer.fingerprint}")
         rank_zero_info(
-            f"text encoder {name}: {path}, {side.parameters[name]:,} parameters; "
+            f"text encoder {name}: {path}, {encoder.summary}; "
             f"{encoded.truncated:,} of {len(phrases):,} phrases cut at {encoder.context_length} tokens"
         )
         if encoder.reads is not None:

@@ -90,7 +90,8 @@ def start(module: Any, teacher: Teacher) -> None:
         counts = np.bincount(
             np.concatenate([data.rows[i] for i in data.train.tolist()]), minlength=student.config["vocab_size"]
         )
-        kept = start_tokens(student, teacher.load(module.teacher_fingerprint).token_vectors(), counts)
+        table = teacher.load(module.teacher_fingerprint).token_vectors()[: len(counts)]  # some are padded to more rows
+        kept = start_tokens(student, table, counts)
         notes.append(f"token table from the teacher's ({100 * kept:.1f}% of its variance)")
     if recipe.bias_start == "teacher":
         projector: Any = student.projector

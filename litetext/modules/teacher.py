@@ -17,9 +17,9 @@ from litetext.models.finite import check_weights
 from litetext.models.hub import find_model
 from litetext.models.packaged import packaged
 from litetext.models.text.encoder import TextEncoder
+from litetext.models.text.loading import load_text_encoder, load_tokenizer
 from litetext.models.text.student import Student
 from litetext.models.text.teacher import Sam3TextEncoder
-from litetext.models.text.towers import load_any_encoder, load_tokenizer
 from litetext.shipped import shipped
 
 CACHE = "teachers"
@@ -134,15 +134,17 @@ def load_teacher(path: str) -> TextEncoder:
     """Loads a teacher.
 
     Args:
-        path: What `model.teacher` names: whatever `load_tower` takes, or `random:SEED` for random weights of SAM3's
-            size.
+        path: What `model.teacher` names: a text encoder of any model, see `load_text_encoder`, or `random:SEED` for
+            random weights of SAM3's size.
 
     Raises:
         FileNotFoundError: If there is no such path, and no such model on the hub.
         ValueError: If it holds no text encoder.
     """
     seed = _random_seed(path)
-    return load_any_encoder(path, "teacher").requires_grad_(False) if seed is None else Sam3TextEncoder.random(seed)
+    if seed is not None:
+        return Sam3TextEncoder.random(seed)
+    return load_text_encoder(path, finite=False, for_sam3=False, what="teacher").requires_grad_(False)
 
 
 def teacher_tokenizer(path: str) -> HubTokenizer | None:

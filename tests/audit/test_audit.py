@@ -9,7 +9,7 @@ from litetext.audit.audit import audit, corpus_parts
 from litetext.audit.corpus import tokenize_corpus
 from litetext.audit.encoder import sampled, whole_sam3
 from litetext.audit.options import AuditOptions, Parts
-from litetext.models.text.towers import load_tower
+from litetext.models.text.loading import load_tower
 
 PHRASES = ["white dog", "the red circle", "a red circle with stripes", "old man in a hat", "dog", "small blue bus"]
 

@@ -16,9 +16,8 @@ from litetext.models.detectors import load_detector
 from litetext.models.finite import check_weights, is_finite
 from litetext.models.sam3.image import Sam3Image
 from litetext.models.text.bank import load_bank, make_bank, save_bank
-from litetext.models.text.loading import load_text_encoder
+from litetext.models.text.loading import load_text_encoder, load_tower
 from litetext.models.text.students import load_student
-from litetext.models.text.towers import load_tower
 from litetext.shipped import shipped
 from tests.fixtures.detectors_world import save_dino
 

@@ -9,7 +9,7 @@ import pytest
 from torch.nn.functional import cosine_similarity
 
 from litetext.models.packaged import PACKAGED, PackagedModel, packaged
-from litetext.models.text.towers import load_any_encoder
+from litetext.models.text.loading import load_tower
 from tests.fixtures.bert import save_bert
 
 
@@ -36,7 +36,7 @@ def known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_it_is_found_and_opened_without_running_the_package(known: Path) -> None:
     assert packaged("package:bert") == str(known)
-    assert load_any_encoder("package:bert").reads is not None
+    assert load_tower("package:bert").reads is not None
     assert "packed_bert" not in sys.modules
     assert packaged("some/path") == "some/path"
 
@@ -68,7 +68,7 @@ def test_minilm_is_what_was_recorded() -> None:
     minilm = PACKAGED["all-MiniLM-L6-v2"]
     if importlib.util.find_spec(minilm.module) is None:
         pytest.skip(f"{minilm.distribution} is not installed (extra {minilm.extra})")
-    teacher = load_any_encoder("package:all-MiniLM-L6-v2")
+    teacher = load_tower("package:all-MiniLM-L6-v2")
     assert (teacher.width, teacher.parameter_count, len(teacher.tokenizer.encode(["white dog"])[0])) == (
         384,
         22_565_376,

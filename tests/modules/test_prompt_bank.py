@@ -38,7 +38,7 @@ def test_features_are_those_of_the_encoder(encoder: str, folder: Path, litetext:
     assert litetext(*PREDICT, "--model.text_encoder", encoder, "--model.output", "b.safetensors").code == 0
     model = load_text_encoder(encoder)
     direct = model.encode(PHRASES).take(PHRASES)
-    stored = load_bank("b.safetensors").select(PHRASES).take(PHRASES)
+    stored = load_bank("b.safetensors").encode(PHRASES).take(PHRASES)
     assert torch.equal(stored.lengths, direct.lengths)
     torch.testing.assert_close(stored.features, direct.features, rtol=0, atol=1e-4)  # in batches of other sizes
     assert stored.features.dtype == torch.float32
@@ -65,10 +65,10 @@ def test_what_the_file_says(bank: Path) -> None:
 
 def test_spellings_of_the_same_tokens_are_found_and_others_named(bank: Path) -> None:
     opened = load_bank(bank)
-    same = opened.select(["WHITE DOG", "white dog"]).take(["WHITE DOG", "white dog"]).features
+    same = opened.encode(["WHITE DOG", "white dog"]).take(["WHITE DOG", "white dog"]).features
     assert torch.equal(same[0], same[1])
     with pytest.raises(ValueError, match=r"the phrase 'zebra' and of 1 more \(2 of 3 asked are missing\)"):
-        opened.select(["cup", "zebra", "red zebra"])
+        opened.encode(["cup", "zebra", "red zebra"])
 
 
 def test_damaged_and_foreign_files_are_refused(bank: Path, refused: Callable[..., str]) -> None:

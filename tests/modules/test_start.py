@@ -8,12 +8,11 @@ import pytest
 import torch
 import yaml
 
-from litetext.models.text.loading import load_text_encoder
+from litetext.models.text.loading import load_text_encoder, load_tower
 from litetext.models.text.mobileclip import MobileClipText
 from litetext.models.text.static import StaticText
 from litetext.models.text.students import load_student
 from litetext.models.text.teacher import Sam3TextEncoder
-from litetext.models.text.towers import load_tower
 from litetext.modules.start import directions, mean_feature, resolve, start_tokens
 from tests.fixtures.bert import WIDTH, save_bert
 from tests.fixtures.runs import Answer, same_weights, stopped_at, weights
@@ -117,9 +116,8 @@ def test_a_static_table_holds_the_means_of_the_teachers_features(static: Path, l
         more = ("--run", features, "--model.teacher_features", features)
         assert litetext("fit", "--config", "static.yaml", *NO_STEP, *more).code == 0
     from litetext.data.prompts.datamodule import PromptDataModule
-    from litetext.models.text.towers import load_any_encoder
 
-    teacher = load_any_encoder(static / "bert")
+    teacher = load_tower(static / "bert")
     data = PromptDataModule({"shapes": "shapes:120"}, batch_size=16, val_fraction=0.2)
     data.read_by(teacher.tokenizer.cut_to(16))
     data.setup("fit")
@@ -151,8 +149,7 @@ def test_a_static_table_is_kept_audited_and_exported_like_others(
     assert student.parameter_count == student.config["vocab_size"] * 5 + 5 * WIDTH + WIDTH
     made = litetext("export", "checkpoints/small/best.ckpt", "--to", target, "--output", "out")
     assert made.code == 0, made.err
-    tower = load_tower("checkpoints/small/best.ckpt")
-    assert tower.position_table is None
+    assert load_tower("checkpoints/small/best.ckpt").position_vectors() is None
     if target == "text":
         again = load_text_encoder("out")
         assert isinstance(again, StaticText)

@@ -12,9 +12,8 @@ import yaml
 from tokenizers import Tokenizer as Stock
 
 from litetext.models.text.bank import load_bank
-from litetext.models.text.loading import load_text_encoder
+from litetext.models.text.loading import load_text_encoder, load_tower
 from litetext.models.text.students import load_student
-from litetext.models.text.towers import load_any_encoder, load_tower
 from tests.fixtures.bert import WIDTH, bert_config, save_bert
 from tests.fixtures.runs import Answer, same_weights, stopped_at, tiny_config, weights
 
@@ -53,7 +52,7 @@ def taught(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_student_carries_the_tokenizer_of_its_teacher(taught: Path) -> None:
-    student, teacher = load_student(str(taught / "checkpoints/student/best.ckpt")), load_any_encoder(taught / "gone")
+    student, teacher = load_student(str(taught / "checkpoints/student/best.ckpt")), load_tower(taught / "gone")
     assert student.reads is not None
     assert student.tokenizer.context_length == student.context_length == 16
     assert student.tokenizer.encode(PROMPTS) == teacher.tokenizer.cut_to(16).encode(PROMPTS)
@@ -63,16 +62,17 @@ def test_the_student_carries_the_tokenizer_of_its_teacher(taught: Path) -> None:
 
 
 def test_teacher_features_are_those_of_the_tower(taught: Path) -> None:
-    teacher, tower = load_any_encoder(taught / "gone"), load_tower(taught / "gone")
+    teacher = load_tower(taught / "gone")
+    expected = teacher.encode(PROMPTS).of(PROMPTS)
     rows = teacher.tokenizer.encode(PROMPTS)
-    for ours, theirs in zip(teacher.encode_tokens(rows, 8), tower.encode(PROMPTS), strict=True):
+    for ours, theirs in zip(teacher.encode_tokens(rows, 8), expected, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
     ids, lengths = teacher.tokenizer(PROMPTS)
     padded = teacher(ids, lengths)
-    for line, theirs in enumerate(tower.encode(PROMPTS)):
+    for line, theirs in enumerate(expected):
         torch.testing.assert_close(padded[line, : len(theirs)], theirs, rtol=1e-5, atol=1e-5)
         assert not padded[line, len(theirs) :].any()
-    assert teacher.fingerprint == load_any_encoder(taught / "gone").fingerprint
+    assert teacher.fingerprint == load_tower(taught / "gone").fingerprint
     assert teacher.train().training is False
 
 
@@ -103,16 +103,16 @@ def test_a_bank_has_the_tokenizer_in_it(taught: Path, litetext: Callable[..., An
     bank, student = load_bank(bank_file), load_student(checkpoint)
     assert bank.tokenizer.fingerprint == student.tokenizer.fingerprint
     for phrase in ("red dog", "Red Dog"):
-        torch.testing.assert_close(bank.select([phrase])[phrase], student.encode([phrase])[phrase])
+        torch.testing.assert_close(bank.encode([phrase])[phrase], student.encode([phrase])[phrase])
 
 
 def test_it_is_audited_by_its_own_tokens(taught: Path) -> None:
-    tower = load_tower(taught / "checkpoints/student/best.ckpt")
+    encoder = load_tower(taught / "checkpoints/student/best.ckpt")
     teacher = load_tower(taught / "gone")
-    assert tower.special == teacher.special
-    assert tower.tokenize(PROMPTS, whole=True) == teacher.tokenize(PROMPTS, whole=True)
-    assert tower.token_text(5) == teacher.token_text(5) == "red"
-    assert tower.token_table.shape[0] == teacher.vocab_size
+    assert encoder.tokenizer.special == teacher.tokenizer.special
+    assert encoder.tokenize(PROMPTS, whole=True) == teacher.tokenize(PROMPTS, whole=True)
+    assert encoder.tokenizer.token_text(5) == teacher.tokenizer.token_text(5) == "red"
+    assert len(encoder.token_vectors()) == teacher.vocab_size
 
 
 @pytest.mark.parametrize("target", ["text", "compact", "onnx", "torch"])

@@ -16,10 +16,9 @@ from torch import Tensor, nn
 
 from litetext.bench.efficiency.backends import FIXED_SHAPE, Backend, Run, prepare
 from litetext.bench.efficiency.cost import prompt_flops
-from litetext.models.text.encoder import count_parameters, require_sam3_tokens
+from litetext.models.text.encoder import TextEncoder, count_parameters, require_sam3_tokens
 from litetext.models.text.loading import load_text_encoder
 from litetext.models.text.mobileclip import PRESETS, MobileClipText
-from litetext.models.text.student import Student
 from litetext.models.text.teacher import Sam3TextEncoder
 from litetext.tokenizer import pad
 
@@ -84,7 +83,7 @@ class Facts(NamedTuple):
         seconds: It took to build or load it.
     """
 
-    kind: Literal["sam3", "student"]
+    kind: str
     longest: int
     unmasked: bool
     costs: dict[int, Cost]
@@ -131,7 +130,7 @@ class MeasuredEncoder:
         self.unmasked = getattr(encoder, "padding", "masked") == "reference"
         costs = {length: self._cost(length) for length in spec.contexts if length <= longest}
         self.facts = Facts(
-            kind="sam3" if isinstance(encoder, Sam3TextEncoder) else "student",
+            kind=encoder.kind,
             longest=longest,
             unmasked=self.unmasked,
             costs=costs,
@@ -216,7 +215,7 @@ class MeasuredEncoder:
         return None if peak is None or self.empty_mb is None else max(0.0, peak - self.empty_mb)
 
 
-def open_encoder(source: str, longest: int) -> Sam3TextEncoder | Student:
+def open_encoder(source: str, longest: int) -> TextEncoder:
     """A random encoder of the real size by name, with a position table of `longest` rows, or one from a path."""
     if source == "teacher":
         return Sam3TextEncoder.random(0, context_length=longest)
@@ -224,6 +223,8 @@ def open_encoder(source: str, longest: int) -> Sam3TextEncoder | Student:
         return MobileClipText(source, context_length=longest)  # type: ignore[arg-type]  # one of the presets
     encoder = load_text_encoder(source)
     require_sam3_tokens(encoder.reads, source)  # what is measured is drawn as SAM3's tokens
+    if encoder.position_vectors() is None:
+        raise ValueError(f"{source} has no positions, and so computes alike at every context length; name another")
     return encoder
 
 

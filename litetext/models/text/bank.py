@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from jaxtyping import Float, Int32
+from jaxtyping import Float, Int32, Int64
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -23,7 +23,6 @@ from torch import Tensor
 from litetext.hub_tokenizer import AnyTokenizer, HubTokenizer, from_text, to_text
 from litetext.models.finite import check_tensors
 from litetext.models.text.encoder import PhraseFeatures, TextEncoder
-from litetext.tokenizer import Tokenizer
 
 _FORMAT = "litetext phrase bank 1"
 _COMMAND = "litetext predict --config prompt_bank.yaml"
@@ -51,8 +50,8 @@ class BankOrigin:
     parameters: int
 
 
-class PhraseBank:
-    """Features of phrases, found by their tokens.
+class PhraseBank(TextEncoder):
+    """A text encoder that only knows some phrases: their features, found by their tokens.
 
     Args:
         origin: What made them.
@@ -75,33 +74,66 @@ class PhraseBank:
         path: str = "bank",
         reads: HubTokenizer | None = None,
     ) -> None:
+        super().__init__()
         self.reads = reads
         self.origin, self.phrases, self.path = origin, list(phrases), path
+        self.context_length, self.width = origin.context_length, origin.width
         self.tokens, self.features = list(tokens), list(features)
         self.checksum = _checksum(self.tokens, self.features)
+        self.config = {**asdict(origin), "checksum": self.checksum}
         self._row = {tuple(row.tolist()): n for n, row in enumerate(self.tokens)}
 
+    kind = "bank"
+
     @property
-    def tokenizer(self) -> AnyTokenizer:
-        """What finds the row of a phrase."""
-        length = self.origin.context_length
-        return Tokenizer(length) if self.reads is None else self.reads.cut_to(length)
+    def vocab_size(self) -> int:
+        """Tokens of its tokenizer."""
+        return self.tokenizer.vocab_size
+
+    def token_vectors(self) -> Float[Tensor, "v d"]:
+        """Nothing: what an encoder's tokens are is not kept.
+
+        Raises:
+            ValueError: Always.
+        """
+        raise ValueError(f"{self.path} holds features and no weights; name the text encoder {self.origin.encoder}")
+
+    def position_vectors(self) -> None:
+        """None: as `token_vectors`."""
+        return None
+
+    @property
+    def parameter_count(self) -> int:
+        """Parameters of the text encoder that made it."""
+        return self.origin.parameters
+
+    @property
+    def summary(self) -> str:
+        """What it is, in a few words for people."""
+        return f"a bank of {len(self):,} phrases by {self.origin.encoder} ({self.origin.parameters:,} parameters)"
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the text encoder that made it."""
+        return self.origin.fingerprint
 
     def __len__(self) -> int:
         """Rows: phrases with different tokens."""
         return len(self.features)
 
-    def select(self, phrases: Sequence[str]) -> PhraseFeatures:
-        """The features of some phrases, in the form that a text encoder's have.
+    def encode(self, phrases: Sequence[str], tokenizer: AnyTokenizer | None = None) -> PhraseFeatures:
+        """The features of some phrases, as the text encoder gave them.
 
         Args:
             phrases: Phrases in any spelling that has the same tokens as one in the bank.
+            tokenizer: One that gives the same tokens; None takes the bank's own.
 
         Raises:
             ValueError: Some are not in the bank; the message names the first and says how many.
         """
-        distinct = list(dict.fromkeys(phrases))
-        rows = [self._row.get(tuple(row)) for row in self.tokenizer.encode(distinct)]
+        tokenizer = tokenizer or self.tokenizer
+        distinct, before = list(dict.fromkeys(phrases)), tokenizer.truncated
+        rows = [self._row.get(tuple(row)) for row in tokenizer.encode(distinct)]
         lost = [phrase for phrase, row in zip(distinct, rows, strict=True) if row is None]
         if lost:
             more = f" and of {len(lost) - 1:,} more" if len(lost) > 1 else ""
@@ -109,8 +141,47 @@ class PhraseBank:
                 f"{self.path} has no features of the phrase {lost[0]!r}{more} ({len(lost):,} of {len(distinct):,} "
                 f"asked are missing); add to the phrases of {_COMMAND}, or name the text encoder instead of its bank"
             )
-        number = {phrase: row for phrase, row in zip(distinct, rows, strict=True) if row is not None}
-        return PhraseFeatures(self.features, number, self.origin.width)
+        chosen = {row: n for n, row in enumerate(dict.fromkeys(row for row in rows if row is not None))}
+        number = {phrase: chosen[row] for phrase, row in zip(distinct, rows, strict=True) if row is not None}
+        return PhraseFeatures([self.features[row] for row in chosen], number, self.width, tokenizer.truncated - before)
+
+    select = encode
+    """Its name in earlier versions."""
+
+    def encode_tokens(
+        self, rows: Sequence[Sequence[int]], tokens_per_batch: int = 1 << 30
+    ) -> list[Float[Tensor, "n w"]]:
+        """The features of tokenized prompts, float32 (n, width).
+
+        Args:
+            rows: Token ids of each prompt, start and end token included.
+            tokens_per_batch: Nothing is computed; any number.
+
+        Raises:
+            ValueError: A prompt is not in the bank.
+        """
+        found = [self._row.get(tuple(row)) for row in rows]
+        if None in found:
+            raise ValueError(
+                f"{self.path} has no features of prompt {found.index(None)}; add to the phrases of {_COMMAND}"
+            )
+        return [self.features[row].clone() for row in found if row is not None]
+
+    def forward(self, ids: Int64[Tensor, "b l"], lengths: Int64[Tensor, " b"]) -> Float[Tensor, "b l w"]:
+        """Features of every token, (B, L, width), zeros at padding.
+
+        Args:
+            ids: Token ids, padded at the end.
+            lengths: Valid tokens of each prompt, start and end token included.
+
+        Raises:
+            ValueError: A prompt is not in the bank.
+        """
+        features = torch.zeros(*ids.shape, self.width, device=ids.device)
+        rows = [row[:length] for row, length in zip(ids.tolist(), lengths.tolist(), strict=True)]
+        for n, row in enumerate(self.encode_tokens(rows)):
+            features[n, : len(row)] = row.to(ids.device)
+        return features
 
     def check_encoder(self, encoder: TextEncoder, name: str) -> None:
         """Refuses a text encoder that did not make this bank.

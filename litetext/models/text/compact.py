@@ -6,7 +6,7 @@
 
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -15,15 +15,16 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from litetext.hub_tokenizer import read_tokenizer, write_tokenizer
-from litetext.models.text.folder import KIND
-from litetext.models.text.kinds import build_student
-from litetext.models.text.mobileclip import MobileClipText, RepMixer, RepMixerBlock
+from litetext.checkpoints.text import TextState
+from litetext.hub_tokenizer import write_tokenizer
 from litetext.models.text.pruned_vocabulary import OTHERS, OtherRows, PrunedEmbedding, prune
 from litetext.models.text.quantized import EMBEDDINGS, Bits, quantize_weights, swap_layers
-from litetext.models.text.student import Student
+from litetext.models.text.student import KIND, Student
 
-_KEY = "quantized"
+COMPACT = "quantized"
+"""What config.json of a compact student says beside the student: how its numbers are stored."""
+Build = Callable[[Mapping[str, Any]], Student]
+"""Makes a student with initial weights from its configuration."""
 
 
 def save_compact(
@@ -60,7 +61,7 @@ def save_compact(
         small.embedding.token, rows = pruned, len(pruned.kept)  # type: ignore[assignment]  # a table all the same
     stored = {"tokens": tokens, "linears": linears, "kept": rows}
     save_file({key: value.contiguous() for key, value in small.state_dict().items()}, folder / "model.safetensors")
-    about: dict[str, Any] = {"model_type": KIND, "student": student.config, _KEY: stored}
+    about: dict[str, Any] = {"model_type": KIND, "student": student.config, COMPACT: stored}
     if student.reads is not None:
         about["tokenizer"] = write_tokenizer(student.reads, folder)
     config = json.dumps(about, indent=2)
@@ -68,36 +69,39 @@ def save_compact(
     return small
 
 
-def is_compact(path: str | os.PathLike[str]) -> bool:
-    """Whether a path is a folder of `save_compact`."""
-    try:
-        stored = json.loads((Path(path) / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(stored, dict) and _KEY in stored
-
-
-def load_compact(folder: str | os.PathLike[str]) -> Student:
-    """Opens a folder of `save_compact`; rows of tokens that were not kept stay in their file.
+def read_compact(folder: Path) -> TextState:
+    """The numbers of a folder of `save_compact`, as they are stored; those of tokens not kept stay in their file.
 
     Raises:
         FileNotFoundError: A file of the folder is missing.
-        ValueError: A file is damaged, or the two do not belong together.
+        ValueError: A file is damaged.
     """
-    folder = Path(folder)
     weights = folder / "model.safetensors"
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        student, stored = _frame(config["student"], config[_KEY], folder)
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{folder / 'config.json'} does not describe a student ({error}); export it again") from error
     if not weights.is_file():
         raise FileNotFoundError(f"{weights}: no such file; the folder is not whole, export the student again")
     try:
-        state = load_file(weights)
+        return TextState(load_file(weights), "native", "", str(weights))
     except SafetensorError as error:
         raise ValueError(f"{weights} is damaged ({error}); export the student again") from error
-    expected = student.state_dict()
+
+
+def compact_student(folder: Path, config: Mapping[str, Any], found: TextState, build: Build) -> Student:
+    """The student of a folder of `save_compact`.
+
+    Args:
+        folder: Where the rows lie that are not in memory.
+        config: Its config.json.
+        found: Of `read_compact`.
+        build: Makes a student with initial weights from its configuration.
+
+    Raises:
+        ValueError: What is stored does not belong together.
+    """
+    try:
+        student, stored = _frame(config["student"], config[COMPACT], folder, build)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{folder / 'config.json'} does not describe a student ({error}); export it again") from error
+    expected, state = student.state_dict(), found.state
     wrong = sorted(
         key
         for key in expected.keys() | state.keys()
@@ -108,27 +112,23 @@ def load_compact(folder: str | os.PathLike[str]) -> Student:
     )
     if wrong:
         more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
-        raise ValueError(f"{weights} does not fit its config.json: {', '.join(wrong[:3])}{more}; export it again")
+        raise ValueError(f"{found.source} does not fit its config.json: {', '.join(wrong[:3])}{more}; export it again")
     student.load_state_dict(state, assign=True)
-    if config.get("tokenizer") is not None:
-        student.reads = read_tokenizer(config["tokenizer"], folder)
     token: Any = student.embedding.token
     if stored["kept"] is not None:
         shape, size = token.others.shape(), config["student"]["vocab_size"] - stored["kept"]
         if shape != (size, token.table.weight.shape[1]):
             raise ValueError(f"{token.others.path} holds {shape[0]} token rows where {size} are left out; export again")
-    return student.eval().requires_grad_(False)
+    return student
 
 
-def _frame(config: dict[str, Any], stored: dict[str, Any], folder: Path) -> tuple[Student, dict[str, Any]]:
+def _frame(
+    config: Mapping[str, Any], stored: Mapping[str, Any], folder: Path, build: Build
+) -> tuple[Student, Mapping[str, Any]]:
     """The student's modules without numbers."""
     with torch.device("meta"):
-        student = build_student(config)
-        for block in student.blocks:
-            if isinstance(block, RepMixerBlock) and isinstance(block.mixer, RepMixer):
-                block.mixer = block.mixer.fold()
-        if isinstance(student, MobileClipText):
-            student.eot_projection = nn.Parameter(torch.empty(0, 0), requires_grad=False)
+        student = build(config).reparameterize()
+        student.drop_unused()
         width = student.embedding.token.weight.shape[1]
         tokens, linears = _bits(stored["tokens"]), _bits(stored["linears"])
         swap_layers(student, tokens, linears)

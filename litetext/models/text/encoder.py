@@ -1,4 +1,7 @@
-"""A text encoder: phrases in, features of their tokens out. The teacher, students and their fast forms inherit it."""
+"""A text encoder: phrases in, features of their tokens out. SAM3's own, students and all their forms inherit it.
+
+So do the text encoders of other models (`hub_encoder`), and files of features that one of them made (`bank`).
+"""
 
 import hashlib
 import json
@@ -11,7 +14,7 @@ from torch import Tensor, nn
 
 from litetext.hub_tokenizer import AnyTokenizer, HubTokenizer
 from litetext.models.text.stored import Stored
-from litetext.tokenizer import Tokenizer, pad
+from litetext.tokenizer import UNLIMITED, Tokenizer, pad
 
 _BATCH = 128
 """Phrases that go through an encoder together."""
@@ -61,13 +64,21 @@ class PhraseFeatures:
         except KeyError as error:
             raise ValueError(f"phrase {phrase!r} has no text features; encode it first") from error
 
+    def of(self, phrases: Sequence[str]) -> list[Float[Tensor, "_ d"]]:
+        """The features of each phrase's tokens, in the order given.
+
+        Raises:
+            ValueError: If a phrase was never encoded.
+        """
+        return [self[phrase] for phrase in phrases]
+
     def take(self, phrases: Sequence[str]) -> TextBatch:
         """The features of some phrases, padded to the longest of them.
 
         Raises:
             ValueError: If a phrase was never encoded.
         """
-        chosen = [self[phrase] for phrase in phrases]
+        chosen = self.of(phrases)
         lengths = torch.tensor([len(rows) for rows in chosen], dtype=torch.int64)
         features = torch.zeros(len(chosen), max(map(len, chosen), default=0), self.width)
         for n, rows in enumerate(chosen):
@@ -85,12 +96,18 @@ class TextEncoder(nn.Module):
         context_length: Most tokens of a prompt, start and end token included.
         width: Size of an output feature.
         reads: The tokenizer of another text encoder, where it was that one which taught; None for SAM3's.
+        kind: `sam3`, `student`, `bank`, or the model type by config.json (`clip`, `siglip`, `bert`, ...).
+        name: Its path or hub id, as given; empty where it was not read from anywhere.
+        embedding: The token table, with what lifts it and, where there are some, the positions.
     """
 
     config: dict[str, Any]
     context_length: int
     width: int
     reads: HubTokenizer | None = None
+    kind: str = "student"
+    name: str = ""
+    embedding: Any
     packs: bool = False
     """`forward` takes the positions of valid tokens too, where they are known."""
 
@@ -99,23 +116,36 @@ class TextEncoder(nn.Module):
         """A tokenizer that cuts to this encoder's context."""
         return Tokenizer(self.context_length) if self.reads is None else self.reads.cut_to(self.context_length)
 
+    @property
+    def vocab_size(self) -> int:
+        """Rows of the token table."""
+        return self.config["vocab_size"]
+
     @torch.no_grad()
     def token_vectors(self) -> Float[Tensor, "v d"]:
         """What stands for each token before positions are added, float32 (V, D)."""
-        table: Any = self.embedding
         # By look-up: the table may be in 8 bits, or partly in a file.
-        rows = table.token(torch.arange(self.config["vocab_size"]))
-        return table.lift(rows).detach().float()
+        rows = self.embedding.token(torch.arange(self.vocab_size, device=self._device))
+        return self.embedding.lift(rows).detach().float().cpu()
 
     def position_vectors(self) -> Float[Tensor, "p d"] | None:
         """What is added for each position, float32 (P, D); None where nothing is."""
         position = getattr(self.embedding, "position", None)
-        return None if position is None else position.detach().float()
+        return None if position is None else position.detach().float().cpu()
+
+    @property
+    def _device(self) -> torch.device:
+        return next((p.device for p in self.parameters()), torch.device("cpu"))
 
     @property
     def parameter_count(self) -> int:
         """Number of parameters, frozen ones included."""
         return count_parameters(self)
+
+    @property
+    def summary(self) -> str:
+        """What it is, in a few words for people."""
+        return f"{self.parameter_count:,} parameters"
 
     def digest_of(self, about: str) -> str:
         """Hash of every weight and of what is said about them; 32 hex digits."""
@@ -134,6 +164,29 @@ class TextEncoder(nn.Module):
         """What decides a prompt's features besides its tokens, weights and configuration: the padding it sees."""
         return "unpadded"
 
+    def tokenize(self, phrases: Sequence[str], whole: bool = False) -> list[list[int]]:
+        """Token ids of phrases by the encoder's tokenizer, without padding.
+
+        Args:
+            phrases: Noun phrases.
+            whole: Do not cut them to the context.
+
+        Raises:
+            ValueError: If the encoder has no row for a token.
+        """
+        return self._rows(phrases, self.tokenizer.cut_to(UNLIMITED) if whole else self.tokenizer)
+
+    def _rows(self, phrases: Sequence[str], tokenizer: AnyTokenizer) -> list[list[int]]:
+        rows = tokenizer.encode(phrases)
+        largest = max((max(row) for row in rows if row), default=0)
+        if largest >= self.vocab_size:
+            whose = "SAM3's" if isinstance(tokenizer, Tokenizer) else "its"
+            raise ValueError(
+                f"{self.name or type(self).__name__} has rows for {self.vocab_size} tokens, and {whose} tokenizer "
+                f"gives id {largest}; give weights and tokenizer that belong together"
+            )
+        return rows
+
     @torch.no_grad()
     def encode(self, phrases: Sequence[str], tokenizer: AnyTokenizer | None = None) -> PhraseFeatures:
         """Encodes phrases in eval mode, those that have the same tokens once.
@@ -149,7 +202,7 @@ class TextEncoder(nn.Module):
             The features of each distinct phrase.
 
         Raises:
-            ValueError: If the tokenizer gives more tokens than the encoder takes.
+            ValueError: If the tokenizer gives more tokens than the encoder takes, or one that it has no row for.
         """
         tokenizer = tokenizer or self.tokenizer
         if tokenizer.context_length > self.context_length:
@@ -158,14 +211,16 @@ class TextEncoder(nn.Module):
                 f"{self.context_length}; use Tokenizer({self.context_length})"
             )
         distinct, before = list(dict.fromkeys(phrases)), tokenizer.truncated
-        tokens = [tuple(row) for row in tokenizer.encode(distinct)]
+        tokens = [tuple(row) for row in self._rows(distinct, tokenizer)]
         number: dict[tuple[int, ...], int] = {}
         for row in tokens:
             number.setdefault(row, len(number))
         training = self.training
         self.eval()
         try:
-            features = self.encode_tokens(list(number))
+            # A tokenizer without start and end gives an empty phrase no token.
+            encoded = iter(self.encode_tokens([row for row in number if row]))
+            features = [next(encoded) if row else torch.empty(0, self.width) for row in number]
         finally:
             self.train(training)
         named = {phrase: number[row] for phrase, row in zip(distinct, tokens, strict=True)}
@@ -184,7 +239,7 @@ class TextEncoder(nn.Module):
         Returns:
             For each prompt, in the order given, float32 features (n, width) on the CPU.
         """
-        device = next((p.device for p in self.parameters()), "cpu")
+        device = self._device
         features: list[Tensor] = [torch.empty(0)] * len(rows)
         order = sorted(range(len(rows)), key=lambda n: len(rows[n]))
         longest = max(map(len, rows), default=1)
@@ -244,11 +299,6 @@ def require_sam3_features(tokenizer: AnyTokenizer | None, name: str) -> None:
     """
     if not (isinstance(tokenizer, HubTokenizer) and tokenizer.sam3_ids):
         require_sam3_tokens(tokenizer, name)
-
-
-def encode_phrases(encoder: TextEncoder, tokenizer: AnyTokenizer, phrases: Sequence[str]) -> PhraseFeatures:
-    """Former name of `TextEncoder.encode`, for scripts of earlier versions."""
-    return encoder.encode(phrases, tokenizer)
 
 
 def count_parameters(module: nn.Module) -> int:

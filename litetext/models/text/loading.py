@@ -1,139 +1,117 @@
-"""Any text encoder by its path: the teacher's own, students that `litetext fit` wrote, published SAM3-LiteText."""
+"""Any text encoder by its path: a SAM3's own, students in all their forms, phrase banks, those of other models."""
 
 import os
 from pathlib import Path
-from typing import Any
 
-import torch
-from tokenizers import Tokenizer as FastTokenizer
-from torch import Tensor
-
-from litetext.checkpoints.text import TextState, read_text_state, require_match, resize_positions
-from litetext.hub_tokenizer import JSON, HubTokenizer
+from litetext.hub_tokenizer import HubTokenizer, read_tokenizer
 from litetext.models.finite import check_weights
-from litetext.models.hub import find_model
-from litetext.models.text.compact import is_compact, load_compact
-from litetext.models.text.folder import KIND, load_text_folder, stored_config
-from litetext.models.text.mobileclip import MobileClipText
-from litetext.models.text.student import Student
+from litetext.models.hub import TEXT_FILES, find_model
+from litetext.models.packaged import packaged
+from litetext.models.text.bank import is_bank, load_bank
+from litetext.models.text.encoder import TextEncoder
+from litetext.models.text.folder import read_text_files, stored_config, student_of, trimmed_tokenizer
+from litetext.models.text.hf_towers import FAMILIES, carried, open_tokenizer
+from litetext.models.text.hub_encoder import HubTextEncoder
+from litetext.models.text.kinds import build_student
+from litetext.models.text.student import KIND
 from litetext.models.text.students import load_student
 from litetext.models.text.teacher import Sam3TextEncoder
 from litetext.shipped import shipped
 
+_SAM3_TYPES = ("sam3", "sam3_video", "sam3_lite_text", KIND)
+_TOKENIZER_FILES = ("tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "added_tokens.json", "*.model")
+
 
 def load_text_encoder(
-    name: str | os.PathLike[str], context_length: int | None = None, heads: int | None = None, finite: bool = True
-) -> Sam3TextEncoder | Student:
-    """Loads a text encoder in eval mode; what it is, its file says.
+    name: str | os.PathLike[str],
+    context_length: int | None = None,
+    heads: int | None = None,
+    finite: bool = True,
+    for_sam3: bool = True,
+    what: str = "text encoder",
+) -> TextEncoder:
+    """Loads a text encoder in eval mode; what it is, its file says. A path that exists never touches the hub.
 
     Args:
-        name: A `.ckpt` of `litetext fit`; a SAM3 (transformers folder, hub id, `sam3.pt`) for the teacher's own; or
-            published SAM3-LiteText weights (transformers folder, hub id, or efficientsam3's `.pt`); or a folder that
-            `litetext export` or `litetext.models.text.compact` wrote.
+        name: A `.ckpt` of `litetext fit`; a SAM3 (transformers folder, hub id, `sam3.pt`) for its own; published
+            SAM3-LiteText weights (transformers folder, hub id, or efficientsam3's `.pt`); a folder that `litetext
+            export` or `litetext.models.text.compact` wrote; or a phrase bank, which knows its phrases alone.
         context_length: For published students, to use the first rows of a longer position table; None takes the
             whole table. They are padded to it as they were trained (`padding: reference`).
         heads: Attention heads, for a file that does not say; None means 64 channels a head, as in all published ones.
         finite: Refuse weights that are not finite. Without, they are loaded as they are, to be looked at.
+        for_sam3: Its features are for a SAM3. Without, it is looked into or learnt from: no phrase bank then, but any
+            model whose text side can be read as well, a folder or hub id of transformers with a CLIP, OWL-ViT, OWLv2,
+            SigLIP, BERT-like or Grounding DINO model and its tokenizer files, or `package:NAME` for weights that a
+            package brings.
+        what: What it is, for messages.
 
     Raises:
         FileNotFoundError: If there is no such path, and no such model on the hub.
-        ValueError: If it holds no text encoder whose features a SAM3 reads, or its weights are not finite.
+        ValueError: If it holds no text encoder, or none of the kind that is wanted; or its weights or tokenizer are
+            missing, cannot be read, or are not finite.
     """
-    path = find_model(shipped(os.fspath(name)), "text encoder", instead="a local path")
-    encoder = _load(path, context_length, heads)
+    name = os.fspath(name)
+    path, kind = _find(name, what)
+    if kind in FAMILIES and for_sam3:
+        raise ValueError(
+            f"{path} is a model of type {kind!r}, whose features a SAM3 cannot read; give a SAM3, or a student of its "
+            "text encoder"
+        )
+    encoder: TextEncoder
+    if kind in FAMILIES:
+        encoder = HubTextEncoder.from_pretrained(path, kind, name)
+    elif path.suffix == ".ckpt":
+        encoder = load_student(str(path), finite=False)
+    elif is_bank(path):
+        if not for_sam3:
+            raise ValueError(f"{what} {path} is a phrase bank, which holds no weights; name the text encoder it is of")
+        encoder = load_bank(path)
+    elif (files := read_text_files(path)).of_sam3:
+        encoder = Sam3TextEncoder.from_state(files.found, path, heads)
+    else:
+        encoder = student_of(files, build_student, context_length, heads)
+    encoder.name = name
     if finite:
-        check_weights(encoder, os.fspath(name))
+        check_weights(encoder, name)
     return encoder
 
 
-def _load(path: Path, context_length: int | None, heads: int | None) -> Sam3TextEncoder | Student:
-    if path.suffix == ".ckpt":
-        return load_student(str(path), finite=False)
-    if is_compact(path):
-        return load_compact(path)
-    config = stored_config(path)
-    if config.get("model_type") == KIND:
-        return load_text_folder(path)
-    found = read_text_state(path)
-    if isinstance(config.get("litetext"), dict) and found.layout == "litetext":
-        student = _exported(found, config["litetext"].get("student"))
-        student.reads = trimmed_tokenizer(path, config)
-        return student
-    if found.layout in ("sam3", "meta", "native"):
-        return Sam3TextEncoder.from_state(found, path, heads)
-    if "projector.weight" not in found.state:
-        raise ValueError(
-            f"{path} is a MobileCLIP text tower without a projection to SAM3's features; distil it first: "
-            "litetext fit with model.student.init_args.pretrained"
-        )
-    size = _student_config(found.state)
-    size["heads"] = (
-        heads or config.get("text_config", {}).get("num_attention_heads") or max(1, size["embed_width"] // 64)
-    )
-    if context_length is not None:
-        size["context_length"] = context_length
-    with torch.device("meta"):
-        student = MobileClipText(**size, padding="reference")
-    state, _ = resize_positions(found.state, student.context_length, "slice", found.source)
-    require_match(student.state_dict(), state, found)
-    student.load_state_dict(state, assign=True)
-    return student.eval().requires_grad_(False)
+def load_tower(name: str | os.PathLike[str]) -> TextEncoder:
+    """A text encoder of any model, to be looked into: `load_text_encoder(name, finite=False, for_sam3=False)`."""
+    return load_text_encoder(name, finite=False, for_sam3=False)
 
 
-def trimmed_tokenizer(folder: Path, config: dict[str, Any]) -> HubTokenizer | None:
-    """The tokenizer of a folder of `export --to trimmed`; None of a folder with all of SAM3's tokens.
+def load_tokenizer(name: str | os.PathLike[str], what: str = "text encoder") -> HubTokenizer | None:
+    """The tokenizer of a text encoder of any model, without its weights; None where it is SAM3's.
 
     Args:
-        folder: The export.
-        config: Its config.json.
+        name: As `load_text_encoder`.
+        what: What it is, for messages.
 
     Raises:
-        ValueError: Its tokenizer.json is missing or damaged, or is not of these tokens.
+        FileNotFoundError: As `load_text_encoder`.
+        ValueError: As `load_text_encoder`.
     """
-    kept = config["litetext"].get("trimmed") if isinstance(config.get("litetext"), dict) else None
-    if kept is None:
-        return None
-    try:
-        opened = FastTokenizer.from_file(str(folder / JSON))
-    except Exception as error:  # the library raises plain exceptions
-        raise ValueError(f"{folder}/{JSON} cannot be read ({error}); export it again") from error
-    opened.no_padding()
-    opened.no_truncation()
-    name = f"SAM3, {len(kept):,} tokens of it"
-    tokenizer = HubTokenizer({JSON: opened.to_str().encode()}, name, sam3_ids=kept)
-    if not len(kept) <= tokenizer.vocab_size <= len(kept) + 1:  # one more where padding has a token of its own
+    path, kind = _find(os.fspath(name), what)
+    if kind in FAMILIES:
+        return carried(open_tokenizer(path), kind, os.fspath(name))
+    if path.suffix == ".ckpt":  # a student, which may have learnt from such a teacher
+        return load_student(str(path), finite=False).reads
+    config = stored_config(path)
+    if kind == KIND:
+        return read_tokenizer(config["tokenizer"], path) if config.get("tokenizer") is not None else None
+    return trimmed_tokenizer(path, config)
+
+
+def _find(name: str, what: str) -> tuple[Path, str | None]:
+    """Where a text encoder lies, and the model type that its config.json tells, if it has one."""
+    files = (*TEXT_FILES, *_TOKENIZER_FILES)
+    path = find_model(packaged(shipped(name)), what, files, instead="a local folder or sam3.pt")
+    kind = stored_config(path).get("model_type")
+    if kind is not None and kind not in (*_SAM3_TYPES, *FAMILIES):
         raise ValueError(
-            f"{folder}/{JSON} has {tokenizer.vocab_size:,} tokens, config.json {len(kept):,}; export it again"
+            f"{path} is a model of type {kind!r}, whose text side cannot be read; "
+            f"supported are {', '.join([*_SAM3_TYPES, *FAMILIES])}"
         )
-    return tokenizer
-
-
-def _exported(found: TextState, config: Any) -> MobileClipText:
-    """A student of ours in the folder that transformers opens, as it was before it went there."""
-    try:
-        with torch.device("meta"):
-            student = MobileClipText(**{**config, "embedding_rank": 0})
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{found.source}: its config.json does not describe a student ({error})") from error
-    # The folder's tables may be longer: filled up to the processor's length, and by a token for padding.
-    rows = {"embedding.token.weight": found.state["embedding.token.weight"][: config["vocab_size"]]}
-    state, _ = resize_positions({**found.state, **rows}, student.context_length, "slice", found.source)
-    require_match(student.state_dict(), state, found)
-    student.load_state_dict(state, assign=True)
-    return student.eval().requires_grad_(False)
-
-
-def _student_config(state: dict[str, Tensor]) -> dict[str, Any]:
-    blocks = {int(key.split(".")[1]) for key in state if key.startswith("blocks.")}
-    mixers = {int(key.split(".")[1]) for key in state if ".mixer." in key}
-    config = {
-        "vocab_size": state["embedding.token.weight"].shape[0],
-        "embed_width": state["embedding.token.weight"].shape[1],
-        "context_length": state["embedding.position"].shape[0],
-        "width": state["projector.weight"].shape[0],
-        "layers": len(blocks - mixers),
-        "repmixer": bool(mixers),
-    }
-    if mixers:
-        config["kernel_size"] = state[f"blocks.{min(mixers)}.conv_mlp.conv.weight"].shape[-1]
-    return config
+    return path, kind

@@ -14,15 +14,17 @@ from typing import Any, Literal, cast, get_args
 
 import torch
 import torch.nn.functional as F
-from huggingface_hub import PyTorchModelHubMixin
+from huggingface_hub import PyTorchModelHubMixin, snapshot_download
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from litetext.checkpoints.text import LoadReport, TextState, read_text_state, require_match, resize_positions
+from litetext.models.finite import check_weights
+from litetext.models.hub import find_weights
+from litetext.models.text.folder import read_text_files, student_of, write_text_folder
 from litetext.models.text.row_norm import RowNorm
 from litetext.models.text.student import Student
 from litetext.models.text.transformer import Embedding, FilledPacking, Packing, TransformerBlock
-from litetext.shipped import shipped
 
 log = logging.getLogger(__name__)
 
@@ -197,6 +199,7 @@ class MobileClipText(
     """
 
     packs = True
+    unused = ("eot_projection",)
 
     def __init__(
         self,
@@ -337,15 +340,20 @@ class MobileClipText(
         return report
 
     def _save_pretrained(self, save_directory: Path) -> None:
-        from litetext.models.text.folder import write_text_folder  # which builds students
-
         write_text_folder(self, save_directory)
 
     @classmethod
     def _from_pretrained(cls, *, model_id: str, **options: Any) -> "MobileClipText":
-        from litetext.models.text.hub_students import student_from_pretrained  # which builds students
-
-        return student_from_pretrained(model_id, **options)
+        """Opens a folder, here or on the hub, that `save_pretrained`, `push_to_hub` or `litetext export` wrote."""
+        folder = Path(model_id)
+        if not folder.is_dir():
+            known = ("revision", "token", "cache_dir", "force_download", "local_files_only")
+            given = {key: options[key] for key in known if options.get(key) is not None}
+            patterns = ["config.json", "*.safetensors", "tokenizer*"]
+            folder = Path(snapshot_download(model_id, allow_patterns=patterns, **given))
+        student = cast(MobileClipText, student_of(read_text_files(folder), lambda config: cls(**config)))
+        check_weights(student, model_id)
+        return student
 
     def reparameterize(self) -> "MobileClipText":
         """A copy for inference, in eval mode, each RepMixer folded into one convolution; this module stays.
@@ -357,34 +365,3 @@ class MobileClipText(
             if isinstance(block, RepMixerBlock) and isinstance(block.mixer, RepMixer):
                 block.mixer = block.mixer.fold()
         return folded.requires_grad_(False)
-
-
-def find_weights(name: str) -> Path:
-    """A local file or a shipped one as it is, or an open_clip tag `MODEL:TAG` from the hub or its cache.
-
-    Raises:
-        FileNotFoundError: neither a file nor a tag, or the tag could not be downloaded.
-        ValueError: the tag names a causal tower, which this bidirectional one cannot host.
-    """
-    if (path := Path(shipped(name))).exists():
-        return path
-    model, _, tag = name.partition(":")
-    if not tag or Path(name).suffix in (".pt", ".pth", ".ckpt", ".bin", ".safetensors"):
-        raise FileNotFoundError(f"pretrained={name!r}: no such file; give a file or MODEL:TAG of open_clip.")
-    import open_clip  # slow to import, and needed here alone
-
-    known = open_clip.pretrained.get_pretrained_cfg(model, tag)
-    if not known:
-        tags = ", ".join(f"{m}:{t}" for m, t in open_clip.list_pretrained() if m.startswith("MobileCLIP"))
-        raise FileNotFoundError(f"pretrained={name!r}: open_clip knows no such weights; its MobileCLIP ones: {tags}.")
-    text = (open_clip.get_model_config(model) or {}).get("text_cfg", {})
-    if not text.get("no_causal_mask"):
-        raise ValueError(f"pretrained={name!r} is a causal text tower; MobileCLIP S1, S2, S3, S4 and L-14 are not.")
-    try:
-        return Path(open_clip.pretrained.download_pretrained(known))
-    except Exception as error:  # requests, huggingface_hub and urllib each raise their own kinds
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise FileNotFoundError(
-            f"pretrained={name!r} is not on this machine and could not be downloaded ({reason}); "
-            "give the path of a downloaded file instead."
-        ) from error

@@ -24,7 +24,6 @@ from litetext.models.text.few_bits import (
     Int6Embedding,
     Int6Linear,
 )
-from litetext.models.text.mobileclip import MobileClipText
 from litetext.models.text.stored import LayerInputs, StoredEmbedding, StoredLinear
 from litetext.models.text.student import Student
 
@@ -112,8 +111,7 @@ def quantize_weights(
         if bits not in get_args(Bits):
             raise ValueError(f"{name}={bits!r} bits are not known; choose 32, 8, 6, 5 or 4")
     small = student.reparameterize()
-    if isinstance(small, MobileClipText):
-        small.eot_projection = nn.Parameter(small.eot_projection.new_zeros(0, 0), requires_grad=False)
+    small.drop_unused()
     some = calibration[:: -(-len(calibration) // _MOST_MET) or 1]
     met = meet(small, some) if len(some) and linears < 8 else {}
     swap_layers(small, tokens, linears, met)

@@ -141,6 +141,7 @@ class Sam3TextEncoder(TextEncoder):
         return super().train(False)
 
     packs = True
+    kind = "sam3"
 
     @torch.no_grad()
     def forward(

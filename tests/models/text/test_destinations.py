@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from litetext.export.targets import export
+from litetext.models.hub import find_weights
 from litetext.models.text.destinations import ANYWHERE, STOCK, describe, obstacle, remedy
-from litetext.models.text.mobileclip import PADDINGS, MobileClipText, find_weights
+from litetext.models.text.mobileclip import PADDINGS, MobileClipText
 from tests.export.students import STUDENT, checkpoint
 
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from litetext.losses import pool
-from litetext.models.text.compact import is_compact, load_compact, save_compact
+from litetext.models.text.compact import COMPACT, save_compact
+from litetext.models.text.folder import stored_config
 from litetext.models.text.loading import load_text_encoder
 from litetext.models.text.mobileclip import MobileClipText
 from litetext.models.text.quantized import (
@@ -23,7 +24,6 @@ from litetext.models.text.quantized import (
     quantize_weights,
     resident_bytes,
 )
-from litetext.models.text.towers import load_tower
 from litetext.tokenizer import Tokenizer, pad
 from tests.fixtures.students import nano
 
@@ -83,9 +83,9 @@ def test_folders_open_again(
     tmp_path: Path, repmixer: bool, tokens: Bits, linears: Bits, kept: list[int] | None
 ) -> None:
     student = nano(repmixer)
-    assert not is_compact(tmp_path)
+    assert COMPACT not in stored_config(tmp_path)
     written = save_compact(student, tmp_path, kept, tokens, linears)
-    assert is_compact(tmp_path)
+    assert COMPACT in stored_config(tmp_path)
     loaded = load_text_encoder(tmp_path)
     assert isinstance(loaded, MobileClipText)
     assert loaded.config == student.config
@@ -99,7 +99,7 @@ def test_folders_of_before_four_bits_open(tmp_path: Path, told: bool, bits: Bits
     config = json.loads((tmp_path / "config.json").read_text())
     config["quantized"] |= {"tokens": told, "linears": told}
     (tmp_path / "config.json").write_text(json.dumps(config))
-    assert torch.equal(load_compact(tmp_path)(*BATCH), written(*BATCH))
+    assert torch.equal(load_text_encoder(tmp_path)(*BATCH), written(*BATCH))
 
 
 def test_unknown_bits_are_refused(tmp_path: Path) -> None:
@@ -108,7 +108,7 @@ def test_unknown_bits_are_refused(tmp_path: Path) -> None:
     config["quantized"]["tokens"] = 3
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(ValueError, match="numbers of 3 bits are not known"):
-        load_compact(tmp_path)
+        load_text_encoder(tmp_path)
 
 
 def test_a_student_of_the_real_vocabulary_reads_phrases(tmp_path: Path) -> None:
@@ -132,10 +132,10 @@ def test_parameters_are_counted(tmp_path: Path) -> None:
 def test_the_audit_reads_the_whole_table(tmp_path: Path) -> None:
     student = nano()
     save_compact(student, tmp_path, [0, 5])
-    tower = load_tower(tmp_path)
+    table = load_text_encoder(tmp_path).token_vectors()
     exact = student.embedding.lift(student.embedding.token.weight)
-    assert tower.token_table.shape == exact.shape
-    assert F.cosine_similarity(tower.token_table, exact).min() > 0.999
+    assert table.shape == exact.shape
+    assert F.cosine_similarity(table, exact).min() > 0.999
 
 
 def test_damaged_folders_are_refused(tmp_path: Path) -> None:
@@ -148,7 +148,7 @@ def test_damaged_folders_are_refused(tmp_path: Path) -> None:
         if content is not None:
             path.write_bytes(content)
         with pytest.raises(kind, match=words):
-            load_compact(tmp_path)
+            load_text_encoder(tmp_path)
         path.write_bytes(good[path])
 
     refused(weights, None, FileNotFoundError, "not whole")
@@ -162,7 +162,7 @@ def test_damaged_folders_are_refused(tmp_path: Path) -> None:
     refused(config, json.dumps(stored["quantized"] | {"quantized": 1}).encode(), ValueError, "does not describe")
     stored["student"] = {"preset": "s9"}
     refused(config, json.dumps(stored).encode(), ValueError, "does not describe")
-    load_compact(tmp_path)
+    load_text_encoder(tmp_path)
 
 
 def pooled_cosine(a: Tensor, b: Tensor) -> float:

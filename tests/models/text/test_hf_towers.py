@@ -17,10 +17,12 @@ from tokenizers import Tokenizer as Fast
 from tokenizers import models, normalizers, pre_tokenizers, processors
 from torch import Tensor
 
-from litetext.models.text.hf_towers import FAMILIES, HubTower, phrase_blocks
+from litetext.models.text.encoder import TextEncoder
+from litetext.models.text.hf_towers import FAMILIES, phrase_blocks
+from litetext.models.text.hub_encoder import HubTextEncoder
+from litetext.models.text.loading import load_tower
 from litetext.models.text.mobileclip import MobileClipText
 from litetext.models.text.teacher import Sam3TextEncoder
-from litetext.models.text.towers import Sam3Tower, TextTower, load_tower
 from litetext.tokenizer import END, START, Tokenizer
 
 hub: Any = transformers
@@ -144,9 +146,9 @@ def dino(folder: Path, mm: bool) -> Any:
 
 
 @torch.no_grad()
-def stock(tower: HubTower, model: Any, prompts: Sequence[str], **more: Any) -> list[Tensor]:
+def stock(encoder: TextEncoder, model: Any, prompts: Sequence[str], **more: Any) -> list[Tensor]:
     """The model's own last hidden states of valid tokens, all prompts padded in one batch."""
-    given = tower.tokenizer(
+    given = hub.AutoTokenizer.from_pretrained(encoder.name)(
         list(prompts), padding="longest", truncation=True, max_length=CONTEXT, return_tensors="pt", **more
     )
     valid = given["attention_mask"].bool()
@@ -161,34 +163,38 @@ def close(ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> None:
         torch.testing.assert_close(a, b, rtol=0, atol=1e-5)
 
 
-def sound(tower: TextTower, kind: str) -> None:
+def sound(tower: TextEncoder, kind: str) -> None:
     """What holds for every tower."""
-    assert isinstance(tower, TextTower)
+    assert isinstance(tower, TextEncoder)
     assert tower.kind == kind
-    rows, features = tower.tokenize(PROMPTS), tower.encode(PROMPTS)
+    rows, features = tower.tokenize(PROMPTS), tower.encode(PROMPTS).of(PROMPTS)
     assert [len(row) for row in rows] == [len(f) for f in features]
     assert max(map(len, rows)) == min(tower.context_length, 15)
     assert all(f.shape[1] == tower.width and f.dtype == torch.float32 for f in features)
-    assert len(tower.token_table) == tower.vocab_size
-    assert tower.parameters > tower.token_table.numel() / 10
-    assert set(rows[-1]) <= tower.special  # the empty prompt
-    assert tower.position_table is None or len(tower.position_table) >= tower.context_length
-    assert "dog" in tower.token_text(tower.tokenize(["dog"])[0][1 if rows[0][0] in tower.special else 0])
-    assert tower.encode([]) == tower.tokenize([]) == []
+    assert len(tower.token_vectors()) == tower.vocab_size
+    assert tower.parameter_count > tower.token_vectors().numel() / 10
+    assert set(rows[-1]) <= tower.tokenizer.special  # the empty prompt
+    positions = tower.position_vectors()
+    assert positions is None or len(positions) >= tower.context_length
+    assert "dog" in tower.tokenizer.token_text(
+        tower.tokenize(["dog"])[0][1 if rows[0][0] in tower.tokenizer.special else 0]
+    )
+    assert tower.tokenize([]) == tower.encode([]).rows == []
 
 
 def test_clip(clip: tuple[Path, Any]) -> None:
     folder, model = clip
     tower = load_tower(folder)
-    assert isinstance(tower, HubTower)
+    assert isinstance(tower, HubTextEncoder)
     sound(tower, "clip")
-    assert (tower.context_length, tower.special) == (CONTEXT, {58, 59})
-    close(tower.encode(PROMPTS), stock(tower, model.text_model, PROMPTS))
-    assert tower.parameters == sum(p.numel() for p in model.text_model.parameters())
+    assert (tower.context_length, tower.tokenizer.special) == (CONTEXT, {58, 59})
+    close(tower.encode(PROMPTS).of(PROMPTS), stock(tower, model.text_model, PROMPTS))
+    assert tower.parameter_count == sum(p.numel() for p in model.text_model.parameters())
     text = model.text_model.embeddings
-    assert torch.equal(tower.token_table, text.token_embedding.weight)
-    assert tower.position_table is not None
-    assert torch.equal(tower.position_table, text.position_embedding.weight)
+    assert torch.equal(tower.token_vectors(), text.token_embedding.weight)
+    positions = tower.position_vectors()
+    assert positions is not None
+    assert torch.equal(positions, text.position_embedding.weight)
 
 
 def test_a_clip_text_model_alone_is_the_same_tower(clip: tuple[Path, Any], tmp_path: Path) -> None:
@@ -197,20 +203,23 @@ def test_a_clip_text_model_alone_is_the_same_tower(clip: tuple[Path, Any], tmp_p
     save_clip_words(tmp_path)
     tower = load_tower(tmp_path)
     assert tower.kind == "clip_text_model"
-    close(tower.encode(PROMPTS), load_tower(folder).encode(PROMPTS))
+    close(tower.encode(PROMPTS).of(PROMPTS), load_tower(folder).encode(PROMPTS).of(PROMPTS))
 
 
 @pytest.mark.parametrize("kind", ["siglip", "siglip2"])
 def test_siglip_sees_prompts_filled_up_with_padding(tmp_path: Path, kind: str) -> None:
     model = siglip(tmp_path, kind)
     tower = load_tower(tmp_path)
-    assert isinstance(tower, HubTower)
+    assert isinstance(tower, HubTextEncoder)
     sound(tower, kind)
-    assert tower.special == ({0} if kind == "siglip" else {0, 1, 2})  # SigLIP pads with its end token
-    filled = tower.tokenizer(PROMPTS, padding="max_length", truncation=True, max_length=CONTEXT, return_tensors="pt")
+    assert tower.tokenizer.special == ({0} if kind == "siglip" else {0, 1, 2})  # SigLIP pads with its end token
+    theirs = hub.AutoTokenizer.from_pretrained(tmp_path)
+    filled = theirs(PROMPTS, padding="max_length", truncation=True, max_length=CONTEXT, return_tensors="pt")
     with torch.no_grad():
         hidden = model.text_model(input_ids=filled["input_ids"]).last_hidden_state
-    close(tower.encode(PROMPTS), [h[:n] for h, n in zip(hidden, filled["attention_mask"].sum(1), strict=True)])
+    close(
+        tower.encode(PROMPTS).of(PROMPTS), [h[:n] for h, n in zip(hidden, filled["attention_mask"].sum(1), strict=True)]
+    )
 
 
 def bert_config(kind: str) -> Any:
@@ -232,12 +241,12 @@ def test_the_family_of_bert(tmp_path: Path, kind: str) -> None:
     model = seeded(lambda: hub.AutoModel.from_config(bert_config(kind)))
     model.save_pretrained(tmp_path)
     tower = load_tower(tmp_path)
-    assert isinstance(tower, HubTower)
+    assert isinstance(tower, HubTextEncoder)
     sound(tower, kind)
-    assert (tower.context_length, tower.special) == (CONTEXT, {0, 1, 2})
-    assert torch.equal(tower.token_table, model.get_input_embeddings().weight)
-    assert (tower.position_table is None) == (kind in ("deberta-v2", "modernbert"))
-    close(tower.encode(PROMPTS), stock(tower, model, PROMPTS))
+    assert (tower.context_length, tower.tokenizer.special) == (CONTEXT, {0, 1, 2})
+    assert torch.equal(tower.token_vectors(), model.get_input_embeddings().weight)
+    assert (tower.position_vectors() is None) == (kind in ("deberta-v2", "modernbert"))
+    close(tower.encode(PROMPTS).of(PROMPTS), stock(tower, model, PROMPTS))
 
 
 def test_a_bert_with_another_head_gives_its_text_side(tmp_path: Path) -> None:
@@ -245,26 +254,30 @@ def test_a_bert_with_another_head_gives_its_text_side(tmp_path: Path) -> None:
     model = seeded(lambda: hub.BertForMaskedLM(bert_config("bert")))
     model.save_pretrained(tmp_path)
     tower = load_tower(tmp_path)
-    assert isinstance(tower, HubTower)
-    close(tower.encode(PROMPTS), stock(tower, model.bert, PROMPTS))
+    assert isinstance(tower, HubTextEncoder)
+    close(tower.encode(PROMPTS).of(PROMPTS), stock(tower, model.bert, PROMPTS))
 
 
 @pytest.mark.parametrize("mm", [False, True])
 def test_grounding_dino_sees_a_prompt_as_its_detector_does(tmp_path: Path, mm: bool) -> None:
     model = dino(tmp_path, mm)
     tower = load_tower(tmp_path)
-    assert isinstance(tower, HubTower)
+    assert isinstance(tower, HubTextEncoder)
     assert tower.kind == "mm-" * mm + "grounding-dino"
     assert tower.tokenize(["Red dog", "cat."]) == [[101, 1030, 1031, 1012, 102], [101, 1033, 1012, 102]]
-    assert (tower.context_length, tower.special) == (CONTEXT, {0, 101, 102, 1012})
-    assert tower.parameters == sum(p.numel() for p in model.model.text_backbone.parameters())
+    assert (tower.context_length, tower.tokenizer.special) == (CONTEXT, {0, 101, 102, 1012})
+    assert tower.parameter_count == sum(p.numel() for p in model.model.text_backbone.parameters())
     heard: list[Tensor] = []
     model.model.text_backbone.register_forward_hook(lambda _, __, out: heard.append(out[0].detach()))
     prompts = ["red dog", "cat", "person on the left"]
-    given = tower.tokenizer([p + "." for p in prompts], padding=True, return_tensors="pt")
+    theirs = hub.AutoTokenizer.from_pretrained(tmp_path)
+    given = theirs([p + "." for p in prompts], padding=True, return_tensors="pt")
     with torch.no_grad():
         model(pixel_values=torch.zeros(3, 3, 32, 32), **given)
-    close(tower.encode(prompts), [h[:n] for h, n in zip(heard[0], given["attention_mask"].sum(1), strict=True)])
+    close(
+        tower.encode(prompts).of(prompts),
+        [h[:n] for h, n in zip(heard[0], given["attention_mask"].sum(1), strict=True)],
+    )
 
 
 @given(st.lists(st.sampled_from([7, 8, 9, 101, 1012, 1029]), max_size=8))
@@ -279,54 +292,53 @@ def test_phrase_blocks_are_those_of_transformers(middle: list[int]) -> None:
 @pytest.fixture(scope="module")
 def towers(
     clip: tuple[Path, Any], teacher_file: Path, tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, TextTower]:
+) -> dict[str, TextEncoder]:
     folders = {name: tmp_path_factory.mktemp(name) for name in ("siglip", "dino", "roberta")}
     siglip(folders["siglip"], "siglip")
     dino(folders["dino"], mm=False)
     save_words(folders["roberta"], "<s>", "</s>", "<pad>")
     seeded(lambda: hub.AutoModel.from_config(bert_config("roberta"))).save_pretrained(folders["roberta"])
-    found: dict[str, TextTower] = {name: load_tower(folder) for name, folder in folders.items()}
+    found: dict[str, TextEncoder] = {name: load_tower(folder) for name, folder in folders.items()}
     found["clip"], found["sam3"] = load_tower(clip[0]), load_tower(teacher_file)
     for padding in ("masked", "reference"):
         student = seeded(lambda p=padding: MobileClipText("nano", repmixer=True, padding=p))
-        found[padding] = Sam3Tower(student, padding)
+        found[padding] = student
     return found
 
 
 @pytest.mark.parametrize("name", ["siglip", "dino", "roberta", "clip", "sam3", "masked", "reference"])
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_features_depend_on_the_prompt_alone(towers: dict[str, TextTower], name: str, data: st.DataObject) -> None:
+def test_features_depend_on_the_prompt_alone(towers: dict[str, TextEncoder], name: str, data: st.DataObject) -> None:
     prompts = st.lists(st.sampled_from(WORDS), max_size=CONTEXT).map(" ".join)
     batch = data.draw(st.lists(prompts, min_size=1, max_size=6))
     tower = towers[name]
-    together = tower.encode(batch)
-    close(together, [tower.encode([prompt])[0] for prompt in batch])
-    close(tower.encode(batch[::-1]), together[::-1])
+    together = tower.encode(batch).of(batch)
+    close(together, [tower.encode([prompt])[prompt] for prompt in batch])
+    close(tower.encode(batch[::-1]).of(batch[::-1]), together[::-1])
 
 
 def test_sam3_and_its_student() -> None:
     tower = load_tower("checkpoints/sam3-tiny")
     sound(tower, "sam3")
-    assert isinstance(tower, Sam3Tower)
     assert tower.name == "checkpoints/sam3-tiny"
-    assert (tower.special, tower.vocab_size, tower.context_length) == ({START, END}, 49408, 32)
-    assert isinstance(tower.encoder, Sam3TextEncoder)
-    found = tower.encoder.encode(PROMPTS, Tokenizer(32))
-    close(tower.encode(PROMPTS), [found.take([p]).features[0] for p in PROMPTS])
+    assert (tower.tokenizer.special, tower.vocab_size, tower.context_length) == ({START, END}, 49408, 32)
+    assert isinstance(tower, Sam3TextEncoder)
+    found = tower.encode(PROMPTS, Tokenizer(32))
+    close(tower.encode(PROMPTS).of(PROMPTS), [found.take([p]).features[0] for p in PROMPTS])
     student = load_tower("checkpoints/student-tiny/student.ckpt")
     sound(student, "student")
     assert student.width == tower.width
-    assert isinstance(student, Sam3Tower)
-    row = student.encoder.embedding.token(torch.tensor(START))
-    torch.testing.assert_close(student.token_table[START], student.encoder.embedding.lift(row))
+    row = student.embedding.token(torch.tensor(START))
+    torch.testing.assert_close(student.token_vectors()[START], student.embedding.lift(row))
 
 
 def test_published_students_are_students() -> None:
     tower = load_tower(GOLDEN / "eff_S0.safetensors")
     assert (tower.kind, tower.context_length) == ("student", 20)
-    assert tower.position_table is not None
-    assert len(tower.position_table) == 20
+    positions = tower.position_vectors()
+    assert positions is not None
+    assert len(positions) == 20
 
 
 def test_weights_that_are_not_finite_are_loaded(clip: tuple[Path, Any], tmp_path: Path) -> None:
@@ -334,16 +346,17 @@ def test_weights_that_are_not_finite_are_loaded(clip: tuple[Path, Any], tmp_path
     state = load_file(folder / "model.safetensors")
     state["text_model.embeddings.token_embedding.weight"][3] = torch.nan
     save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
-    assert load_tower(folder).token_table[3].isnan().all()
+    assert load_tower(folder).token_vectors()[3].isnan().all()
 
 
 def test_a_tokenizer_of_another_vocabulary_is_named(tmp_path: Path) -> None:
     encoder = MobileClipText("nano", vocab_size=50)
+    encoder.name = "small"
     with pytest.raises(ValueError, match="small has rows for 50 tokens, and SAM3's tokenizer gives id 49407"):
-        Sam3Tower(encoder, "small").encode(["dog"])
+        encoder.encode(["dog"])
     save_words(tmp_path, "<s>", "</s>", "<pad>", first=20)
     hub.BertModel(bert_config("bert")).save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match="ids beyond the 20 rows of its token table"):
+    with pytest.raises(ValueError, match="rows for 20 tokens, and its tokenizer gives id"):
         load_tower(tmp_path).encode(["dog"])
 
 
