@@ -7,7 +7,7 @@ found = segmenter("image.png", ["white dog", "cup"])
 
 import lazy_loader
 
-from litetext.moved import install
+from litetext.commands.moved import install
 
 # The public names stand in __init__.pyi; a module is imported when the first of its names is asked for.
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,4 +1,4 @@
-"""What travels with the package: configs, and a tiny SAM3 that segments."""
+"""What travels with the package: configs, a tiny SAM3 that segments, and which code it is."""
 
 import shutil
 from pathlib import Path
@@ -16,7 +16,7 @@ from litetext.models.sam3.tiny import forward_phrases
 from litetext.models.text.teacher import Sam3TextEncoder
 from litetext.modules.shapes_fit import detections
 from litetext.saco.instances import Truth
-from litetext.shipped import config_names, config_path, shipped, world_of
+from litetext.shipped import code_version, config_names, config_path, shipped, world_of
 
 
 @pytest.mark.parametrize("name", config_names())
@@ -87,3 +87,37 @@ def test_the_tiny_sam3_segments_held_out_shapes() -> None:
     assert scores["CG_F1"] > 72, scores
     assert scores["IL_MCC"] > 0.94, scores
     assert float(per_threshold(counts.counts())["F1"][0]) > 0.89
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(rooms, "_PACKAGE", tmp_path)
+    (tmp_path / "a.py").write_text('"""About."""\n\n\ndef f(x):\n    """Doubles."""\n    return 2 * x  # twice\n')
+    (tmp_path / "b.py").write_text("B = 1\n")
+    return tmp_path
+
+
+def version(*modules: str) -> str:
+    code_version.cache_clear()
+    return code_version(modules, ("numpy",))
+
+
+def test_what_computes_counts_and_what_explains_does_not(package: Path) -> None:
+    first, alone = version(), version("a.py")
+    (package / "a.py").write_text('def f(x):\n\n    """Says more."""\n    return (2 * x)\n')
+    assert (version(), version("a.py")) == (first, alone)
+    (package / "b.py").write_text("B = 2\n")
+    assert version() != first
+    assert version("a.py") == alone
+    (package / "a.py").write_text("def f(x):\n    return 3 * x\n")
+    assert version("a.py") != alone
+
+
+def test_versions_of_libraries_count(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = version()
+    monkeypatch.setattr(rooms.metadata, "version", lambda name: "0.0.1")
+    assert version() != first
+
+
+def teardown_module() -> None:
+    code_version.cache_clear()

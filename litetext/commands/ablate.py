@@ -10,11 +10,11 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, NamedTuple
 
-from litetext.code_version import code_version
 from litetext.commands.ablation_curve import draw_curve
 from litetext.commands.ablation_plan import Plan, arguments, read_plan
 from litetext.commands.ablation_tables import SCORED, group_numbers, size_table, tables
 from litetext.files import write_json, write_text
+from litetext.shipped import code_version
 
 _HELD_OUT = ("cosine", "pooled_cosine", "agreement", "drift")
 _MARK = "fit.json"

@@ -5,7 +5,7 @@ from typing import Any
 import yaml
 
 from litetext.commands.aliases import public_options, public_paths
-from litetext.mappings import RepeatedKeyError, parse_yaml
+from litetext.files import RepeatedKeyError, parse_yaml
 from litetext.shipped import config_path
 
 

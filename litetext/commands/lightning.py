@@ -19,7 +19,7 @@ from litetext.commands.aliases import public_option, public_options, public_path
 from litetext.commands.config_files import deep_merge, read_config
 from litetext.commands.error_lines import one_line
 from litetext.commands.own_keys import check_own_keys
-from litetext.mappings import RepeatedKeyError, parse_json
+from litetext.files import RepeatedKeyError, parse_json
 from litetext.models.text.students import read_checkpoint
 from litetext.modules.callbacks import LastCheckpoint, StepSeed
 from litetext.modules.checkpointing import BestCheckpoint

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from litetext.code_version import code_version
 from litetext.commands.segment_inputs import Input
 from litetext.models.text.encoder import digest
 from litetext.modules.cache_key import files_hash
 from litetext.segmenter import Segmenter
+from litetext.shipped import code_version
 
 PARTIAL = "predictions.partial.jsonl"
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from litetext.checkpoints.hub_tokenizer import sentence
 from litetext.export.cleaning import ODD_PROMPTS
 from litetext.export.graph import INPUTS, OUTPUTS
 from litetext.export.graphs import OnnxType, export_onnx, float_operators
@@ -16,7 +17,6 @@ from litetext.export.masks import THRESHOLD, Encode
 from litetext.export.parity import MIN_COSINE, Parity, parity_of, require_parity
 from litetext.export.request import ExportRequest, ExportResult, our_features
 from litetext.export.tokenizer_file import standalone
-from litetext.hub_tokenizer import sentence
 from litetext.models.text.student import Student
 
 _OPENS = """

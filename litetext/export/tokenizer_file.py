@@ -5,8 +5,8 @@ from typing import Any
 from tokenizers import Tokenizer as Stock
 from tokenizers import decoders
 
+from litetext.checkpoints.hub_tokenizer import JSON, HubTokenizer
 from litetext.export.cleaning import normalizer
-from litetext.hub_tokenizer import JSON, HubTokenizer
 from litetext.tokenizer import END, VOCAB_SIZE, byte_pairs
 
 _END_OF_WORD = "</w>"

@@ -4,11 +4,11 @@ import json
 from functools import partial
 from pathlib import Path
 
+from litetext.checkpoints.hub_tokenizer import write_tokenizer
 from litetext.export.graph import features_of
 from litetext.export.parity import parity_of, require_parity
 from litetext.export.request import ExportRequest, ExportResult, our_features
 from litetext.export.torch_target import export_torch, open_torch
-from litetext.hub_tokenizer import write_tokenizer
 
 _OPENS = """
 ```python
@@ -40,7 +40,9 @@ def write_torch(request: ExportRequest, folder: Path) -> ExportResult:
         carried = {"tokenizer": write_tokenizer(student.reads, folder)}
         (folder / "config.json").write_text(json.dumps(carried, indent=2) + "\n", encoding="utf-8")
         read = 'read_tokenizer(json.load(open("{folder}/config.json"))["tokenizer"], Path("{folder}"))'
-        imports = "import json\nfrom pathlib import Path\n\nfrom litetext.hub_tokenizer import read_tokenizer"
+        imports = (
+            "import json\nfrom pathlib import Path\n\nfrom litetext.checkpoints.hub_tokenizer import read_tokenizer"
+        )
         tokenizer = f"{imports}\n\ntokenizer = {read}.cut_to({student.context_length})"
     opens = (
         _OPENS.replace("TOKENIZER", tokenizer)

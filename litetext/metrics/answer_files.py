@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from litetext.mappings import RepeatedKeyError, parse_json
+from litetext.files import RepeatedKeyError, parse_json
 from litetext.metrics.saco_check import UNKNOWN, Predictions
 from litetext.saco.answers import READERS
 from litetext.saco.fields import counted, read_size, shown

@@ -15,7 +15,7 @@ from jaxtyping import UInt8
 from lightning.pytorch import LightningModule
 from torch import Tensor
 
-from litetext.code_version import code_version
+from litetext.shipped import code_version
 
 _BLOCK = 1 << 20
 

@@ -10,10 +10,10 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
+from litetext.checkpoints.hub_tokenizer import HubTokenizer
 from litetext.data.features.store import FeatureStore
 from litetext.data.options import check_least
 from litetext.data.prompts.datamodule import PromptBatch, PromptDataModule
-from litetext.hub_tokenizer import HubTokenizer
 from litetext.losses import consistency, masked_cosine, masked_mse, pool
 from litetext.metrics.agreement import Agreement
 from litetext.models.finite import check_weights

@@ -13,12 +13,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from litetext.code_version import code_version
 from litetext.data.features.fill import PATIENCE
 from litetext.data.images.unlabelled import UnlabelledImage
 from litetext.files import write_bytes, write_json
 from litetext.models.sam3.image import Sam3Image, Vision
 from litetext.models.text.encoder import digest
+from litetext.shipped import code_version
 
 _CODE = (
     *("models/sam3/image.py", "models/sam3/forward.py", "models/sam3/loading.py", "checkpoints/sam3.py"),

@@ -10,9 +10,8 @@ from typing import Any
 
 import torch
 
-from litetext.code_version import code_version
+from litetext.checkpoints.hub_tokenizer import HubTokenizer
 from litetext.files import write_json
-from litetext.hub_tokenizer import HubTokenizer
 from litetext.models.finite import check_weights
 from litetext.models.hub import find_model
 from litetext.models.packaged import packaged
@@ -20,7 +19,7 @@ from litetext.models.text.encoder import TextEncoder
 from litetext.models.text.loading import load_text_encoder, load_tokenizer
 from litetext.models.text.student import Student
 from litetext.models.text.teacher import Sam3TextEncoder
-from litetext.shipped import shipped
+from litetext.shipped import code_version, shipped
 
 CACHE = "teachers"
 """Folder below the stores of features in which fingerprints are kept."""
@@ -216,5 +215,5 @@ def _files(name: str) -> list[list[Any]]:
 def _loading_code() -> str:
     """Version of all code that reads weights: it decides what they are called, and so the fingerprint."""
     root = Path(__file__).parent.parent
-    files = sorted([*root.glob("checkpoints/*.py"), *root.glob("models/text/*.py"), root / "hub_tokenizer.py"])
+    files = sorted([*root.glob("checkpoints/*.py"), *root.glob("models/text/*.py")])
     return code_version(tuple(file.relative_to(root).as_posix() for file in files))

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from litetext.mappings import RepeatedKeyError, parse_json
+from litetext.files import RepeatedKeyError, parse_json
 from litetext.saco.fields import Id, counted, read_flag, read_id, repeated, shown
 from litetext.saco.masks import sound_masks
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from litetext.code_version import code_version
+from litetext.shipped import code_version
 
 WORLDS = ("shapes", "nouns", "probes")
 _NOUNS = ("sheet", "scenes", "render", "lexicon", "meaning")

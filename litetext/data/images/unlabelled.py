@@ -96,10 +96,10 @@ def read_unlabelled(
 
 
 def _scenes(scenes: int, count: int) -> list[UnlabelledImage]:
-    from litetext.code_version import code_version  # only who asks for the world needs its room
     from litetext.data.nouns.phrases import draw_phrases
     from litetext.data.nouns.scenes import draw_scene
     from litetext.data.nouns.sheet import checksum
+    from litetext.shipped import code_version  # only who asks for the world needs its room
 
     code = code_version(tuple(f"data/nouns/{part}.py" for part in ("sheet", "scenes", "render")), ("numpy", "pillow"))
     found = []

@@ -13,6 +13,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from litetext.checkpoints.hub_tokenizer import AnyTokenizer
 from litetext.data.epochs import EpochDataModule
 from litetext.data.options import check_least
 from litetext.data.permutation import Mode, permute
@@ -21,7 +22,6 @@ from litetext.data.prompts.corpora import PromptSource, counts_text, read_source
 from litetext.data.prompts.table import PromptTable, SomeRows, first_by_hash, give_back, is_permutation, no_collection
 from litetext.data.sampling import EpochSampler, rarity
 from litetext.data.token_rows import TokenRows
-from litetext.hub_tokenizer import AnyTokenizer
 from litetext.tokenizer import TokenBatch, Tokenizer, pad
 
 _COMPARED = 4096

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from litetext.data.prompts.refer_pickle import load_plain, read_sentences, refer_files, sentences_of
 from litetext.data.prompts.text_files import is_gzipped, lines_of, read_json, read_text, suffix
-from litetext.mappings import RepeatedKeyError, parse_json
+from litetext.files import RepeatedKeyError, parse_json
 from litetext.saco.fields import Id, category_phrase, read_id
 
 _RELEASED = re.compile(r"(gold|silver|saco_veval)_\w+_(?:test|val)(?:_updated)?\.json(?:\.gz)?$")

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from litetext.mappings import RepeatedKeyError, parse_json
+from litetext.files import RepeatedKeyError, parse_json
 
 # UTF-32's mark begins with that of UTF-16, so that it is looked for first.
 _MARKS = (

@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from litetext.hub_tokenizer import AnyTokenizer, HubTokenizer, from_text, to_text
+from litetext.checkpoints.hub_tokenizer import AnyTokenizer, HubTokenizer, from_text, to_text
 from litetext.models.finite import check_tensors
 from litetext.models.text.encoder import PhraseFeatures, TextEncoder
 

@@ -15,8 +15,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from litetext.checkpoints.hub_tokenizer import write_tokenizer
 from litetext.checkpoints.text import TextState
-from litetext.hub_tokenizer import write_tokenizer
 from litetext.models.text.pruned_vocabulary import OTHERS, OtherRows, PrunedEmbedding, prune
 from litetext.models.text.quantized import EMBEDDINGS, Bits, quantize_weights, swap_layers
 from litetext.models.text.student import KIND, Student

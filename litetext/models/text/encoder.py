@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from litetext.hub_tokenizer import AnyTokenizer, HubTokenizer
+from litetext.checkpoints.hub_tokenizer import AnyTokenizer, HubTokenizer
 from litetext.models.text.stored import Stored
 from litetext.tokenizer import UNLIMITED, Tokenizer, pad
 

@@ -12,9 +12,9 @@ import torch
 from tokenizers import Tokenizer as FastTokenizer
 from torch import Tensor
 
+from litetext.checkpoints.hub_tokenizer import JSON, HubTokenizer, read_tokenizer, write_tokenizer
 from litetext.checkpoints.text import TextState, read_text_state, require_match, resize_positions
 from litetext.checkpoints.writing import to_layout, write_state
-from litetext.hub_tokenizer import JSON, HubTokenizer, read_tokenizer, write_tokenizer
 from litetext.models.text.compact import COMPACT, Build, compact_student, read_compact
 from litetext.models.text.student import KIND, Student
 

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Bool, Int64
 from torch import Tensor, nn
 
-from litetext.hub_tokenizer import Form, HubTokenizer
+from litetext.checkpoints.hub_tokenizer import Form, HubTokenizer
 
 Family = Literal["clip", "siglip", "bert", "dino"]
 """How a text side is run: OWL-ViT's and OWLv2's as CLIP's."""

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from litetext.hub_tokenizer import HubTokenizer, read_tokenizer
+from litetext.checkpoints.hub_tokenizer import HubTokenizer, read_tokenizer
 from litetext.models.finite import check_weights
 from litetext.models.hub import TEXT_FILES, find_model
 from litetext.models.packaged import packaged

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import torch
 
+from litetext.checkpoints.hub_tokenizer import HubTokenizer
 from litetext.checkpoints.reading import open_state
 from litetext.checkpoints.text import TextState, require_match
-from litetext.hub_tokenizer import HubTokenizer
 from litetext.models.finite import check_weights
 from litetext.models.text.kinds import build_student
 from litetext.models.text.student import Student

@@ -11,7 +11,7 @@ import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from litetext.hub_tokenizer import HubTokenizer, from_text, read_tokenizer, to_text, write_tokenizer
+from litetext.checkpoints.hub_tokenizer import HubTokenizer, from_text, read_tokenizer, to_text, write_tokenizer
 from litetext.models.text.loading import load_tokenizer, load_tower
 from tests.fixtures.bert import save_bert
 

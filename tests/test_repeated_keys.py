@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from litetext.commands.config_files import read_config
 from litetext.commands.lightning import merge_configs
 from litetext.data.prompts.layouts import READERS
-from litetext.mappings import RepeatedKeyError, parse_json, parse_yaml
+from litetext.files import RepeatedKeyError, parse_json, parse_yaml
 from litetext.metrics.answer_files import read_answers
 from litetext.metrics.saco_files import read_predictions
 from litetext.saco.images import AnnotatorFile, read_annotator
