@@ -17,3 +17,17 @@ def check_least(least: float, **options: float | None) -> None:
     for name, value in options.items():
         if value is not None and not least <= value < math.inf:
             raise ValueError(f"{name.replace('__', '.')} is {value}; it must be {limit}")
+
+
+def check_share(**options: float) -> None:
+    """Refuses numbers outside 0..1, 1 itself too.
+
+    Args:
+        options: Numbers by the name of their option, `__` for a dot.
+
+    Raises:
+        ValueError: Naming the first such option and its value.
+    """
+    for name, value in options.items():
+        if not 0 <= value < 1:
+            raise ValueError(f"{name.replace('__', '.')} is {value}; choose a number from 0 to below 1")

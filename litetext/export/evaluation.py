@@ -8,8 +8,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from litetext.data.images.gold import GOLD, SILVER
-from litetext.data.videos.datamodule import DOMAINS
+from litetext.saco.subsets import GOLD, SILVER, VEVAL_DOMAINS
 
 FOLDER = ".eval_results"
 _TEACHER = "teacher"
@@ -43,7 +42,7 @@ class Evaluated(NamedTuple):
             return "facebook/SACo-Gold"
         if names and names <= set(SILVER):
             return "facebook/SACo-Silver"
-        if names and all(re.fullmatch(rf"({'|'.join(DOMAINS)})_(test|val)", name) for name in names):
+        if names and all(re.fullmatch(rf"({'|'.join(VEVAL_DOMAINS)})_(test|val)", name) for name in names):
             return "facebook/SACo-VEval"
         return None
 

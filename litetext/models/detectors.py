@@ -43,7 +43,60 @@ def uncalibrate(score: float, threshold: float) -> float:
     return threshold + (score - 0.5) * 2 * (1 - threshold) if score >= 0.5 else score * 2 * threshold
 
 
-class GroundingDino(nn.Module):
+class Detector(nn.Module):
+    """A zero-shot detector of transformers: the boxes of what phrases name.
+
+    Attributes:
+        usual_threshold: The score from which on the SAM 3 paper (arXiv 2511.16719, section F.1) counts its detections.
+
+    Args:
+        model: The model of transformers; its parameters stop asking for gradients.
+        processor: Its processor.
+    """
+
+    usual_threshold: float
+
+    def __init__(self, model: Any, processor: Any) -> None:
+        super().__init__()
+        self.model = model
+        self.images, self.tokenizer = processor.image_processor, processor.tokenizer
+        self.requires_grad_(False).eval()
+
+    @property
+    def text(self) -> nn.Module:
+        """The text encoder, and the projection of its features."""
+        raise NotImplementedError
+
+    def settings(self) -> str:
+        """All that decides its answers besides its weights."""
+        return f"{self.model.config.to_json_string()} {self.images.to_json_string()} {_vocabulary(self.tokenizer)}"
+
+    @torch.no_grad()
+    def detect(
+        self, image: UInt8[Tensor, "3 h w"], phrases: Sequence[str], threshold: float, chunk: int = 16
+    ) -> list[Instances]:
+        """Finds objects for each phrase.
+
+        Args:
+            image: RGB, uint8 (3, H, W).
+            phrases: Noun phrases.
+            threshold: Least score, inclusive, after rounding to 5 decimals.
+            chunk: Prompts at once: memory grows with it, results do not change.
+        """
+        seen = self.images([image], return_tensors="pt", input_data_format="channels_first").to(self.model.device)
+        return list(self._find(image, seen, phrases, threshold, chunk))
+
+    def _find(
+        self, image: Tensor, seen: Any, phrases: Sequence[str], threshold: float, chunk: int
+    ) -> Iterator[Instances]:
+        raise NotImplementedError
+
+    def prompt_bytes(self, height: int, width: int) -> int:
+        """Memory that one more prompt in a chunk takes at its peak, estimated, for an image of this size."""
+        raise NotImplementedError
+
+
+class GroundingDino(Detector):
     """Grounding DINO, and MM Grounding DINO with LLMDet's weights.
 
     A prompt is lower-case text in which every phrase ends with ".". The score of a box for a phrase is the largest
@@ -64,11 +117,9 @@ class GroundingDino(nn.Module):
     usual_threshold = 0.4
 
     def __init__(self, model: Any, processor: Any, together: int = 1) -> None:
-        super().__init__()
-        self.model, self.together = model, together
-        self.images, self.tokenizer = processor.image_processor, processor.tokenizer
-        self.model.model.backbone = _SeenOnce(self.model.model.backbone)
-        self.requires_grad_(False).eval()
+        super().__init__(model, processor)
+        self.together = together
+        self.model.model.backbone = _SeenOnce(self.model.model.backbone).eval()
 
     @property
     def text(self) -> nn.Module:
@@ -77,26 +128,14 @@ class GroundingDino(nn.Module):
 
     def settings(self) -> str:
         """All that decides its answers besides its weights."""
-        said = f"{self.model.config.to_json_string()} {self.images.to_json_string()} {self.together}"
-        return f"{said} {_vocabulary(self.tokenizer)}"
+        return f"{super().settings()} {self.together}"
 
-    @torch.no_grad()
-    def detect(
-        self, image: UInt8[Tensor, "3 h w"], phrases: Sequence[str], threshold: float, chunk: int = 16
-    ) -> list[Instances]:
-        """Finds objects for each phrase.
-
-        Args:
-            image: RGB, uint8 (3, H, W).
-            phrases: Noun phrases.
-            threshold: Least score, inclusive, after rounding to 5 decimals.
-            chunk: Prompts at once: memory grows with it, results do not change.
-        """
+    def _find(
+        self, image: Tensor, seen: Any, phrases: Sequence[str], threshold: float, chunk: int
+    ) -> Iterator[Instances]:
         device = self.model.device
-        seen = self.images([image], return_tensors="pt", input_data_format="channels_first")
-        pixels, mask = seen["pixel_values"].to(device), seen["pixel_mask"].to(device)
+        pixels, mask = seen["pixel_values"], seen["pixel_mask"]
         backbone: _SeenOnce = self.model.model.backbone
-        found: list[Instances] = []
         prompts = list(self._prompts(phrases))
         try:
             backbone.see(pixels, mask)
@@ -113,10 +152,10 @@ class GroundingDino(nn.Module):
                 for prompt, logits, boxes in zip(
                     part, output.logits.sigmoid().cpu(), output.pred_boxes.cpu(), strict=True
                 ):
-                    found += [_kept(logits[:, a:b].amax(1), boxes, threshold) for a, b in prompt.spans]
+                    for a, b in prompt.spans:
+                        yield _kept(logits[:, a:b].amax(1), boxes, threshold)
         finally:
             backbone.clear_cache()
-        return found
 
     def _prompts(self, phrases: Sequence[str]) -> Iterator["_Prompt"]:
         tokens = self.tokenizer
@@ -202,7 +241,7 @@ class _SeenOnce(nn.Module):
         )
 
 
-class Owlv2(nn.Module):
+class Owlv2(Detector):
     """OWLv2. A prompt is a bare phrase; its score for a box is the sigmoid of the class logit.
 
     Attributes:
@@ -217,47 +256,29 @@ class Owlv2(nn.Module):
     usual_threshold = 0.2
 
     def __init__(self, model: Any, processor: Any) -> None:
-        super().__init__()
-        self.model = model
-        self.images, self.tokenizer = processor.image_processor, processor.tokenizer
+        super().__init__(model, processor)
         self.known: dict[str, Tensor] = {}
-        self.requires_grad_(False).eval()
 
     @property
     def text(self) -> nn.Module:
         """The CLIP text transformer, and the projection of its feature."""
         return nn.ModuleList([self.model.owlv2.text_model, self.model.owlv2.text_projection])
 
-    def settings(self) -> str:
-        """All that decides its answers besides its weights."""
-        return f"{self.model.config.to_json_string()} {self.images.to_json_string()} {_vocabulary(self.tokenizer)}"
-
-    @torch.no_grad()
-    def detect(
-        self, image: UInt8[Tensor, "3 h w"], phrases: Sequence[str], threshold: float, chunk: int = 16
-    ) -> list[Instances]:
-        """Finds objects for each phrase.
-
-        Args:
-            image: RGB, uint8 (3, H, W).
-            phrases: Noun phrases.
-            threshold: Least score, inclusive, after rounding to 5 decimals.
-            chunk: Phrases at once: memory grows with it, results do not change.
-        """
+    def _find(
+        self, image: Tensor, seen: Any, phrases: Sequence[str], threshold: float, chunk: int
+    ) -> Iterator[Instances]:
         device = self.model.device
-        seen = self.images([image], return_tensors="pt", input_data_format="channels_first")
-        features = self.model.image_embedder(seen["pixel_values"].to(device))[0]
+        features = self.model.image_embedder(seen["pixel_values"])[0]
         tokens = features.flatten(1, 2)
         # Boxes are fractions of the square that the image was padded to.
         height, width = image.shape[1:]
         scale = torch.tensor([width, height, width, height], device=device) / max(height, width)
         boxes = (self.model.box_predictor(tokens, features)[0] / scale).cpu()
-        found: list[Instances] = []
         for start in range(0, len(phrases), chunk):
             queries = self._queries(phrases[start : start + chunk]).to(device)
             logits = self.model.class_predictor(tokens, queries[None])[0][0]
-            found += [_kept(scores, boxes, threshold) for scores in logits.float().sigmoid().T.cpu()]
-        return found
+            for scores in logits.float().sigmoid().T.cpu():
+                yield _kept(scores, boxes, threshold)
 
     def _queries(self, phrases: Sequence[str]) -> Tensor:
         """Normalised features of phrases, (N, D); each distinct one is encoded once."""
@@ -282,7 +303,7 @@ class Owlv2(nn.Module):
         return 4 * max(text.max_position_embeddings * inner, 4 * patches)
 
 
-def load_detector(name: str | os.PathLike[str], together: int = 1) -> GroundingDino | Owlv2:
+def load_detector(name: str | os.PathLike[str], together: int = 1) -> Detector:
     """Loads a zero-shot detector in transformers' layout, in float32 and eval mode.
 
     Args:

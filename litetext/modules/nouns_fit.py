@@ -2,7 +2,6 @@
 
 import copy
 import math
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from transformers import Sam3Model
 
 from litetext.data.nouns.batches import KIND_NAMES, NounsBatch
 from litetext.data.nouns.datamodule import Stages
+from litetext.data.options import check_share
 from litetext.metrics.assess import assess
 from litetext.metrics.cgf1 import PhraseCounts
 from litetext.metrics.counts import headline, per_threshold
@@ -27,8 +27,8 @@ from litetext.modules.muon import Muon
 from litetext.modules.nouns_card import export, kind_table
 from litetext.modules.nouns_loss import NounsHeads
 from litetext.modules.optim import by_step
+from litetext.modules.sam3_folder import open_start
 from litetext.saco.instances import Instances, Truth
-from litetext.shipped import shipped
 from litetext.tokenizer import END
 
 
@@ -88,8 +88,7 @@ class NounsFitModule(LightningModule):
         start: str | None = None,
     ) -> None:
         super().__init__()
-        if not 0 <= ema < 1:
-            raise ValueError(f"model.ema is {ema}; choose a decay from 0 to below 1")
+        check_share(model__ema=ema)
         self.save_hyperparameters()
         self.output, self.lr, self.muon, self.joint_muon = output, lr, muon, joint_muon
         self.weight_decay, self.ema = weight_decay, ema
@@ -107,10 +106,7 @@ class NounsFitModule(LightningModule):
             )
             self.sam3 = tiny_sam3(config)
         else:
-            folder = Path(shipped(start))
-            if not (folder / "config.json").is_file():
-                raise ValueError(f"model.start {start}: no config.json there; give the folder of a trained tiny SAM3")
-            self.sam3 = Sam3Model.from_pretrained(folder, dtype=torch.float32).train()
+            self.sam3 = open_start(start)
         encoder: Any = self.sam3.config.detr_encoder_config
         self.heads = NounsHeads(encoder.hidden_size, encoder.num_layers)
         self.smooth = copy.deepcopy(self.sam3).requires_grad_(False)

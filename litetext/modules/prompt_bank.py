@@ -10,6 +10,7 @@ from litetext.data.prompts.datamodule import PromptDataModule
 from litetext.data.prompts.phrase_list import PhraseListDataModule
 from litetext.models.text.bank import PhraseBank, check_place, make_bank, save_bank
 from litetext.models.text.loading import load_text_encoder
+from litetext.modules.run_data import run_data
 
 
 class PromptBankModule(LightningModule):
@@ -44,11 +45,7 @@ class PromptBankModule(LightningModule):
         Raises:
             ValueError: The run has another kind of data, or another command than predict.
         """
-        data = self.trainer.datamodule  # type: ignore[attr-defined]
-        if not isinstance(data, PhraseListDataModule | PromptDataModule):
-            raise ValueError(
-                f"PromptBankModule reads a PhraseListDataModule; data.class_path names {type(data).__name__}"
-            )
+        run_data(self, PhraseListDataModule, PromptDataModule)
         if stage != "predict":
             raise ValueError("a prompt bank is written by litetext predict, and by no other command")
         if Path(self.output).exists() and not self.overwrite:

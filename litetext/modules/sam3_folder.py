@@ -3,7 +3,28 @@
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import Sam3ImageProcessor, Sam3Model
+
+from litetext.models.finite import check_weights
+from litetext.shipped import shipped
+
+
+def open_start(start: str) -> Sam3Model:
+    """The tiny SAM3 that a training goes on from, in float32 and training mode.
+
+    Args:
+        start: Its folder, or the name of a shipped one.
+
+    Raises:
+        ValueError: There is none, or its weights are not finite.
+    """
+    folder = Path(shipped(start))
+    if not (folder / "config.json").is_file():
+        raise ValueError(f"model.start {start}: no config.json there; give the folder of a trained tiny SAM3")
+    model = Sam3Model.from_pretrained(folder, dtype=torch.float32).train()
+    check_weights(model, f"model.start {start}")
+    return model
 
 
 def write_sam3(model: Sam3Model, folder: Path) -> None:

@@ -16,11 +16,11 @@ from torch import nn
 
 from litetext.data.images.datamodule import SegBatch, SegDataModule
 from litetext.data.images.items import ImagePairs, SegItem
-from litetext.data.options import check_least
+from litetext.data.options import check_least, check_share
 from litetext.metrics.assess import IouType
 from litetext.metrics.cgf1 import PhraseCounts
 from litetext.metrics.counts import headline, official
-from litetext.models.detectors import GroundingDino, Owlv2
+from litetext.models.detectors import Detector
 from litetext.models.devices import DType, DTypeOption, choose_dtype
 from litetext.models.sam3.image import Sam3Image
 from litetext.models.sam3.phrase_memory import phrases_at_once, sam3_phrase_bytes
@@ -143,8 +143,7 @@ class SegEvalModule(LightningModule):
         for name, value in thresholds.items():
             if not 0 < value < 1:
                 raise ValueError(f"model.detector_thresholds.{name} is {value}; choose a score between 0 and 1")
-        if not 0 <= threshold < 1:
-            raise ValueError(f"model.threshold is {threshold}; choose a score from 0 to below 1")
+        check_share(model__threshold=threshold)
         if nms is not None and not 0 <= nms <= 1:
             raise ValueError(f"model.nms is {nms}; choose an IoU from 0 to 1, or null to suppress nothing")
         check_least(1, model__chunk=chunk, model__phrases_per_prompt=phrases_per_prompt)
@@ -269,7 +268,7 @@ class SegEvalModule(LightningModule):
         prompts = partial(self._prompts_at_once, item)
         return {**begun, **self.zero_shot.find(item, self.threshold, prompts, self.threads)}
 
-    def _prompts_at_once(self, item: SegItem, detector: GroundingDino | Owlv2) -> int:
+    def _prompts_at_once(self, item: SegItem, detector: Detector) -> int:
         if self.memory_gb is None:
             return self.chunk
         return phrases_at_once(self.memory_gb, detector.prompt_bytes(*item.image.shape[1:]))

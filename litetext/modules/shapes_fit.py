@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from transformers import Sam3Model
 
-from litetext.data.options import check_least
+from litetext.data.options import check_least, check_share
 from litetext.data.shapes.datamodule import ShapesBatch
 from litetext.metrics.cgf1 import PhraseCounts, phrase_metrics
 from litetext.metrics.counts import per_threshold
@@ -22,10 +22,10 @@ from litetext.models.sam3.tiny import PhraseOutputs, encode_both, forward_phrase
 from litetext.modules.detection_loss import detection_loss
 from litetext.modules.fit_run import check_export, export_folder
 from litetext.modules.optim import by_step, check_rates, count_steps, parameter_groups
+from litetext.modules.sam3_folder import open_start
 from litetext.modules.shapes_card import export
 from litetext.modules.shapes_loss import AttributeHeads
 from litetext.saco.instances import Instances, Truth
-from litetext.shipped import shipped
 
 
 class ShapesFitModule(LightningModule):
@@ -63,8 +63,7 @@ class ShapesFitModule(LightningModule):
         start: str | None = None,
     ) -> None:
         super().__init__()
-        if not 0 <= ema < 1:
-            raise ValueError(f"model.ema is {ema}; choose a decay from 0 to below 1")
+        check_share(model__ema=ema)
         check_rates(lr, weight_decay=weight_decay, text_steps=text_steps, auxiliary=auxiliary)
         check_least(1, model__width=width, model__vision_layers=vision_layers, model__layers=layers)
         self.save_hyperparameters()
@@ -73,11 +72,7 @@ class ShapesFitModule(LightningModule):
         if start is None:
             self.sam3 = tiny_sam3(tiny_config(width=width, vision_layers=vision_layers, layers=layers))
         else:
-            folder = Path(shipped(start))
-            if not (folder / "config.json").is_file():
-                raise ValueError(f"model.start {start}: no config.json there; give the folder of a trained tiny SAM3")
-            self.sam3 = Sam3Model.from_pretrained(folder, dtype=torch.float32).train()
-            check_weights(self.sam3, f"model.start {start}")
+            self.sam3 = open_start(start)
             decoder: Any = self.sam3.config.detr_decoder_config
             width = decoder.hidden_size
         self.attributes = AttributeHeads(width)

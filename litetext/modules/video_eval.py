@@ -14,7 +14,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import nn
 
 from litetext.data.images.items import Skip, of_all_ranks
-from litetext.data.options import check_least
+from litetext.data.options import check_least, check_share
 from litetext.data.videos.ahead import FramesAhead
 from litetext.data.videos.datamodule import VideoDataModule, VideoItem
 from litetext.data.videos.frames import ReadableFrames, UnreadableFrame
@@ -104,9 +104,7 @@ class VideoEvalModule(LightningModule):
             check_name("a name in model.text_encoders", name)
         if not self.names:
             raise ValueError("model.text_encoders is empty and model.teacher is false; there is nothing to score")
-        for name, value in (("min_score", min_score), ("match", match)):
-            if not 0 <= value < 1:
-                raise ValueError(f"model.{name} is {value}; choose a value from 0 to below 1")
+        check_share(model__min_score=min_score, model__match=match)
         check_least(0, model__max_age=max_age)
         check_least(1, model__min_hits=min_hits, model__chunk=chunk)
         self.save_hyperparameters()

@@ -10,7 +10,7 @@ from torch import Tensor
 from litetext.data.images.items import SegItem
 from litetext.metrics.matching import rle_text
 from litetext.models.box_masks import BoxSegmenter, load_box_segmenter
-from litetext.models.detectors import GroundingDino, Owlv2, calibrate, load_detector, uncalibrate
+from litetext.models.detectors import Detector, calibrate, load_detector, uncalibrate
 from litetext.models.text.encoder import count_parameters, digest
 from litetext.modules.records import BegunRecord
 from litetext.saco.instances import Instances
@@ -39,7 +39,7 @@ class ZeroShot:
     ) -> None:
         self.paths, self.thresholds, self.together = dict(paths), dict(thresholds), together
         self.box_segmenter_path = box_segmenter
-        self.detectors: dict[str, GroundingDino | Owlv2] = {}
+        self.detectors: dict[str, Detector] = {}
         self.text_parameters: dict[str, int] = {}
         self.boxes: BoxSegmenter | None = None
 
@@ -70,7 +70,7 @@ class ZeroShot:
         return {name: count_parameters(detector) + more for name, detector in self.detectors.items()}
 
     def find(
-        self, item: SegItem, threshold: float, chunk: Callable[[GroundingDino | Owlv2], int], threads: MaskThreads
+        self, item: SegItem, threshold: float, chunk: Callable[[Detector], int], threads: MaskThreads
     ) -> BegunRecord:
         """What each detector finds in an image, by name, by pair id.
 

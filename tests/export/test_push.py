@@ -11,11 +11,11 @@ import pytest
 import yaml
 from huggingface_hub import ModelCard, parse_eval_result_entries
 
-from litetext.data.images.gold import GOLD
 from litetext.export.front_matter import is_hub_id, license_of
 from litetext.export.targets import export
 from litetext.models.text.loading import load_text_encoder
 from litetext.models.text.mobileclip import MobileClipText
+from litetext.saco.subsets import GOLD
 from tests.export.students import STUDENT, checkpoint
 from tests.fixtures.hub import TOKEN, Hub, stand_in
 

@@ -15,11 +15,8 @@ from litetext.data.images.marks import Lines, in_pixels, read_mark
 from litetext.saco.fields import read_box, read_size
 from litetext.saco.images import AnnotatorFile, evaluated, read_annotator
 from litetext.saco.instances import Truth
+from litetext.saco.subsets import GOLD, SILVER
 
-GOLD = ("metaclip", "sa1b", "crowded", "fg_food", "fg_sports_equipment", "attributes", "wiki_common")
-"""The subsets of SA-Co Gold, in the order of the paper's tables."""
-SILVER = (*("bdd100k", "droid", "ego4d", "food_rec", "geode", "inaturalist", "nga_art", "sav", "yt1b", "fathomnet"),)
-"""The domains of SA-Co Silver."""
 _GOLD_FILE = re.compile(r"gold_(\w+)_merged_([abc])_release_test\.json(?:\.gz)?")
 _SILVER_FILE = re.compile(r"silver_(\w+?)(?:_merged)?_test\.json(?:\.gz)?")
 

@@ -17,10 +17,9 @@ from litetext.data.nouns.veval import write_video_nouns
 from litetext.data.options import check_least
 from litetext.data.shapes.veval import write_video_shapes
 from litetext.data.videos.frames import Frames, find_frames
+from litetext.saco.subsets import VEVAL_DOMAINS
 from litetext.saco.videos import Masklets, VideoAnnotations, masklets, read_video_annotations
 
-DOMAINS = ("sav", "yt1b", "smartglasses")
-"""The domains of SA-Co VEval, in the order of the paper's Table 4."""
 _FILE = re.compile(r"saco_veval_(\w+?_(?:val|test)(?:_updated)?)\.json(?:\.gz)?")
 _SPLIT = re.compile(r"(\w+)_(val|test)(?:_updated)?")
 _MEDIA = {"smartglasses": "sg"}
@@ -118,7 +117,7 @@ class VideoDataModule(LightningDataModule):
         lacking: list[str] = []
         found = find_splits(Path(self.root).expanduser(), self.splits)
         domains = list(dict.fromkeys(map(_domain, found)))
-        if strange := [domain for domain in self.media if domain not in (*DOMAINS, *domains)]:
+        if strange := [domain for domain in self.media if domain not in (*VEVAL_DOMAINS, *domains)]:
             raise ValueError(f"data.media.{strange[0]} is no domain; give one of: {', '.join(domains)}")
         for name, path in found.items():
             annotations = read_video_annotations(path)
@@ -202,7 +201,7 @@ def find_splits(root: Path, wanted: Sequence[str] | str) -> dict[str, Path]:
         for path in sorted(folder.iterdir()) if folder.is_dir() else ():
             if found := _FILE.fullmatch(path.name):
                 there.setdefault(found[1], path)
-    order = {name: place for place, name in enumerate(DOMAINS)}
+    order = {name: place for place, name in enumerate(VEVAL_DOMAINS)}
     known = sorted(there, key=lambda name: (order.get(_domain(name), len(order)), name))
     whole = [name for name in known if not name.endswith("_updated") or name.removesuffix("_updated") not in there]
     names: list[str] = []

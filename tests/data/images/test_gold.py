@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools import mask
 
-from litetext.data.images.gold import GOLD, SILVER, Subset, find_subsets, read_subset
+from litetext.data.images.gold import Subset, find_subsets, read_subset
 from litetext.data.images.items import inside
+from litetext.saco.subsets import GOLD, SILVER
 from tests.fixtures.saco_world import H, entry, mark, small_gold, write_gold
 
 
