@@ -10,9 +10,9 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from litetext.models.text import bank as room
+from litetext.models.text import loading
 from litetext.models.text.bank import load_bank, make_bank, save_bank
 from litetext.models.text.loading import load_text_encoder
-from litetext.modules import evaluation as text_side
 from litetext.tokenizer import Tokenizer
 from tests.fixtures.runs import Answer
 
@@ -125,10 +125,11 @@ def test_an_evaluation_runs_from_a_bank_without_a_text_encoder(
     save_bank(make_bank(load_text_encoder(STUDENT), STUDENT, asked), "asked.safetensors")
     save_bank(make_bank(load_text_encoder(STUDENT), STUDENT, asked[1:]), "few.safetensors")
 
-    def none(path: str) -> None:
+    def none(path: object, **_: object) -> None:
         raise AssertionError(f"{path} was loaded")
 
-    monkeypatch.setattr(text_side, "load_text_encoder", none)
+    for reader in ("read_text_files", "load_student"):
+        monkeypatch.setattr(loading, reader, none)
     answer = litetext(*test, "--model.text_encoders", '{"student": "asked.safetensors"}')
     assert answer.code == 0, answer.err
     again = json.loads(results.read_text())["encoders"]["student"]

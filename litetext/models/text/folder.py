@@ -35,7 +35,8 @@ class TextFiles(NamedTuple):
     @property
     def of_sam3(self) -> bool:
         """Whether it is a SAM3's own text encoder, and no student."""
-        return self.config.get("model_type") != KIND and self.found.layout in ("sam3", "meta", "native")
+        ours = self.config.get("model_type") == KIND or COMPACT in self.config
+        return not ours and self.found.layout in ("sam3", "meta", "native")
 
 
 def write_text_folder(student: Student, folder: str | os.PathLike[str], **notes: Any) -> None:
