@@ -2,7 +2,7 @@
 
 import pytest
 
-from litetext.data.options import check_least
+from litetext.data.options import check_least, check_share
 
 
 def test_the_first_option_below_its_limit_is_named() -> None:
@@ -14,3 +14,10 @@ def test_the_first_option_below_its_limit_is_named() -> None:
         check_least(0, seed=-1)
     with pytest.raises(ValueError, match="nan; it must be 0 or more"):
         check_least(0, rate=float("nan"))
+
+
+def test_a_share_is_below_one() -> None:
+    check_share(model__ema=0.0, model__threshold=0.999)
+    for wrong in (1.0, -0.1, float("nan")):
+        with pytest.raises(ValueError, match=rf"^model\.ema is {wrong}; choose a number from 0 to below 1$"):
+            check_share(model__ema=wrong)

@@ -12,6 +12,7 @@ from litetext.models.text.mobileclip import MobileClipText
 from litetext.models.text.students import load_student
 from litetext.models.text.teacher import Sam3TextEncoder
 from litetext.shipped import shipped
+from tests.fixtures.bert import save_bert
 
 GOLDEN = Path(__file__).parent.parent.parent / "fixtures" / "golden"
 HEADS = {"S0": 2, "L": 3}
@@ -86,3 +87,12 @@ def test_what_is_no_text_encoder_for_a_sam3(tmp_path: Path) -> None:
     save_file(apple, tmp_path / "mobileclip.safetensors")
     with pytest.raises(ValueError, match="without a projection to SAM3's features"):
         load_text_encoder(tmp_path / "mobileclip.safetensors")
+
+
+def test_features_that_no_sam3_reads_are_taken_only_where_no_sam3_shall(tmp_path: Path) -> None:
+    folder = save_bert(tmp_path)
+    with pytest.raises(ValueError, match="is a model of type 'bert', whose features a SAM3 cannot read"):
+        load_text_encoder(folder)
+    encoder = load_text_encoder(folder, for_sam3=False)
+    assert (encoder.kind, encoder.name) == ("bert", str(folder))
+    assert encoder.encode(["red dog"])["red dog"].shape[1] == encoder.width
