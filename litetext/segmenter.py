@@ -6,7 +6,8 @@ found = segmenter("image.png", ["red apple", "dog"])
 """
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, overload
@@ -25,7 +26,7 @@ from litetext.models.sam3.frozen import FrozenSam3
 from litetext.models.sam3.image import Sam3Image
 from litetext.models.sam3.linking import Linker
 from litetext.models.sam3.tracking import DetectAndLink, OwnTracker, Tracker, Tracking, choose_tracking
-from litetext.models.sam3.video import Sam3Video
+from litetext.models.sam3.video import Sam3Video, VideoFrames
 from litetext.models.text.bank import load_bank
 from litetext.models.text.encoder import PhraseFeatures, TextEncoder, require_sam3_features
 from litetext.models.text.loading import load_text_encoder
@@ -38,6 +39,29 @@ from litetext.tokenizer import Tokenizer
 _LEAST_TILE = 32
 _CONTINUES = 0.6
 """A detection continues a masklet from this part of the threshold on that begins one."""
+
+
+_DRAWN = 128
+"""A SAM3 whose images are not larger was trained on drawings alone."""
+
+
+def _warn(line: str) -> None:
+    warnings.warn(line, stacklevel=4)  # of who calls the segmenter
+
+
+class _Watched:
+    """Frames that somebody looks at on their way to the tracker."""
+
+    def __init__(self, frames: VideoFrames, look: Callable[[Tensor], None]) -> None:
+        self.frames, self.look = frames, look
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        for frame in self.frames:
+            self.look(frame)
+            yield frame
 
 
 class Segmenter:
@@ -70,6 +94,7 @@ class Segmenter:
 
     Attributes:
         tracking: Which of the two it is, `sam3` or `links`.
+        note: Takes remarks, such as that a tiny SAM3 has seen no photographs; `warnings.warn` by default.
 
     Raises:
         FileNotFoundError: If a file or model is not there.
@@ -110,6 +135,7 @@ class Segmenter:
         self.threshold, self.chunk = threshold, chunk
         self.nms, self.across_phrases, self.max_per_phrase = nms, across_phrases, max_per_phrase
         self.device = find_device(device)
+        self.model, self.note, self._noted = os.fspath(model), _warn, False
         named = os.fspath(text_encoder if text_encoder is not None else model)
         phrases = None if bank is None else load_bank(bank)
         # The model first: where it is missing, its own text encoder is not what lacks.
@@ -185,7 +211,9 @@ class Segmenter:
     def stream(self, image: str | os.PathLike[str] | Any, phrases: Sequence[str]) -> Iterator[Segments]:
         """As `__call__` of one image, phrase by phrase: memory holds the masks of one."""
         if self.nms is None and self.tiles is None:
-            for part in self._ranked(to_rgb(image), phrases):
+            pixels = to_rgb(image)
+            self._say_what_it_knows(pixels)
+            for part in self._ranked(pixels, phrases):
                 yield part if self.max_per_phrase is None else part.take(range(min(self.max_per_phrase, len(part))))
             return
         yield from self.find(image, phrases)
@@ -193,6 +221,7 @@ class Segmenter:
     def find(self, image: str | os.PathLike[str] | Any, phrases: Sequence[str]) -> Iterator[Segments]:
         """As `stream`, with run-length masks alone: what many large images need little memory for."""
         pixels = to_rgb(image)
+        self._say_what_it_knows(pixels)
         if self.tiles is not None and max(pixels.shape[1:]) > self.tiles:
             found = self._in_tiles(pixels, phrases, self.tiles)
         else:
@@ -266,11 +295,21 @@ class Segmenter:
         """
         features = self.encode(phrases).take(phrases)
         frames = FramesAhead(RgbFrames(Clip(Path(clip)) if isinstance(clip, str | os.PathLike) else clip))
-        (tracks,) = self._tracker().track(frames, {"": features}).values()
+        (tracks,) = self._tracker().track(_Watched(frames, self._say_what_it_knows), {"": features}).values()
         found = [[entry for entry in part if entry["score"] >= self.threshold] for part in tracks]
         if self.max_per_phrase is None:
             return found
         return [sorted(part, key=lambda entry: -entry["score"])[: self.max_per_phrase] for part in found]
+
+    def _say_what_it_knows(self, pixels: Tensor) -> None:
+        """Says once that a tiny SAM3 of a drawn world is given something larger, such as a photograph."""
+        side = self.sam3.size
+        if side <= _DRAWN and max(pixels.shape[1:]) > 2 * side and not self._noted:
+            self._noted = True
+            self.note(
+                f"{self.model} knows only its own drawn world (images of {side} pixels); photos need a SAM3 that has "
+                "seen some, such as facebook/sam3"
+            )
 
     def load_tracker(self) -> None:
         """Reads the weights of SAM3's own tracker, if that is what tracks; otherwise the first clip does.

@@ -21,8 +21,6 @@ from litetext.overlays import overlay
 from litetext.saco.polygons import one_polygon, polygons
 from litetext.segmenter import Segmenter
 
-_DRAWN = 128
-"""A SAM3 whose images are not larger was trained on drawings alone."""
 PREDICTIONS, POLYGONS = "predictions", "predictions_polygons"
 _LABELS, _CLASSES = "labels", "data.yaml"
 
@@ -136,7 +134,7 @@ class Results:
         self.categories = [{"id": n + 1, "name": phrase} for n, phrase in enumerate(phrases)]
         self.say: Callable[[str], None] = print
         self.note: Callable[[str], None] = lambda line: print(line, file=sys.stderr)
-        self._noted = False
+        segmenter.note = lambda line: self.note(f"litetext: {line}")
         self.images: list[dict[str, Any]] = []
         self.annotations: list[dict[str, Any]] = []
 
@@ -149,7 +147,6 @@ class Results:
             pixels = to_rgb(item.path)
         except ValueError as error:
             return str(error)
-        self._say_what_it_knows(pixels)
         found = list(self.segmenter.find(pixels, self.phrases))
         masks, colours, labels = [], [], []
         for n, part in enumerate(found):
@@ -172,16 +169,6 @@ class Results:
         self._add(image, marks)
         self._print_line(str(item.path), [(part.phrase, part.scores.tolist()) for part in found])
         return None
-
-    def _say_what_it_knows(self, pixels: Tensor) -> None:
-        """Says once that a tiny SAM3 of a drawn world is given something larger, such as a photograph."""
-        side = self.segmenter.sam3.size
-        if side <= _DRAWN and max(pixels.shape[1:]) > 2 * side and not self._noted:
-            self._noted = True
-            self.note(
-                f"litetext: {self.about['model']} knows only its own drawn world (images of {side} pixels); photos "
-                "need a SAM3 that has seen some, such as --sam3 facebook/sam3"
-            )
 
     def _keeps(self, item: Input, content: str) -> bool:
         """Takes an input from the partial results, if its file has not changed and its results are there."""

@@ -233,6 +233,12 @@ def test_a_tiny_sam3_says_once_that_it_has_seen_no_photos(folder: Path, litetext
     assert (small.code, large.code) == (0, 0), small.err + large.err
     line = "checkpoints/sam3-tiny knows only its own drawn world (images of 112 pixels); photos need a SAM3"
     assert (large.err + large.out).count(line) == 1
+    segmenter = Segmenter("shapes")
+    with pytest.warns(UserWarning, match="knows only its own drawn world") as told:
+        segmenter(["photo.png", "second.png"], ["white ring"])
+    assert len(told) == 1
+    with pytest.warns(UserWarning, match="knows only its own drawn world"):
+        Segmenter("shapes").track([Image.open("photo.png")] * 2, ["white ring"])
 
 
 def test_phrases_that_are_cut_are_counted(images: Path, litetext: Callable[..., Answer]) -> None:
