@@ -12,7 +12,7 @@ from transformers import Sam3ImageProcessor
 from litetext.data.images.datamodule import SegDataModule
 from litetext.data.images.items import ImagePairs, Pair, SegItem
 from litetext.models.sam3.frozen import squares
-from litetext.modules.answer_key import pixels_hash
+from litetext.modules.cache_key import pixels_hash
 from litetext.modules.prepared import Prepare, Prepared, content_of
 from litetext.modules.records import finished
 from litetext.saco.instances import Instances, Truth
