@@ -58,7 +58,8 @@ def test_every_option_has_a_help_line(folder: Path, monkeypatch: pytest.MonkeyPa
         raise SystemExit(0)
 
     monkeypatch.setattr(Command, "parse_arguments", stop)
-    assert main(["fit", "--config", "tiny.yaml"]) == 0
+    for command in LIGHTNING_COMMANDS:
+        assert main([command, "--config", "tiny.yaml"]) == 0
     assert set(parsers) == set(LIGHTNING_COMMANDS)
     for parser in parsers.values():
         assert [a.option_strings for a in parser._actions if not (a.help or "").strip()] == []

@@ -32,6 +32,12 @@ from litetext.modules.terminal import fit_to_terminal
 CHECKPOINTS = "checkpoints"
 LOGS = "lightning_logs"
 _MOST_THREADS = 64
+_ABOUT = {
+    "fit": "Train: distil a student, or train one of the small SAM3s.",
+    "validate": "Score a checkpoint on the held-out data of its training.",
+    "test": "Segment a benchmark with the teacher's and other text encoders, and score.",
+    "predict": "Encode ahead of time: teacher features that fit reads, or a bank of prompts.",
+}
 
 
 def merge_configs(argv: Sequence[str]) -> list[str]:
@@ -336,7 +342,7 @@ def _build(kind: type[Command], command: str, argv: Sequence[str]) -> Command:
             },
             "callbacks": [StepSeed()],
         },
-        parser_kwargs={"prog": "litetext", **strict, command: strict},
+        parser_kwargs={"prog": "litetext", **strict, command: {**strict, "description": _ABOUT[command]}},
         args=[command, *merge_configs(argv)],
     )
     try:
