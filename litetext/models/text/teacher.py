@@ -160,7 +160,8 @@ class Sam3TextEncoder(TextEncoder):
         Raises:
             ValueError: L exceeds the position table, or a length lies outside 1..L.
         """
-        return self._features(ids, Packing(lengths, *self.embedding.shape(ids), valid))
+        batch, length = self.embedding.shape(ids)
+        return self._features(ids, Packing(lengths, batch, length, valid))
 
     def _features(self, ids: Tensor, packing: Packing) -> Tensor:
         rows = self.embedding(ids, packing)
