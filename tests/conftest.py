@@ -17,12 +17,13 @@ _hook = jaxtyping.install_import_hook(["litetext.losses", "litetext.models", "li
 import lightning.pytorch  # noqa: F401  # its log handler keeps the stream that it finds: not that of one test
 import pytest
 import yaml
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from litetext.cli import main
 from tests.fixtures.runs import Answer, tiny_config
 
-settings.register_profile("litetext", deadline=None)  # a busy machine is no fault
+# A busy machine is no fault.
+settings.register_profile("litetext", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("litetext")
 
 
