@@ -49,7 +49,7 @@ def _warn(line: str) -> None:
     warnings.warn(line, stacklevel=4)  # of who calls the segmenter
 
 
-class _Watched:
+class _ObservedFrames:
     """Frames that somebody looks at on their way to the tracker."""
 
     def __init__(self, frames: VideoFrames, look: Callable[[Tensor], None]) -> None:
@@ -295,7 +295,7 @@ class Segmenter:
         """
         features = self.encode(phrases).take(phrases)
         frames = FramesAhead(RgbFrames(Clip(Path(clip)) if isinstance(clip, str | os.PathLike) else clip))
-        (tracks,) = self._tracker().track(_Watched(frames, self._say_what_it_knows), {"": features}).values()
+        (tracks,) = self._tracker().track(_ObservedFrames(frames, self._say_what_it_knows), {"": features}).values()
         found = [[entry for entry in part if entry["score"] >= self.threshold] for part in tracks]
         if self.max_per_phrase is None:
             return found

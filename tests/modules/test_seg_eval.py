@@ -240,12 +240,16 @@ def test_without_a_config_it_is_sa_co_gold(
 
 def test_duplicates_are_suppressed_if_asked() -> None:
     from litetext.modules.seg_eval import SegEvalModule
+    from litetext.saco.mask_threads import MaskThreads
 
     masks = torch.zeros(3, 10, 10, dtype=torch.bool)
     masks[0, :5] = masks[1, :6] = masks[2, 7:] = True  # the first two overlap by 5/6
     found = Instances(torch.tensor([0.8, 0.9, 0.7]).double(), torch.arange(12).reshape(3, 4).double(), masks)
     for nms, scores in ((None, [0.8, 0.9, 0.7]), (0.5, [0.9, 0.7]), (0.9, [0.8, 0.9, 0.7])):
-        part = SegEvalModule(nms=nms)._instances(found)
+        module = SegEvalModule(nms=nms)
+        module.threads = MaskThreads(1)  # as `setup` makes them
+        part = module._instances(found).result()
+        module.threads.close()
         assert part.scores == pytest.approx(scores)
         assert part.masks is not None
         assert len(part.boxes) == len(part.masks) == len(scores)
