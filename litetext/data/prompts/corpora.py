@@ -4,13 +4,18 @@ The paper's audit counts prompts once a source and removes nothing across source
 """
 
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from hashlib import blake2b
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
 from litetext.data.prompts.layouts import READERS, find_layout
+
+Split = Callable[[Sequence[str]], tuple[list[int], list[int]]]
+"""Positions of prompts to train on and of those to hold out; a prompt's side depends on its text alone."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +29,8 @@ class PromptSource:
         prompts: The prompts, unique, in the order they were first seen.
         total: How many entries the files hold, repeats and empty ones included.
         empty: How many of them were rejected because nothing is left without white space and control
-        characters. files: How many files were read.
+            characters.
+        files: How many files were read.
     """
 
     name: str
@@ -225,6 +231,46 @@ def counts_text(sources: Iterable[PromptSource]) -> str:
     )
 
 
+def check_val_sources(sources: Mapping[str, str], val_sources: Sequence[str]) -> None:
+    """Refuses names of corpora to hold out whole that leave nothing, or are none.
+
+    Args:
+        sources: Name to path.
+        val_sources: Names of those to hold out.
+
+    Raises:
+        ValueError: One is no source, or all are held out.
+    """
+    for name in val_sources:
+        if name not in sources:
+            raise ValueError(f"data.val_sources: {name!r} is no source; data.sources has {', '.join(sources)}")
+    if val_sources and not set(sources) - set(val_sources):
+        raise ValueError("data.val_sources holds out every source; leave one of data.sources to train on")
+
+
+def arrange(
+    sources: Sequence[PromptSource], val_sources: Sequence[str], val_fraction: float
+) -> tuple[Iterator[str], Split]:
+    """Puts the prompts of all sources in one order and says which to hold out.
+
+    Args:
+        sources: The sources.
+        val_sources: Names of those to hold out whole, whatever their prompts' case and spacing in another source. They
+            come first: of several prompts that a tokenizer cannot tell apart the first counts.
+        val_fraction: Without names, the share to hold out by a hash of the text.
+
+    Returns:
+        The prompts, repeats among them, and what splits prompts as `split_prompts` does.
+    """
+    first = [source for source in sources if source.name in val_sources]
+    rest = [source for source in sources if source.name not in val_sources]
+    texts = chain.from_iterable(source.prompts for source in (*first, *rest))
+    if not first:
+        return texts, partial(split_prompts, val_fraction=val_fraction)
+    held_out = {_spelling(prompt) for source in first for prompt in source.prompts}
+    return texts, lambda prompts: _sides(_spelling(prompt) in held_out for prompt in prompts)
+
+
 def split_prompts(prompts: Sequence[str], val_fraction: float, salt: str = "") -> tuple[list[int], list[int]]:
     """Splits prompts into training and validation by a hash of their text.
 
@@ -247,9 +293,16 @@ def split_prompts(prompts: Sequence[str], val_fraction: float, salt: str = "") -
     if not 0.0 <= val_fraction < 1.0:
         raise ValueError(f"val_fraction={val_fraction} is outside [0, 1); 0.02 holds out one prompt in fifty")
     limit = int(val_fraction * 2**64)
+    texts = (f"{salt}\n{_spelling(prompt)}".encode("utf-8", "surrogatepass") for prompt in prompts)
+    return _sides(int.from_bytes(blake2b(text, digest_size=8).digest(), "big") < limit for text in texts)
+
+
+def _sides(held_out: Iterable[bool]) -> tuple[list[int], list[int]]:
     sides: tuple[list[int], list[int]] = ([], [])
-    for i, prompt in enumerate(prompts):
-        text = f"{salt}\n{' '.join(prompt.lower().split())}".encode("utf-8", "surrogatepass")
-        number = int.from_bytes(blake2b(text, digest_size=8).digest(), "big")
-        sides[number < limit].append(i)
+    for i, side in enumerate(held_out):
+        sides[side].append(i)
     return sides
+
+
+def _spelling(prompt: str) -> str:
+    return " ".join(prompt.lower().split())

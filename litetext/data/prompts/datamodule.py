@@ -2,8 +2,7 @@
 
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import chain
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -18,8 +17,15 @@ from litetext.data.epochs import EpochDataModule
 from litetext.data.options import check_least
 from litetext.data.permutation import Mode, permute
 from litetext.data.prompts.batch import PromptBatch
-from litetext.data.prompts.corpora import PromptSource, counts_text, read_sources
-from litetext.data.prompts.table import PromptTable, SomeRows, first_by_hash, give_back, is_permutation, no_collection
+from litetext.data.prompts.corpora import PromptSource, arrange, check_val_sources, counts_text, read_sources
+from litetext.data.prompts.table import (
+    PromptTable,
+    SomeRows,
+    first_by_hash,
+    give_back,
+    is_permutation,
+    no_collection,
+)
 from litetext.data.sampling import EpochSampler, rarity
 from litetext.data.token_rows import TokenRows
 from litetext.tokenizer import TokenBatch, Tokenizer, pad
@@ -127,7 +133,8 @@ class PromptDataModule(EpochDataModule):
         super().__init__(seed, num_workers, val_fraction)
         if not sources:
             raise ValueError("data.sources is empty; name at least one corpus, as --data.sources.NAME PATH")
-        self.val_sources = _check_val_sources(sources, val_sources or [])
+        self.val_sources = list(val_sources or [])
+        check_val_sources(sources, self.val_sources)
         check_least(1, data__batch_size=batch_size, data__val_batch_size=val_batch_size)
         check_least(0, data__augment=augment, data__inverse_frequency=inverse_frequency)
         if context_length < 3:
@@ -193,18 +200,19 @@ class PromptDataModule(EpochDataModule):
             found = read_sources(self.sources)
             before = self.tokenizer.truncated
             mode: Mode | None = "swap" if self.permutation == "attribute-noun" else _mode(self.permutation)
-            texts, held_out = self._texts(found)
-            table = PromptTable.build(texts, self.tokenizer, self._reordered, mode, held_out, self.max_prompts)
+            texts, split = arrange(found, self.val_sources, self.val_fraction)
+            table = PromptTable.build(texts, self.tokenizer, self._reordered, mode, split, self.max_prompts)
             if wanted := round(self.augment * len(table.train)):
                 few = len(table.rows)
-                table = table.augmented(wanted, self.seed, self.tokenizer, self._reordered, mode, held_out)
+                table = table.augmented(wanted, self.seed, self.tokenizer, self._reordered, mode, split)
                 found.append(PromptSource("augment", "data.augment", "own words", table.prompts[few:], wanted, 0, 0))
         truncated = self.tokenizer.truncated - before
         few = f" ({_COMPARED:,} of them, by hash, are compared for agreement)" if len(table.val) > _COMPARED else ""
+        whole = f" ({', '.join(self.val_sources)}; data.val_fraction does not count)" if self.val_sources else ""
         rank_zero_info(
             f"{counts_text(found)}\n"
             f"{len(table.rows):,} different token rows: {len(table.train):,} to train on, {len(table.val):,} held out"
-            f"{few}; {len(table.permuted):,} have a permutation ({self.permutation}); "
+            f"{whole}{few}; {len(table.permuted):,} have a permutation ({self.permutation}); "
             f"{truncated:,} cut at {self.context_length} tokens"
         )
         made = Path(tempfile.mkdtemp(prefix="litetext-prompts-"))
@@ -253,14 +261,6 @@ class PromptDataModule(EpochDataModule):
         if self.val_sources:
             return f"data.val_sources={self.val_sources}"
         return f"data.val_fraction={self.val_fraction}"
-
-    def _texts(self, found: Sequence[PromptSource]) -> tuple[Iterable[str], float | int]:
-        """All prompts, and what of them to hold out: a share, or so many from the first on."""
-        if not self.val_sources:
-            return chain.from_iterable(source.prompts for source in found), self.val_fraction
-        held_out = dict.fromkeys(p for source in found if source.name in self.val_sources for p in source.prompts)
-        rest = dict.fromkeys(p for source in found if source.name not in self.val_sources for p in source.prompts)
-        return held_out | rest, len(held_out)
 
     def _ask_tokenizer(self) -> None:
         # Lightning sets the data up before the module, and the module knows whose tokens its student reads.
@@ -370,15 +370,6 @@ class PromptDataModule(EpochDataModule):
                 "begin a new run without --ckpt_path"
             )
         super().load_state_dict(state_dict)
-
-
-def _check_val_sources(sources: Mapping[str, str], val_sources: Sequence[str]) -> list[str]:
-    for name in val_sources:
-        if name not in sources:
-            raise ValueError(f"data.val_sources: {name!r} is no source; data.sources has {', '.join(sources)}")
-    if val_sources and not set(sources) - set(val_sources):
-        raise ValueError("data.val_sources holds out every source; leave one of data.sources to train on")
-    return list(val_sources)
 
 
 def _mode(permutation: Mode | Literal["none"]) -> Mode | None:

@@ -15,7 +15,7 @@ import numpy as np
 
 from litetext.data.permutation import Mode, permute
 from litetext.data.prompts.augment import recombine
-from litetext.data.prompts.corpora import split_prompts
+from litetext.data.prompts.corpora import Split
 from litetext.data.token_rows import TokenRows, order_keys
 
 _PIECE = 1 << 16
@@ -145,7 +145,7 @@ class PromptTable(NamedTuple):
         tokenizer: _Encoder,
         reordered: _Encoder,
         mode: Mode | None,
-        held_out: float | int,
+        split: Split,
         most: int | None = None,
     ) -> "PromptTable":
         """Tokenizes, splits and permutes prompts, a piece at a time.
@@ -155,8 +155,7 @@ class PromptTable(NamedTuple):
             tokenizer: Cuts them, or refuses them.
             reordered: Cuts permutations.
             mode: How prompts are permuted, with seed 0; None for not at all.
-            held_out: Share of the prompts to hold out, by a hash of their text; or, as an int, how many of the
-                `texts` to hold out, from the first on.
+            split: Which of them are held out.
             most: Keep only so many prompts, the first by hash.
         """
         prompts = list(dict.fromkeys(texts))
@@ -165,18 +164,15 @@ class PromptTable(NamedTuple):
         if most is not None and most < len(kept):
             kept = kept[first_by_hash([prompts[i] for i in kept], most)]
         prompts, rows = [prompts[i] for i in kept], rows.take(kept)
-        if isinstance(held_out, int):  # of equal rows the first is kept: none trains
-            train, val = (np.flatnonzero(side).astype(np.int64) for side in (kept >= held_out, kept < held_out))
-        else:
-            train, val = (np.asarray(side, dtype=np.int64) for side in split_prompts(prompts, held_out))
+        train, val = (np.asarray(side, dtype=np.int64) for side in split(prompts))
         return cls(Texts.of(prompts), rows, _permuted(prompts, rows, reordered, mode), train, val)
 
     def augmented(
-        self, count: int, seed: int, tokenizer: _Encoder, reordered: _Encoder, mode: Mode | None, held_out: float | int
+        self, count: int, seed: int, tokenizer: _Encoder, reordered: _Encoder, mode: Mode | None, split: Split
     ) -> "PromptTable":
         """The table with new phrases of the training prompts' own words behind its prompts, to train on.
 
-        None is a held-out prompt, a permutation of one, or a phrase whose hash would hold it out, in any spelling that
+        None is a held-out prompt, a permutation of one, or a phrase that `split` would hold out, in any spelling that
         gives the same tokens.
 
         Args:
@@ -185,13 +181,13 @@ class PromptTable(NamedTuple):
             tokenizer: As for `build`, and so are the others.
             reordered: Cuts permutations.
             mode: How prompts are permuted.
-            held_out: As for `build`.
+            split: As for `build`.
         """
 
-        def refused(phrase: str) -> bool:
-            return not isinstance(held_out, int) and bool(split_prompts([phrase], held_out)[1])
+        def held_out(phrase: str) -> bool:
+            return bool(split([phrase])[1])
 
-        made = recombine([self.prompts[i] for i in self.train.tolist()], count, seed, refused)
+        made = recombine([self.prompts[i] for i in self.train.tolist()], count, seed, held_out)
         rows = _encoded(tokenizer, made)
         known = self.rows.joined(
             self.permuted.rows.take(self.permuted.place(self.val)[self.permuted.place(self.val) >= 0])

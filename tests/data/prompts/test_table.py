@@ -2,6 +2,7 @@
 
 import errno
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +47,9 @@ def test_a_table_is_what_lists_would_be(
 ) -> None:
     monkeypatch.setattr(tables, "_PIECE", piece)
     texts = [*PHRASES, *(phrase.upper() for phrase in PHRASES), *PHRASES]  # one token row, one prompt
-    built = PromptTable.build(texts, Tokenizer(16), Tokenizer(16), "swap", 0.2, most)
+    built = PromptTable.build(
+        texts, Tokenizer(16), Tokenizer(16), "swap", partial(split_prompts, val_fraction=0.2), most
+    )
     kept = PHRASES if most is None else [PHRASES[i] for i in first_by_hash(PHRASES, most)]
     assert built.prompts == kept
     assert built.rows == Tokenizer(16).encode(kept)
