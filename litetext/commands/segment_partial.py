@@ -13,6 +13,7 @@ from litetext.segmenter import Segmenter
 from litetext.shipped import code_version
 
 PARTIAL = "predictions.partial.jsonl"
+_HEAD = '{"key": "'
 
 
 class PartialResults:
@@ -26,21 +27,28 @@ class PartialResults:
     Args:
         folder: The output folder.
         anew: Take up nothing of a run before.
+
+    Raises:
+        ValueError: A file of that name is there that `litetext segment` did not write.
     """
 
     def __init__(self, folder: Path, anew: bool = False) -> None:
         self.path = folder / PARTIAL
         self._key: str | None = None
-        self._known = "" if anew else self.path.read_text(encoding="utf-8") if self.path.is_file() else ""
         self.done: dict[str, dict[str, Any]] = {}
-        for number, line in enumerate(self._known.splitlines()):
+        text = "" if anew or not self.path.is_file() else self.path.read_text(encoding="utf-8", errors="replace")
+        if text[: len(_HEAD)] != _HEAD[: len(text)]:  # the first line may be cut off as well
+            raise ValueError(
+                f"{self.path} is not of litetext segment; name another folder, or replace the file: --overwrite"
+            )
+        for number, line in enumerate(text.splitlines()):
             try:
                 entry = json.loads(line)
             except ValueError:
                 continue
             if number == 0:
-                self._key = entry.get("key")
-            elif "name" in entry:
+                self._key = entry["key"]
+            elif isinstance(entry, dict) and entry.keys() >= {"name", "file", "content"}:
                 self.done[entry["name"]] = entry
 
     def begin(self, key: str, about: Mapping[str, Any]) -> None:

@@ -114,3 +114,22 @@ def test_overwrite_begins_anew(asked: tuple[str, ...], seen: list[int], litetext
     assert litetext(*asked, "--threshold", "0.6", "--output", "out", "--overwrite").code == 0
     assert len(seen) == COUNT
     assert not Path("out", PARTIAL).exists()
+
+
+@pytest.mark.parametrize("content", [b"5\n", b'{"mine": 1}\n', b"\xff\xfe\n", b'{"key": "x", "mine": 1}'])
+def test_a_file_of_that_name_that_is_not_of_a_run_stays(
+    content: bytes, asked: tuple[str, ...], litetext: Callable[..., Answer]
+) -> None:
+    place = Path("out", PARTIAL)
+    place.parent.mkdir()
+    place.write_bytes(content)
+    answer = litetext(*asked, "--output", "out")
+    if content.startswith(b'{"key": "'):  # a run that did nothing yet
+        assert answer.code == 0, answer.err
+        return
+    assert answer.code == 2
+    assert f"{place} is not of litetext segment" in answer.err
+    assert "Traceback" not in answer.err
+    assert left("out") == {PARTIAL: content}
+    assert litetext(*asked, "--output", "out", "--overwrite").code == 0
+    assert PARTIAL not in left("out")
