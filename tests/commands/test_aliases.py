@@ -73,3 +73,18 @@ def test_a_module_that_moved_is_found_under_its_name_of_then(old):
 def test_a_name_that_never_was_stays_unknown():
     with pytest.raises(ModuleNotFoundError):
         importlib.import_module("litetext.models.nothing")
+
+
+def test_a_script_of_the_version_before_encodes_phrases() -> None:
+    from litetext.models.mobileclip import MobileClipText
+    from litetext.models.phrases import encode_phrases
+
+    from litetext.tokenizer import Tokenizer
+
+    student = MobileClipText("nano", 8, layers=1)
+    phrases = ["white dog", "a red circle with stripes"]
+    features = encode_phrases(student, Tokenizer(6), phrases)
+    assert features.truncated == 1
+    assert [rows.tolist() for rows in features.of(phrases)] == [
+        rows.tolist() for rows in student.encode(phrases, Tokenizer(6)).of(phrases)
+    ]

@@ -301,6 +301,11 @@ def require_sam3_features(tokenizer: AnyTokenizer | None, name: str) -> None:
         require_sam3_tokens(tokenizer, name)
 
 
+def encode_phrases(encoder: TextEncoder, tokenizer: AnyTokenizer, phrases: Sequence[str]) -> PhraseFeatures:
+    """Former name of `TextEncoder.encode`, for scripts of earlier versions."""
+    return encoder.encode(phrases, tokenizer)
+
+
 def count_parameters(module: nn.Module) -> int:
     """Number of parameters of a model, frozen ones included; numbers of few bits count as numbers, not as bytes."""
     stored = {id(part.weight): part.numbers for part in module.modules() if isinstance(part, Stored)}
