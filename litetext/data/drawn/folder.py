@@ -51,6 +51,25 @@ def drawn_benchmark(root: str, what: str, worlds: Sequence[str] = WORLDS) -> Dra
     return Drawn(world, int(number))
 
 
+def own_folder(folder: str, world: str) -> str:
+    """Where litetext itself keeps a drawn benchmark.
+
+    Args:
+        folder: Where it lies unless another version drew what lies there.
+        world: shapes, nouns or probes.
+
+    Returns:
+        `folder`, or its name with the hash of today's code where another version of litetext or its libraries drew
+        what it holds: that stays, and this version draws its own beside it.
+    """
+    try:
+        code = json.loads((Path(folder) / f"{world}.json").read_text(encoding="utf-8"))["code"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return folder  # nothing, or nothing that litetext drew: `write_once` says so
+    mine = _code(world)
+    return folder if code == mine else f"{folder}-{mine[:8]}"
+
+
 def write_once(
     folder: str | Path, options: dict[str, Any], fill: Callable[[Path], None], world: str
 ) -> tuple[Path, bool]:
@@ -73,8 +92,7 @@ def write_once(
         FileNotFoundError: There is no folder to write it in.
     """
     folder = Path(folder).expanduser().absolute()
-    modules = [f"data/drawn/{part}.py" for part in _SHARED] + [f"data/{part}.py" for part in _DRAWING[world]]
-    options = {**options, "code": code_version(tuple(modules), _LIBRARIES)}
+    options = {**options, "code": _code(world)}
     if not folder.parent.is_dir():
         raise FileNotFoundError(f"no such folder: {folder.parent}; make it before {world} are written to {folder.name}")
     if _present(folder, options, world):
@@ -91,6 +109,12 @@ def write_once(
             if not _present(folder, options, world):  # another process was faster with the same
                 raise
     return folder, True
+
+
+def _code(world: str) -> str:
+    """Version of what draws a world."""
+    modules = [f"data/drawn/{part}.py" for part in _SHARED] + [f"data/{part}.py" for part in _DRAWING[world]]
+    return code_version(tuple(modules), _LIBRARIES)
 
 
 def _present(folder: Path, options: dict[str, Any], world: str) -> bool:

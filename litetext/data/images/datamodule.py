@@ -12,7 +12,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler, get_worker_info
 
-from litetext.data.drawn.folder import drawn_benchmark
+from litetext.data.drawn.folder import drawn_benchmark, own_folder
 from litetext.data.images.coco import CocoSet, read_coco
 from litetext.data.images.gold import Contents, find_subsets, read_subset
 from litetext.data.images.items import ImagePairs, SegItem, Skip, of_all_ranks, ready
@@ -121,7 +121,8 @@ class SegDataModule(LightningDataModule):
 
     Args:
         root: Folder with the annotation files of SA-Co Gold or Silver; or `nouns:N` or `shapes:N`, the embedded
-            benchmarks with N images a subset, which are written to checkpoints/nouns/N and checkpoints/shapes/N once;
+            benchmarks with N images a subset, which are written to checkpoints/nouns/N and checkpoints/shapes/N once
+            (to N-CODE beside what another version of litetext drew there);
             or `probes:N`, N pairs of each language probe, written to checkpoints/probes/N.
         subsets: Names of subsets, or `gold` (its seven), `silver` (its ten), or `all` that the folder holds.
         images: Image folders: `metaclip` and `sa1b` for Gold, `silver` for one folder per domain, or a subset's name.
@@ -162,7 +163,7 @@ class SegDataModule(LightningDataModule):
         counted = "pairs a probe" if (root or "").startswith("probes:") else "images a subset"
         self.drawn = drawn_benchmark(root, f"{counted}, as {{world}}:40") if root is not None else None
         if self.drawn is not None:
-            self.root = f"checkpoints/{self.drawn.world}/{self.drawn.number}"
+            self.root = own_folder(f"checkpoints/{self.drawn.world}/{self.drawn.number}", self.drawn.world)
         self.prepare: Callable[[Tensor], Any] | None = None
         self.names: list[str] = []
         self.images: list[ImagePairs] = []

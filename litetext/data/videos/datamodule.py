@@ -10,7 +10,7 @@ from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_info
 from torch.utils.data import DataLoader
 
-from litetext.data.drawn.folder import drawn_benchmark
+from litetext.data.drawn.folder import drawn_benchmark, own_folder
 from litetext.data.images.datamodule import RankSampler
 from litetext.data.images.items import Skip
 from litetext.data.nouns.veval import write_video_nouns
@@ -86,7 +86,7 @@ class VideoDataModule(LightningDataModule):
         self.skip_missing_videos, self.limit = skip_missing_videos, limit
         self.drawn = drawn_benchmark(root, "videos, as {world}:24", ("shapes", "nouns"))
         if self.drawn is not None:
-            self.root = f"checkpoints/{self.drawn.world}_video/{self.drawn.number}"
+            self.root = own_folder(f"checkpoints/{self.drawn.world}_video/{self.drawn.number}", self.drawn.world)
         self.names: list[str] = []
         self.videos: list[VideoItem] = []
         self.evaluated: dict[str, list[int]] = {}
