@@ -103,7 +103,7 @@ class Segmenter:
 
     def __init__(
         self,
-        model: str | os.PathLike[str] = "checkpoints/sam3-tiny",
+        model: str | os.PathLike[str] = "checkpoints/sam3-nouns",
         text_encoder: str | os.PathLike[str] | None = None,
         bank: str | os.PathLike[str] | None = None,
         threshold: float = 0.5,

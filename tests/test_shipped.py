@@ -9,14 +9,17 @@ import yaml
 from transformers import Sam3Model
 
 from litetext import shipped as rooms
+from litetext.data.nouns.phrases import list_phrases
 from litetext.data.shapes.datamodule import ShapesDataModule
+from litetext.data.shapes.phrases import phrases
 from litetext.metrics.cgf1 import PhraseCounts, phrase_metrics
 from litetext.metrics.counts import per_threshold
 from litetext.models.sam3.tiny import forward_phrases
+from litetext.models.text.loading import load_text_encoder
 from litetext.models.text.teacher import Sam3TextEncoder
 from litetext.modules.shapes_fit import detections
 from litetext.saco.instances import Truth
-from litetext.shipped import code_version, config_names, config_path, shipped, world_of
+from litetext.shipped import SHORT, STUDENTS, code_version, config_names, config_path, shipped, world_of
 
 
 @pytest.mark.parametrize("name", config_names())
@@ -121,3 +124,17 @@ def test_versions_of_libraries_count(package: Path, monkeypatch: pytest.MonkeyPa
 
 def teardown_module() -> None:
     code_version.cache_clear()
+
+
+@pytest.mark.parametrize("world", ["nouns", "shapes"])
+def test_the_shipped_students_speak_for_the_shipped_encoders(world: str) -> None:
+    draw = {"nouns": list_phrases, "shapes": phrases}[world]
+    asked = draw(60, 5)
+    student, teacher = load_text_encoder(STUDENTS[world]), load_text_encoder(SHORT[world])
+    assert student.parameter_count < teacher.parameter_count / 8
+    ours, theirs = student.encode(asked), teacher.encode(asked)
+    cosines = []
+    for phrase in asked:  # those of shapes may be cut at 24 tokens
+        length = min(len(ours[phrase]), len(theirs[phrase]))
+        cosines.append(torch.cosine_similarity(ours[phrase][:length], theirs[phrase][:length], dim=-1).mean())
+    assert torch.stack(cosines).mean() > 0.95

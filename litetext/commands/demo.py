@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from litetext.commands.parsing import renamed
-from litetext.shipped import world_of
+from litetext.shipped import SHORT, STUDENTS, shipped, world_of
 
 if TYPE_CHECKING:
     from litetext.commands.comparison import Answer, Side
@@ -233,11 +233,18 @@ def _check_port(port: int) -> None:
             raise ValueError(f"--port {port} cannot be had ({error.strerror}); choose another one") from error
 
 
+def _shipped_student(sam3: str) -> str:
+    for world, model in SHORT.items():
+        if Path(shipped(sam3)).resolve() == Path(shipped(model)).resolve():
+            return STUDENTS[world]
+    raise ValueError(f"no student ships for --sam3 {sam3}; name one: --text_encoder checkpoints/NAME/best.ckpt")
+
+
 @renamed(model="sam3")
 def demo(
     *,
-    sam3: str = "checkpoints/sam3-tiny",
-    text_encoder: str = "checkpoints/student-tiny/student.ckpt",
+    sam3: str = "checkpoints/sam3-nouns",
+    text_encoder: str | None = None,
     port: int = 7860,
     device: str | None = None,
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "float32",
@@ -250,7 +257,8 @@ def demo(
     Args:
         sam3: A SAM3 in transformers' layout: a folder or a hub id (facebook/sam3); nouns and shapes are short for the
             shipped ones.
-        text_encoder: The student's: a .ckpt of litetext fit, or published SAM3-LiteText weights.
+        text_encoder: The student's: a .ckpt of litetext fit, or published SAM3-LiteText weights; by default the one
+            that ships for a shipped SAM3.
         port: Where the page is served.
         device: Such as cpu or cuda:1; by default a GPU where there is one.
         dtype: Type of the segmenter's weights and computation; auto is bfloat16 on a GPU that computes in it, and
@@ -261,6 +269,7 @@ def demo(
         ValueError: If gradio is missing, the port cannot be had, or a model cannot be read.
     """
     _check_port(port)
+    text_encoder = text_encoder or _shipped_student(sam3)
     _gradio()
     from transformers.utils.logging import disable_progress_bar
 

@@ -21,7 +21,7 @@ def segment(
     phrases: list[str],
     output: str,
     overwrite: bool = False,
-    sam3: str = "checkpoints/sam3-tiny",
+    sam3: str | None = None,
     text_encoder: str | None = None,
     bank: str | None = None,
     threshold: float = 0.5,
@@ -51,7 +51,7 @@ def segment(
         output: Folder of the results; made if need be.
         overwrite: Replace results that the folder holds of before.
         sam3: A SAM3 in transformers' layout: a folder or a hub id (facebook/sam3); nouns and shapes are short for the
-            shipped ones.
+            shipped ones. By default shapes where all phrases are about coloured shapes, and nouns otherwise.
         text_encoder: A student's, or a phrase bank; by default the model's own.
         bank: A phrase bank of litetext predict --config prompt_bank.yaml, in place of a text encoder.
         threshold: Lowest score of an instance.
@@ -90,8 +90,10 @@ def segment(
     from litetext.commands.segment_inputs import find_inputs
     from litetext.commands.segment_partial import PartialResults, run_key
     from litetext.commands.segment_results import POLYGONS, PREDICTIONS, Formats, Results, check_output
+    from litetext.data.shapes.phrases import about_shapes
     from litetext.models.sam3.tracking import describe
     from litetext.segmenter import Segmenter
+    from litetext.shipped import SHORT
 
     inputs, lost, passed = find_inputs(images, video, (PREDICTIONS, POLYGONS, "data"))
     folder, formats = Path(output), Formats(polygons, yolo, fps)
@@ -104,6 +106,7 @@ def segment(
     if others:
         _note(others)
     phrases = list(dict.fromkeys(phrases))
+    named, sam3 = sam3, sam3 or SHORT["shapes" if about_shapes(phrases) else "nouns"]
     if not inputs:
         raise ValueError(f"none of {len(lost)} inputs can be read; the first: {lost[0]}")
     disable_progress_bar()
@@ -141,6 +144,8 @@ def segment(
     about |= {"across_phrases": across_phrases, "max_per_phrase": max_per_phrase, "overlap": overlap}
     results = Results(segmenter, phrases, folder, formats, about, unfinished)
     unfinished.begin(run_key(segmenter, phrases, results.about | {"fps": fps, "tracker": segmenter.tracking}), about)
+    if named is None:
+        _note(f"SAM3: {sam3}, which ships with litetext and knows its drawn world alone; --sam3 takes another one")
     done = _write_all(results, inputs, lost)
     if results.kept:
         _note(f"{results.kept:,} of {done:,} were done before an interruption, and kept")

@@ -31,7 +31,7 @@ def test_both_sides_are_what_the_segmenter_finds(
     comparison: Comparison, rings: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     phrases = ["white ring", "black cross", "white circle"]
-    wanted = [Segmenter(text_encoder=encoder)(rings, phrases) for encoder in (None, STUDENT)]
+    wanted = [Segmenter("shapes", text_encoder=encoder)(rings, phrases) for encoder in (None, STUDENT)]
     passes: list[int] = []
     encode = Sam3Image.encode_images
     monkeypatch.setattr(Sam3Image, "encode_images", lambda self, p: passes.append(len(p)) or encode(self, p))

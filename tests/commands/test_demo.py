@@ -16,7 +16,8 @@ import pytest
 from PIL import Image
 
 from litetext.commands.comparison import Answer, Side
-from litetext.commands.demo import _QUIET, HOST, build, caption, examples, serve, table
+from litetext.commands.demo import _QUIET, HOST, _shipped_student, build, caption, examples, serve, table
+from litetext.shipped import STUDENTS, shipped
 
 
 @pytest.fixture(autouse=True)
@@ -128,6 +129,13 @@ def test_without_gradio(refused: Callable[..., str], monkeypatch: pytest.MonkeyP
 def test_no_such_student(refused: Callable[..., str], folder: Path) -> None:
     pytest.importorskip("gradio")
     assert "nowhere.ckpt" in refused("demo", "--port", str(free_port()), "--text_encoder", "nowhere.ckpt")
+
+
+def test_a_student_ships_for_the_shipped_sam3s_alone(refused: Callable[..., str]) -> None:
+    assert _shipped_student("nouns") == _shipped_student(shipped("checkpoints/sam3-nouns")) == STUDENTS["nouns"]
+    assert _shipped_student("shapes") == STUDENTS["shapes"]
+    line = refused("demo", "--port", str(free_port()), "--sam3", "facebook/sam3")
+    assert "no student ships for --sam3 facebook/sam3; name one: --text_encoder" in line
 
 
 def test_help_imports_nothing_heavy() -> None:

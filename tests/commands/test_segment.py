@@ -26,7 +26,7 @@ from tests.fixtures.runs import Answer
 
 STUDENT = "checkpoints/student-tiny/student.ckpt"
 RINGS, CIRCLES, CLIP = FIRST_HELD_OUT + 3, FIRST_HELD_OUT + 2, FIRST_HELD_OUT + 5
-ASKED = ("--phrases", "white ring", "black circle")
+ASKED = ("--sam3", "checkpoints/sam3-tiny", "--phrases", "white ring", "black circle")
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def images(folder: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny() -> Segmenter:
-    return Segmenter()
+    return Segmenter("shapes")
 
 
 def test_a_folder_of_images(images: Path, litetext: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -207,15 +207,15 @@ def test_duplicates_and_the_surest(images: Path, litetext: Callable[..., Answer]
     plain = [len(part.scores) for part in tiny("in/rings.png", phrases)]
     assert plain[0] >= 2
     assert plain[1] >= 2
-    across = Segmenter(nms=0.5, across_phrases=True)("in/rings.png", phrases[:2])
+    across = Segmenter("shapes", nms=0.5, across_phrases=True)("in/rings.png", phrases[:2])
     masks = [mask for part in across for mask in to_rle(part.masks)]
     ious = mask_ious(masks, masks)
     assert (ious[~np.eye(len(masks), dtype=bool)] <= 0.5).all()
-    within = Segmenter(nms=0.5)("in/rings.png", phrases)
+    within = Segmenter("shapes", nms=0.5)("in/rings.png", phrases)
     assert len(within[0].scores) >= 2
     assert sum(len(part.scores) for part in across) < sum(len(part.scores) for part in within[:2])
     assert torch.equal(within[0].masks, within[2].masks)
-    one = Segmenter(max_per_phrase=1)("in/rings.png", phrases)
+    one = Segmenter("shapes", max_per_phrase=1)("in/rings.png", phrases)
     assert [len(part.scores) for part in one] == [1, 1, 1]
     assert one[0].scores[0] == within[0].scores[0]
     answer = litetext("segment", "in/rings.png", "--phrases", "ring", "--max_per_phrase", "1", "--output", "out")
@@ -294,7 +294,7 @@ def test_python_in_three_lines(tiny: Segmenter, images: Path) -> None:
         (other,) = tiny(image, ["white ring"])
         torch.testing.assert_close(other.scores, rings.scores, rtol=0, atol=1e-4)  # alone in its batch
         torch.testing.assert_close(other.boxes, rings.boxes, rtol=0, atol=1e-2)
-    sure = Segmenter(threshold=0.95)
+    sure = Segmenter("shapes", threshold=0.95)
     (few,) = sure("in/rings.png", ["white ring"])
     assert len(few.scores) == int((rings.scores >= 0.95).sum())
     # A phrase that comes later has its own features.
@@ -321,3 +321,15 @@ def test_help_and_the_package_import_nothing_heavy() -> None:
     for option in ("IMAGE", "--phrases", "--bank", "--video"):
         assert option in done.stdout
     assert done.stdout.splitlines()[-1].strip() == "heavy:"
+
+
+@pytest.mark.parametrize(
+    ("phrases", "model"), [(["white ring", "Squares"], "sam3-tiny"), (["ring", "dog"], "sam3-nouns")]
+)
+def test_by_default_the_shipped_sam3_that_knows_what_is_asked_for(
+    phrases: list[str], model: str, images: Path, litetext: Callable[..., Answer]
+) -> None:
+    answer = litetext("segment", "in/rings.png", "--phrases", *phrases, "--output", "out")
+    assert answer.code == 0
+    assert f"SAM3: checkpoints/{model}, which ships with litetext" in answer.err
+    assert json.loads(Path("out/predictions.json").read_text())["info"]["model"] == f"checkpoints/{model}"

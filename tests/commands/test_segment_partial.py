@@ -17,7 +17,7 @@ from litetext.models.sam3.image import Sam3Image
 from tests.fixtures.kills import begun, wait_until
 from tests.fixtures.runs import Answer
 
-ASKED = ("segment", "in", "--phrases", "white ring", "black circle")
+ASKED = ("segment", "in", "--sam3", "checkpoints/sam3-tiny", "--phrases", "white ring", "black circle")
 MORE = ("--polygons", "--yolo")
 COUNT = 4
 

@@ -112,7 +112,7 @@ def large_scene(seed: int) -> tuple[np.ndarray, list[tuple[str, np.ndarray]]]:
 def test_whole_objects_of_a_large_image_are_found_once_each(overlap: float) -> None:
     image, objects = large_scene(0)
     phrases = sorted({name for name, _ in objects})[:6]
-    tiled, plain = Segmenter(tiles=True, overlap=overlap), Segmenter()
+    tiled, plain = Segmenter("shapes", tiles=True, overlap=overlap), Segmenter("shapes")
     tiles = make_tiles(SIDE, SIDE, 112, overlap)
     missed, twice, wrong, cut = 0, 0, 0, 0
     for part in tiled.find(image, phrases):

@@ -5,7 +5,7 @@ may be synonyms, stand before or after the noun, or in a clause, and some phrase
 """
 
 import random
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 COLOURS = ("red", "green", "blue", "yellow", "purple", "orange", "white", "black")
@@ -125,6 +125,23 @@ def random_thing(rng: random.Random, held_out: bool = False) -> ShapeAttributes:
         thing = ShapeAttributes(*(rng.choice(values) for values in VALUES.values()))
         if thing.held_out == held_out:
             return thing
+
+
+_LONG = "a an the one of every any that can be seen in picture drawn somewhere this image is are size colored"
+
+
+def about_shapes(phrases: Iterable[str]) -> bool:
+    """Whether phrases are about this world: they have no other words than the grammar's, and each names a shape."""
+    nouns = _words_of(*(ways for names in (_NOUNS, _PLURALS) for kind, ways in names.items() if kind))
+    known = _words_of(COLOURS, [_LONG])
+    for ways in (_NOUNS, _PLURALS, _SIZE, _PATTERN, _WITH, _COLOUR):
+        known |= _words_of(*ways.values())
+    words = [set(phrase.lower().split()) for phrase in phrases]
+    return all(said & nouns and said <= known for said in words)
+
+
+def _words_of(*lists: Sequence[str]) -> set[str]:
+    return {word for ways in lists for way in ways for word in way.split()}
 
 
 MOST_PHRASES = 1_000_000

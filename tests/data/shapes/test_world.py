@@ -1,6 +1,7 @@
 """The world of shapes: what is painted, what is said of it, and what the batches hold."""
 
 import random
+import re
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from litetext.data.shapes.datamodule import ShapesDataModule
-from litetext.data.shapes.phrases import HELD_OUT, VALUES, ShapeAttributes, say
+from litetext.data.shapes.phrases import HELD_OUT, VALUES, ShapeAttributes, about_shapes, say
 from litetext.data.shapes.world import SIZE, draw_phrases, draw_scene, phrases, render
 from litetext.tokenizer import END, START, Tokenizer
 
@@ -167,3 +168,11 @@ def test_counts_below_one_are_refused(name: str, value: int) -> None:
 def test_training_never_reaches_the_held_out_scenes() -> None:
     with pytest.raises(ValueError, match="leaves the numbers of training scenes"):
         ShapesDataModule(steps=1_000_000, images=1000, seed=1)
+
+
+def test_phrases_about_shapes_are_told_from_others() -> None:
+    said = [phrase for phrase in phrases(2000, seed=3) if not re.search(r"\b(shape|object|thing|figure)s?\b", phrase)]
+    assert about_shapes(said)
+    assert about_shapes(phrases(500, held_out=True))
+    assert not any(about_shapes([phrase]) for phrase in ("dog", "red apple", "white", "object", "ring of a planet", ""))
+    assert not about_shapes(["white ring", "dog"])

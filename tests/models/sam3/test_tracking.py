@@ -131,11 +131,11 @@ def test_the_tiny_sam3_links_and_says_so(folder: Path, refused: Callable[..., st
     with pytest.raises(
         ValueError, match="tracker is sam3, and model checkpoints/sam3-tiny has no weights of a tracker"
     ):
-        Segmenter(tracker="sam3")
+        Segmenter("checkpoints/sam3-tiny", tracker="sam3")
     with pytest.raises(ValueError, match="tracker is 'own'; choose auto, sam3 or links"):
-        Segmenter(tracker="own")  # type: ignore[arg-type]
+        Segmenter("checkpoints/sam3-tiny", tracker="own")  # type: ignore[arg-type]
     Image.fromarray(np.zeros((40, 40, 3), dtype=np.uint8)).save(
         "a.gif", save_all=True, append_images=[Image.new("RGB", (40, 40), "red")]
     )
-    line = refused("segment", "a.gif", "--phrases", "cup", "--tracker", "sam3", "--output", "out")
+    line = refused("segment", "a.gif", "--phrases", "ring", "--tracker", "sam3", "--output", "out")
     assert "tracker is sam3, and model checkpoints/sam3-tiny has no weights of a tracker" in line
