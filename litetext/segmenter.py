@@ -168,14 +168,17 @@ class Segmenter:
             phrases: Noun phrases.
 
         Raises:
-            ValueError: There is none, one is empty, or one is not in the bank.
+            ValueError: There is none, one is empty or no text, or one is not in the bank.
         """
         if isinstance(phrases, str):
             raise ValueError(f"phrases is the text {phrases!r}; give a list of phrases")
         if not phrases:
             raise ValueError("phrases is empty; name at least one, such as 'white dog'")
-        if any(is_empty(phrase) for phrase in phrases):
-            raise ValueError("one of the phrases is empty; leave it out")
+        for phrase in phrases:
+            if not isinstance(phrase, str):
+                raise ValueError(f"phrases holds {phrase!r}, which is no text; leave it out")
+            if is_empty(phrase):
+                raise ValueError("one of the phrases is empty; leave it out")
         known = self._known
         new = list(dict.fromkeys(phrase for phrase in phrases if phrase not in known.number))
         if new:
@@ -185,7 +188,7 @@ class Segmenter:
         return self._known
 
     @overload
-    def __call__(self, image: list[Any], phrases: Sequence[str]) -> list[list[Segments]]: ...
+    def __call__(self, image: list[Any] | tuple[Any, ...], phrases: Sequence[str]) -> list[list[Segments]]: ...
     @overload
     def __call__(
         self, image: str | os.PathLike[str] | Tensor | np.ndarray | Image, phrases: Sequence[str]
@@ -204,7 +207,7 @@ class Segmenter:
         Raises:
             ValueError: The image cannot be read, or as `encode`.
         """
-        if isinstance(image, list):
+        if isinstance(image, list | tuple):
             return [list(self.stream(one, phrases)) for one in image]
         return list(self.stream(image, phrases))
 

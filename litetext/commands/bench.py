@@ -262,7 +262,7 @@ def bench(
     *,
     text_encoders: tuple[str, ...] = ("teacher", "s0", "s1", "l"),
     context_lengths: tuple[Positive, ...] = (16, 32),
-    padding: tuple[Literal["masked", "reference"], ...] = ("masked", "reference"),
+    padding: tuple[Literal["masked", "transformers", "reference"], ...] = ("masked", "transformers", "reference"),
     backends: tuple[Literal["eager", "compiled", "onnx", "int8"], ...] = ("eager",),
     batch_sizes: tuple[Positive, ...] = (1, 64),
     dtypes: tuple[Literal["float32", "bfloat16", "float16"], ...] = ("float32",),
@@ -280,7 +280,8 @@ def bench(
         text_encoders: NAME=PATH for any text encoder's checkpoint, folder or hub id; or teacher, s0, s1, l, nano: real
             sizes with random weights.
         context_lengths: Context lengths in tokens.
-        padding: masked computes no padding, reference fills every prompt to the context.
+        padding: masked computes no padding, transformers fills every prompt to the 32 tokens of the stock processor,
+            reference to the context. An encoder that was trained to see padding runs as it was trained.
         backends: What runs the encoders; those that are not installed are skipped with a line.
         batch_sizes: Prompts at once.
         dtypes: What eager and compiled compute in.

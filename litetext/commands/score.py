@@ -84,6 +84,8 @@ def count(gt: Sequence[str], predictions: str, allow_unknown: bool = False, layo
     kinds, notes = files.kinds, [*read.notes, *files.notes]
     if not kinds:
         raise ValueError(f"--predictions {predictions}: nothing to score; {'; '.join(notes)}")
+    if not any(read.predictions.values()):
+        notes.append(f"{predictions} holds no prediction: nothing was found anywhere")
     counts: dict[IouType, Counts] = {k: count_files(files.annotators, files.predictions, k) for k in kinds}
     images = counts[kinds[0]].images
     if not images[0] + images[3]:

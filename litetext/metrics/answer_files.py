@@ -13,7 +13,7 @@ from litetext.saco.answers import READERS
 from litetext.saco.fields import counted, read_size, shown
 from litetext.saco.images import AnnotatorFile, evaluated, read_json
 
-_FENCE = re.compile(r"```(?:json)?\s*\n(.*?)```", re.DOTALL)
+_FENCE = re.compile(r"```(?:json)?\s*\n(.*?)```", re.DOTALL | re.IGNORECASE)
 
 
 @dataclass
@@ -27,6 +27,8 @@ class _Strange:
     not_asked: dict[str, str] = field(default_factory=dict)
     faulty: dict[str, str] = field(default_factory=dict)
     damaged: dict[str, str] = field(default_factory=dict)
+    outside: dict[str, str] = field(default_factory=dict)
+    largest: float = 0.0
 
 
 def read_answers(
@@ -73,6 +75,11 @@ def read_answers(
     if not amiss.answers:
         raise ValueError(f"{path} holds no answer")
     _refuse_much(path, READERS[layout].label, first.name, amiss, allow_unknown)
+    if 0 < amiss.largest <= 1.5:
+        raise ValueError(
+            f"{path}: no number of a box is larger than {amiss.largest:.2g}: these are fractions; boxes of {layout} "
+            f"are in {READERS[layout].unit}"
+        )
     return found, _notes(found, annotators, amiss)
 
 
@@ -107,8 +114,11 @@ def _take(
         except ValueError as error:
             amiss.faulty[where] = str(error)
             continue
+        amiss.largest = max(amiss.largest, one.largest)
         if one.fault:
             amiss.damaged[where] = one.fault
+        if one.outside:
+            amiss.outside[where] = one.outside
         mask = {} if one.mask is None else {"segmentation": one.mask}
         for number in numbers:
             item = {"image_id": number, "category_id": category, "score": one.score, "bbox": one.box}
@@ -122,6 +132,7 @@ def _refuse_much(path: str | Path, label: str, name: str, amiss: _Strange, allow
         (amiss.strangers, amiss.answers, f"answers are of nothing in {name}", "name each after an id or a file", allow),
         (amiss.not_asked, amiss.objects, "objects are of phrases that were not asked", f"correct their {label}", allow),
         (amiss.faulty, amiss.objects, "objects cannot be read", "ask for them again", False),
+        (amiss.outside, amiss.objects, "boxes lie outside their image", "give pixels of the image's own size", False),
     )
     for lost, every, kind, way, allowed in rows:
         if lost and (len(lost) == every or (4 * len(lost) >= every and not allowed)):
@@ -140,6 +151,7 @@ def _notes(found: Predictions, annotators: Sequence[AnnotatorFile], amiss: _Stra
         ("objects of phrases that were not asked are ignored", amiss.not_asked),
         ("objects that cannot be read are left out", amiss.faulty),
         ("damaged masks match nothing", amiss.damaged),
+        ("boxes outside their image match nothing", amiss.outside),
         ("datapoints without an answer count as if nothing had been found", silent),
     )
     return [f"predictions: {counted(text, list(why), next(iter(why.values())))}" for text, why in rows if why]

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 from litetext.metrics.answer_files import read_answers
 from litetext.metrics.saco_check import Predictions
 from litetext.metrics.saco_files import read_predictions
-from litetext.saco.fields import read_size
+from litetext.saco.fields import counted, lies_outside, read_size, shown
 from litetext.saco.images import AnnotatorFile
 
 Layout = Literal["saco", "coco", "gemini", "dino-x", "youtube-vis"]
@@ -46,11 +46,11 @@ def read_results(
     if layout == "saco":
         return OtherResults(read_predictions(path), [])
     if layout == "coco":
-        return OtherResults(_in_pixels(path, annotators[0]), [])
+        return _in_pixels(path, annotators[0])
     return OtherResults(*read_answers(path, layout, annotators, allow_unknown))
 
 
-def _in_pixels(path: str | Path, first: AnnotatorFile) -> Predictions:
+def _in_pixels(path: str | Path, first: AnnotatorFile) -> OtherResults:
     found = read_predictions(path)
     boxes = [item["bbox"] for items in found.values() for item in items if item["bbox"]]
     if boxes and max(map(max, boxes)) <= 1.5:
@@ -58,6 +58,7 @@ def _in_pixels(path: str | Path, first: AnnotatorFile) -> Predictions:
             f"{path}: no box is larger than {max(map(max, boxes)):.2g}: these are fractions, not pixels; leave out "
             "--predictions_format"
         )
+    outside: dict[str, str] = {}
     for number, items in found.items():
         if number not in first.images:
             continue
@@ -65,8 +66,23 @@ def _in_pixels(path: str | Path, first: AnnotatorFile) -> Predictions:
             height, width = read_size(first.images[number])
         except ValueError as error:
             raise ValueError(f"{first.name}: datapoint {number}: {error}; boxes in pixels need it") from error
-        for item in items:
+        for place, item in enumerate(items):
             if item["bbox"]:
                 x, y, w, h = item["bbox"]
-                item["bbox"] = [x / width, y / height, w / width, h / height]
-    return found
+                box = [x / width, y / height, w / width, h / height]
+                if lies_outside(box):
+                    where = f"{number}, prediction {place}"
+                    outside[where] = f"bbox is {shown(item['bbox'])}, the image has {width} x {height}"
+                    box = [0.0] * 4
+                item["bbox"] = box
+    if not outside:
+        return OtherResults(found, [])
+    (where, reason), *_ = outside.items()
+    if 4 * len(outside) >= len(boxes):
+        raise ValueError(
+            f"{path}: {len(outside):,} of {len(boxes):,} boxes lie outside their image (first: id {where}: {reason}); "
+            "give pixels of the image's own size"
+        )
+    return OtherResults(
+        found, [f"predictions: {counted('boxes outside their image match nothing', list(outside), reason)}"]
+    )

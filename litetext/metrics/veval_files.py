@@ -1,7 +1,7 @@
 """SA-Co VEval predictions files: the official numbers, per data set and per (video, phrase) pair."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ from litetext.metrics.track_results import complete_tracks
 from litetext.metrics.video import PLACES, VideoRows, assess_video, phrase_numbers
 from litetext.saco.fields import read_id, read_number_id, shown
 from litetext.saco.images import read_json
-from litetext.saco.masklets import Amiss, Masklets, VideoId, by_video, masklets
+from litetext.saco.masklets import Amiss, Masklets, Video, VideoId, by_video, masklets
 from litetext.saco.masks import mask_area
 from litetext.saco.videos import Pair, VideoAnnotations, read_video_annotations
 
@@ -115,7 +115,9 @@ def read_video_predictions(
         kinds.remove("bbox")
     notes += [f"{KINDS[kind]} is left out: {name} does not hold it" for kind in KINDS if kind not in kinds]
     if "bbox" in kinds:
-        notes += _fractions(parts, annotations, name)
+        notes += _fractions(parts, annotations, name) or _outside(found, known, name)
+    if not tracks:
+        notes.append(f"{name} holds no track: nothing was found anywhere")
     return VideoPredictions(found, notes, kinds)
 
 
@@ -147,6 +149,21 @@ def _fractions(parts: Sequence[Masklets], annotations: VideoAnnotations, name: s
     if 0 < largest[0] <= 1.5 and largest[1] > 8:
         return [f"{name}: no box is larger than {largest[0]:.2g}: boxes of videos are in pixels, not fractions of 1"]
     return []
+
+
+def _outside(found: Mapping[VideoId, Masklets], videos: Mapping[VideoId, Video], name: str) -> list[str]:
+    """A line if predicted boxes have nothing in their frame: they match nothing."""
+    count, first = 0, ""
+    for number, part in found.items():
+        right, bottom = videos[number].width, videos[number].height
+        boxes = part.boxes[part.boxed & (part.boxes[..., 2:] > 0).all(-1)]
+        far = boxes[((boxes[:, :2] >= (right, bottom)) | (boxes[:, :2] + boxes[:, 2:] <= 0)).any(1)]
+        if len(far):
+            count, first = (
+                count + len(far),
+                first or f"video {number}: {far[0].tolist()}, its frames have {right} x {bottom}",
+            )
+    return [f"{name}: boxes outside their frame match nothing: {count:,} (first: {first})"] if count else []
 
 
 def asked_categories(annotations: VideoAnnotations, predictions: dict[VideoId, Masklets]) -> dict[VideoId, list[int]]:

@@ -1,6 +1,7 @@
 """Where a model computes, and in what."""
 
-from typing import Literal
+import textwrap
+from typing import Literal, cast, get_args
 
 import torch
 
@@ -35,15 +36,21 @@ def find_device(name: str | torch.device | None) -> torch.device:
     return device
 
 
-def choose_dtype(name: DTypeOption, device: str | torch.device) -> DType:
+def choose_dtype(name: str, device: str | torch.device) -> DType:
     """What is computed in on a device.
 
     Args:
-        name: As given; `auto` is bfloat16 on a GPU that computes in it, as Meta's SAM3 runs, and float32 elsewhere.
+        name: One of `DTypeOption`; `auto` is bfloat16 on a GPU that computes in it, as Meta's SAM3 runs, and float32
+            elsewhere.
         device: Where it will compute.
+
+    Raises:
+        ValueError: It is no such type.
     """
+    if name not in get_args(DTypeOption):
+        raise ValueError(f"dtype is {name!r}; choose from {', '.join(get_args(DTypeOption))}")
     if name != "auto":
-        return name
+        return cast(DType, name)
     return "bfloat16" if _has_bfloat16(torch.device(device)) else "float32"
 
 
@@ -67,4 +74,5 @@ def _there() -> str:
 
 
 def _reason(error: Exception) -> str:
-    return (str(error).strip().splitlines() or ["no reason given"])[0][:100]
+    first = (str(error).strip().splitlines() or ["no reason given"])[0].split(". ")[0].rstrip(".")
+    return textwrap.shorten(first, 100, placeholder=" ...")

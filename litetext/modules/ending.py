@@ -6,6 +6,8 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from litetext.modules.ranks import Ranks
+
 
 class EndsAtOnce(Callback):
     """Lets SIGTERM end a test, validation or prediction of several processes.
@@ -16,18 +18,21 @@ class EndsAtOnce(Callback):
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Takes over SIGTERM until the trainer gives the signals back."""
-        self._take_over(trainer)
+        self._take_over(trainer, pl_module)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Takes over SIGTERM until the trainer gives the signals back."""
-        self._take_over(trainer)
+        self._take_over(trainer, pl_module)
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Takes over SIGTERM until the trainer gives the signals back."""
-        self._take_over(trainer)
+        self._take_over(trainer, pl_module)
 
-    def _take_over(self, trainer: Trainer) -> None:
+    def _take_over(self, trainer: Trainer, module: LightningModule) -> None:
         def end(number: int, frame: Any) -> None:
+            ranks = getattr(module, "ranks", None)
+            if isinstance(ranks, Ranks):
+                ranks.fail()
             launcher = trainer.strategy.launcher
             if launcher is not None:
                 launcher.kill(number)  # type: ignore[arg-type]

@@ -1,24 +1,31 @@
 """Processes of an evaluation that wait for each other by files: a collective gives up after its timeout, these do not.
 
 One process may have hours more to do than another. Each touches a file every few seconds for as long as it lives, and
-says with another that it has come to a place. Who waits gives up when a process has shown no sign of life for minutes.
+says with another that it has come to a place. Who waits gives up when a process has shown no sign of life for minutes,
+and at once when one says that it has failed.
 """
 
 import os
+import re
 import secrets
 import threading
 import time
 from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 
 _BEAT = 5.0
 _PATIENCE = 600.0
+_SIGN = re.compile(r"\.([0-9a-f]{8})\.\w+\.\d+")
+"""Name of a sign, and what tells its run's from those of others."""
 
 
 class Ranks:
     """The processes of a run, in a folder that all of them see. With one process, nothing is written.
+
+    The first one removes what a run that was killed left there.
 
     Args:
         folder: The folder; made if need be.
@@ -37,6 +44,8 @@ class Ranks:
             folder.mkdir(parents=True, exist_ok=True)
             self._path("alive", rank).touch()
             threading.Thread(target=self._beat, name="ranks", daemon=True).start()
+        if rank == 0:
+            self._sweep()
 
     def wait(self, place: str, ranks: Collection[int] | None = None) -> None:
         """Says that this process has come to a place, and waits until others have.
@@ -46,7 +55,7 @@ class Ranks:
             ranks: Whom to wait for; all by default.
 
         Raises:
-            RuntimeError: One of them has shown no sign of life for too long.
+            RuntimeError: One of them has failed, or shown no sign of life for too long.
         """
         if self.world_size == 1:
             return
@@ -54,6 +63,11 @@ class Ranks:
         seen = {rank: (0, time.monotonic()) for rank in (range(self.world_size) if ranks is None else ranks)}
         while seen := {rank: state for rank, state in seen.items() if not self._path(place, rank).exists()}:
             for rank, (beat, when) in seen.items():
+                if self._path("failed", rank).exists():
+                    raise RuntimeError(
+                        f"process {rank} of {self.world_size} ended with an error of its own; what is stored in "
+                        f"{self.folder} stays, and the same command goes on from it"
+                    )
                 new = self._sign(rank)
                 if new != beat:
                     seen[rank] = new, time.monotonic()
@@ -83,8 +97,38 @@ class Ranks:
             return
         self.wait("parted")
         self._ended.set()
-        for path in self.folder.glob(f".{self.token}.*"):
-            path.unlink(missing_ok=True)
+        self._remove("*")
+
+    def fail(self) -> None:
+        """Says that this process ends with an error, so that nobody waits for it; its other files go."""
+        if self.world_size == 1 or self._ended.is_set():
+            return
+        self._ended.set()
+        failed = self._path("failed", self.rank)
+        failed.touch()
+        self._remove(f"*.{self.rank}", failed)
+        if all(self._path("failed", rank).exists() for rank in range(self.world_size)):
+            self._remove("*")
+
+    def _remove(self, which: str, kept: Path | None = None) -> None:
+        for path in self.folder.glob(f".{self.token}.{which}"):
+            if path != kept:
+                path.unlink(missing_ok=True)
+
+    def _sweep(self) -> None:
+        """Removes signs of runs of which none has been touched for as long as a process may be silent."""
+        # The clock of the folder's disk, where there is one of this run's signs to read it from.
+        now = self._sign(self.rank) / 1e9 or time.time()
+        signs: dict[str, dict[Path, float]] = {}
+        for path in self.folder.glob(".*"):
+            found = _SIGN.fullmatch(path.name)
+            with suppress(OSError):
+                if found:
+                    signs.setdefault(found[1], {})[path] = path.stat().st_mtime
+        for run in signs.values():
+            if now - max(run.values()) > _PATIENCE:
+                for path in run:
+                    path.unlink(missing_ok=True)
 
     def _path(self, place: str, rank: int) -> Path:
         return self.folder / f".{self.token}.{place}.{rank}"
@@ -104,6 +148,16 @@ class Ranks:
                 continue
 
 
+class FailWithRanks(Callback):
+    """Tells the other processes of an evaluation, its `ranks`, that this one ends with an error."""
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Tells them, if the evaluation came so far that they may wait."""
+        ranks = getattr(pl_module, "ranks", None)
+        if isinstance(ranks, Ranks):
+            ranks.fail()
+
+
 def meet(trainer: Trainer, folder: Path) -> Ranks:
     """The processes of a trainer; every process must call it, at about the same time.
 
@@ -111,5 +165,10 @@ def meet(trainer: Trainer, folder: Path) -> Ranks:
         trainer: The trainer.
         folder: A folder that all of them see.
     """
-    token = trainer.strategy.broadcast(secrets.token_hex(4)) if trainer.world_size > 1 else ""
+    token = ""
+    if trainer.world_size > 1:
+        token = trainer.strategy.broadcast(secrets.token_hex(4))
+        callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        if not any(isinstance(callback, FailWithRanks) for callback in callbacks):
+            callbacks.append(FailWithRanks())
     return Ranks(folder, token, trainer.global_rank, trainer.world_size)

@@ -14,9 +14,9 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
-from litetext.saco.fields import read_box, shown
+from litetext.saco.fields import lies_outside, read_box, shown
 from litetext.saco.masklets import read_score
 from litetext.saco.masks import Rle, empty_mask, encode_masks, read_row_runs
 
@@ -31,12 +31,16 @@ class Answered(NamedTuple):
         box: [x, y, width, height], normalised to 0..1 of the image.
         mask: Of the image's size; empty where it is damaged, None where there is none.
         fault: Why the mask is damaged, or nothing.
+        largest: The largest number of the box as it was written.
+        outside: The box as it was written, where it lies outside the image and `box` is empty; or nothing.
     """
 
     score: float
     box: list[float]
     mask: Rle | None
     fault: str = ""
+    largest: float = 0.0
+    outside: str = ""
 
 
 class Reader(NamedTuple):
@@ -47,12 +51,14 @@ class Reader(NamedTuple):
         one: An object, given the height and width of its image.
         label: The field that says what an object is.
         free: Objects are described in words of the system's own.
+        unit: Of its boxes.
     """
 
     entries: Callable[[Any], list[Any]]
     one: Callable[[Any, int, int], Answered]
     label: str
     free: bool
+    unit: str
 
 
 def _gemini_entries(content: Any) -> list[Any]:
@@ -78,13 +84,13 @@ def _gemini(entry: Any, height: int, width: int) -> Answered:
     top, left, bottom, right = (value / 1000 for value in corners)
     box = read_box([left, top, right - left, bottom - top])
     score = read_score(entry.get("score", 1.0))
+    found = Answered(score, box, None, largest=max(corners))
     if entry.get("mask") is None:
-        return Answered(score, box, None)
+        return found
     try:
-        mask = _png_mask(entry["mask"], corners, height, width)
+        return found._replace(mask=_png_mask(entry["mask"], corners, height, width))
     except ValueError as error:
-        return Answered(score, box, empty_mask(height, width), str(error))
-    return Answered(score, box, mask)
+        return found._replace(mask=empty_mask(height, width), fault=str(error))
 
 
 def _png_mask(code: Any, corners: list[float], height: int, width: int) -> Rle:
@@ -99,6 +105,8 @@ def _png_mask(code: Any, corners: list[float], height: int, width: int) -> Rle:
         if picture.width * picture.height > _LARGEST_PNG:
             raise ValueError(f"it has {picture.width} x {picture.height} pixels")
         gray = picture.convert("L")
+    except UnidentifiedImageError as error:  # its text names a place in memory
+        raise ValueError(f"mask is {shown(code)}, not a PNG as base64 text (it is no image)") from error
     except (binascii.Error, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(f"mask is {shown(code)}, not a PNG as base64 text ({' '.join(str(error).split())})") from error
     top, left, bottom, right = (
@@ -117,13 +125,15 @@ def _dino_x(entry: Any, height: int, width: int) -> Answered:
     box = read_box([left / width, top / height, (right - left) / width, (bottom - top) / height])
     if "score" not in entry:
         raise ValueError("it has no score")
-    score, code = read_score(entry["score"]), entry.get("mask")
+    found, code = Answered(read_score(entry["score"]), box, None, largest=max(corners)), entry.get("mask")
+    if lies_outside(box):
+        found = found._replace(box=[0.0] * 4, outside=f"bbox is {shown(corners)}, the image has {width} x {height}")
     if code is None:
-        return Answered(score, box, None)
+        return found
     try:
-        return Answered(score, box, read_row_runs(code, height, width))
+        return found._replace(mask=read_row_runs(code, height, width))
     except ValueError as error:
-        return Answered(score, box, empty_mask(height, width), str(error))
+        return found._replace(mask=empty_mask(height, width), fault=str(error))
 
 
 def _corners(entry: Any, name: str, order: str) -> list[float]:
@@ -139,7 +149,7 @@ def _corners(entry: Any, name: str, order: str) -> list[float]:
 
 
 READERS: dict[str, Reader] = {
-    "gemini": Reader(_gemini_entries, _gemini, "label", free=True),
-    "dino-x": Reader(_dino_x_entries, _dino_x, "category", free=False),
+    "gemini": Reader(_gemini_entries, _gemini, "label", free=True, unit="thousandths of the image"),
+    "dino-x": Reader(_dino_x_entries, _dino_x, "category", free=False, unit="pixels"),
 }
 """By the name of the layout."""

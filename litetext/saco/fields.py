@@ -122,6 +122,16 @@ def read_box(value: Any) -> list[float]:
     return box
 
 
+def lies_outside(box: Sequence[float]) -> bool:
+    """Whether a box has nothing in its image, or reaches over an edge by a whole image: it is of another size.
+
+    Args:
+        box: [x, y, width, height], normalised to 0..1 of the image.
+    """
+    x, y, w, h = box
+    return x >= 1 or y >= 1 or x + w <= 0 or y + h <= 0 or min(x, y) < -1 or max(x + w, y + h) > 2
+
+
 def category_phrase(name: str) -> str:
     """The phrase that a category name stands for, wherever the file is read: as prompts or as ground truth.
 

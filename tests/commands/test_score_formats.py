@@ -106,7 +106,7 @@ def test_coco_results_in_pixels(case: str, tmp_path: Path, litetext: Callable[..
 def test_answers_of_gemini(world: World, litetext: Callable[..., Answer]) -> None:
     official, _ = world.scored(litetext, world.official[:3], "saco")
     by_pair = {str(pair): [gemini(world.pixels(m)) for m in world.marks if m["image_id"] == pair] for pair in (10, 11)}
-    found = {**by_pair, "20": [], "21": "```json\n[]\n```"}
+    found = {**by_pair, "20": [], "21": "```JSON\n[]\n```"}
     scores, told = world.scored(litetext, found, "gemini")
     assert numbers(scores) == numbers(official), told
     assert "without an answer" not in told
@@ -134,6 +134,8 @@ def test_what_is_amiss_in_answers_is_counted(world: World, litetext: Callable[..
     assert "damaged masks match nothing: 1 (id 11, object 0: mask is '<start_of_mask><seg_4>', not a PNG" in told
     _, told = world.scored(litetext, good | {"21": "I see nothing", "9": []}, "gemini", "--allow_unknown")
     assert "answers that cannot be read find nothing: 1 (id 21: its text is no JSON" in told
+    broken = gemini(world.pixels(world.marks[2])) | {"mask": "data:image/png;base64,aGVsbG8="}
+    assert "not a PNG as base64 text (it is no image)" in world.scored(litetext, good | {"11": [broken]}, "gemini")[1]
     assert "answers of nothing in gt.json are ignored: 1 (id 9)" in told
 
 
@@ -146,6 +148,7 @@ def test_what_is_amiss_in_answers_is_counted(world: World, litetext: Callable[..
         ({"10": [{"box_2d": [1, 2, 3]}]}, "box_2d is [1, 2, 3]; give four numbers [ymin, xmin, ymax, xmax]"),
         ({"10": [{"box_2d": [0, 0, 1, 1001]}]}, "its numbers go from 0 to 1000"),
         ({"10": [{"box_2d": [500, 0, 400, 10]}]}, "an end lies before its beginning"),
+        ({"10": [{"box_2d": [0.1, 0.1, 0.9, 0.5]}]}, "than 0.9: these are fractions; boxes of gemini"),
         ({"77": []}, "1 of 1 answers are of nothing in gt.json (first: 77); name each after an id or a file"),
         ({"1.jpg": [{"box_2d": [0, 0, 9, 9], "label": "sofa"}]}, "of phrases that were not asked (first: 1.jpg"),
     ],
@@ -195,6 +198,34 @@ def test_answers_of_dino_x(world: World, litetext: Callable[..., Answer]) -> Non
     scores, told = world.scored(litetext, bare, "dino-x")
     assert scores is None
     assert "objects are of phrases that were not asked (first: 10, object 0: category 'sofa'); correct their" in told
+    first |= {"mask": None, "bbox": [0.1, 0.1, 0.9, 0.9]}
+    _, told = world.scored(litetext, {"a/1": {"objects": [first]}}, "dino-x")
+    assert "no number of a box is larger than 0.9: these are fractions; boxes of dino-x are in pixels" in told
+
+
+def test_boxes_outside_their_image_match_nothing_and_are_counted(world: World, litetext: Callable[..., Answer]) -> None:
+    def box(item: dict[str, Any]) -> list[float]:
+        return [value * side for value, side in zip(item["bbox"], (W, H) * 2, strict=True)]
+
+    sound = [{**item, "bbox": box(item)} for item in world.official]
+    expected, _ = world.scored(litetext, [*sound, {**sound[0], "bbox": [0, 0, 0, 0]}], "coco")
+    far = {**sound[0], "bbox": [5000.0, 3.0, 30.0, 30.0]}
+    scores, told = world.scored(litetext, [*sound, far], "coco")
+    assert numbers(scores) == numbers(expected)
+    assert "boxes outside their image match nothing: 1 (id 10, prediction 2: bbox is [5000.0, 3.0, 30.0" in told
+    assert f"the image has {W} x {H}" in told
+    scores, told = world.scored(litetext, [*sound[:3], far], "coco")
+    assert scores is None
+    assert "1 of 4 boxes lie outside their image (first: id 10" in told
+    assert "give pixels of the image's own size" in told
+    objects = [dino_x(world.pixels(world.marks[0]), "white dog") for _ in range(5)]
+    objects[0]["bbox"] = [400.0, 0.0, 500.0, 9.0]
+    _, told = world.scored(litetext, {"a/1.jpg": {"objects": objects}}, "dino-x")
+    assert "boxes outside their image match nothing: 1 (id a/1.jpg, object 0: bbox is [400.0" in told
+    _, told = world.scored(litetext, {"a/1.jpg": {"objects": objects[:2]}}, "dino-x")
+    assert "1 of 2 boxes lie outside their image" in told
+    _, told = world.scored(litetext, [], "coco")
+    assert "coco.json holds no prediction: nothing was found anywhere" in told
 
 
 def test_fractions_are_no_pixels_and_layouts_keep_to_their_kind(world: World, litetext: Callable[..., Answer]) -> None:
@@ -233,6 +264,16 @@ def test_youtube_vis_results(tmp_path: Path, litetext: Callable[..., Answer]) ->
     scores = json.loads(output.read_text())["dataset_results"]
     assert scores["video_mask_demo_cgf1_micro_50_95"] is None
     assert scores["video_bbox_demo_cgf1_micro_50_95"] == expected["video_bbox_demo_cgf1_micro_50_95"]
+    boxes[0]["bboxes"] = [[1e5, 0.0, 5.0, 5.0], *boxes[0]["bboxes"][1:]]
+    tracks.write_text(json.dumps(boxes))
+    answer = litetext(*argv, str(tracks), "--predictions-format", "youtube-vis")
+    assert (
+        "boxes outside their frame match nothing: 1 (first: video 0: [100000.0, 0.0, 5.0, 5.0], its frames"
+        in answer.out
+    )
+    tracks.write_text("[]")
+    answer = litetext(*argv, str(tracks), "--predictions-format", "youtube-vis")
+    assert "results.json holds no track: nothing was found anywhere" in answer.out
     for bad, said in (
         ({"video_id": 0, "category_id": 1, "score": 1}, "track 0 has neither segmentations nor bboxes"),
         ({**bare[0], "segmentations": {}}, "track 0: segmentations is {}, not a list of one a frame"),

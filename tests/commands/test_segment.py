@@ -306,6 +306,9 @@ def test_python_says_what_is_wrong(tiny: Segmenter, images: Path) -> None:
         tiny("in/rings.png", "white ring")
     with pytest.raises(ValueError, match="phrases is empty"):
         tiny("in/rings.png", [])
+    with pytest.raises(ValueError, match="phrases holds None, which is no text"):
+        tiny("in/rings.png", ["cup", None])  # type: ignore[list-item]
+    assert [len(found) for found in tiny(("in/rings.png", "in/circles.png"), ["cup"])] == [1, 1]
     with pytest.raises(ValueError, match=r"float32 \(8, 8, 5\); give a path"):
         tiny(np.zeros((8, 8, 5), dtype=np.float32), ["cup"])
     with pytest.raises(ValueError, match=r"nowhere\.png: no such file"):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from litetext.models.devices import choose_dtype, find_device
+from litetext.models.devices import _reason, choose_dtype, find_device
 
 
 def test_auto_goes_by_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -16,6 +16,17 @@ def test_auto_goes_by_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
         assert choose_dtype("auto", there) == ("bfloat16" if has else "float32")
     assert choose_dtype("float32", there) == "float32"
     assert choose_dtype("auto", "meta") == "float32"  # it computes nothing
+
+
+def test_a_type_that_is_none_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"dtype is 'fp16'; choose from auto, float32, bfloat16, float16"):
+        choose_dtype("fp16", "cpu")
+
+
+def test_a_reason_is_not_cut_in_a_word() -> None:
+    words = "Found no driver on your system. Please check that you have one"
+    assert _reason(RuntimeError(words)) == "Found no driver on your system"
+    assert _reason(RuntimeError("word " * 50)).endswith("word ...")
 
 
 @pytest.mark.parametrize("name", ["gpu", "meta", "cuda:7"])

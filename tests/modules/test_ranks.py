@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from lightning.pytorch import LightningModule, Trainer
 
-from litetext.modules.ranks import Ranks
+from litetext.modules.ranks import FailWithRanks, Ranks
 from tests.fixtures.kills import begun, finished
 
 SLOW, TIMEOUT = 1.8, 1.0
@@ -50,6 +51,51 @@ def test_a_dead_process_is_named(tmp_path: Path) -> None:
     Ranks(tmp_path, "t", 1, 2)._ended.set()
     with pytest.raises(RuntimeError, match=r"process 1 of 2 has shown no sign of life .*the same command goes on"):
         Ranks(tmp_path, "t", 0, 2, patience=0.3).wait("recorded")
+
+
+class Failing(LightningModule):
+    """An evaluation that has begun and ends with an error."""
+
+    def __init__(self, ranks: Ranks) -> None:
+        super().__init__()
+        self.ranks = ranks
+
+    def test_step(self, batch: object) -> None:
+        raise OSError("the disk is full")
+
+
+def test_a_process_that_fails_is_not_waited_for_and_nothing_is_left(tmp_path: Path) -> None:
+    first, second = (Ranks(tmp_path, "t", rank, 2) for rank in range(2))
+    module = Failing(second)
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    trainer = Trainer(accelerator="cpu", callbacks=[FailWithRanks()], **quiet)  # type: ignore[arg-type]
+    with pytest.raises(OSError, match="the disk is full"):
+        trainer.test(module, [0], verbose=False)
+    assert {path.name for path in tmp_path.iterdir()} == {".t.alive.0", ".t.failed.1"}
+    with pytest.raises(RuntimeError, match=r"process 1 of 2 ended with an error of its own.* goes on from it"):
+        first.wait("recorded")
+    first.fail()
+    first.fail()
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_a_killed_run_left_is_removed_when_it_is_old(tmp_path: Path) -> None:
+    names = {
+        "old": (".0123abcd.alive.0", ".0123abcd.recorded.1"),
+        "recent": (".4567abcd.alive.0",),
+        "lasting": (".4567abcd.recorded.1", ".hidden", ".notatokn.alive.0", "rank0.jsonl"),
+    }
+    for kind, some in names.items():
+        for name in some:
+            (tmp_path / name).touch()
+            if kind != "recent":
+                os.utime(tmp_path / name, (1, 1))
+    for world_size in (1, 2):
+        Ranks(tmp_path, "89abcdef", 1, world_size)
+        assert (tmp_path / names["old"][0]).exists(), "the first process alone removes"
+    Ranks(tmp_path, "89abcdef", 0, 2)
+    left = {path.name for path in tmp_path.iterdir()} - {".89abcdef.alive.0", ".89abcdef.alive.1"}
+    assert left == {*names["recent"], *names["lasting"]}
 
 
 def test_one_process_waits_for_nobody_and_writes_nothing(tmp_path: Path) -> None:

@@ -53,12 +53,16 @@ def prompt_flops(encoder: nn.Module, lengths: Iterable[int]) -> dict[int, int]:
         Operations by length. Causal attention counts whole, as the plain kernel computes it.
     """
     device = next(encoder.parameters()).device
+    fills = bool(getattr(encoder, "fills", False))
     # Lengths are read where padding is masked, so they must have values; elsewhere they meet the ids.
-    other = device if getattr(encoder, "padding", "masked") == "reference" or device.type != "meta" else "cpu"
+    seen = fills or getattr(encoder, "padding", "masked") == "reference"
+    other = device if seen or device.type != "meta" else "cpu"
 
     def once(length: int) -> int:
         ids = torch.ones(1, length, dtype=torch.int64, device=device)
-        return count_flops(lambda: encoder(ids, torch.tensor([length], device=other)))
+        # One that fills prompts reads its lengths too, unless the places of the valid tokens come along.
+        known = {"valid": torch.arange(length, device=device)} if fills else {}
+        return count_flops(lambda: encoder(ids, torch.tensor([length], device=other), **known))
 
     return {length: once(length) for length in sorted(set(lengths))}
 

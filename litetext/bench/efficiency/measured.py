@@ -1,29 +1,24 @@
 """One text encoder under measurement, in a process of its own so that its memory is its own."""
 
-import ctypes
 import gc
 import os
 import signal
-import sys
 import time
 import warnings
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from litetext.bench.efficiency.backends import FIXED_SHAPE, Backend, Run, prepare
 from litetext.bench.efficiency.cost import prompt_flops
+from litetext.bench.memory import MB, forget_peak, resident_mb
 from litetext.models.text.encoder import TextEncoder, count_parameters, require_sam3_tokens
 from litetext.models.text.loading import load_text_encoder
-from litetext.models.text.mobileclip import PRESETS, MobileClipText
+from litetext.models.text.mobileclip import PRESETS, STOCK_LENGTH, MobileClipText, Padding
 from litetext.models.text.teacher import Sam3TextEncoder
 from litetext.tokenizer import pad
-
-Padding = Literal["masked", "reference"]
-MB = 2**20
 
 
 class Spec(NamedTuple):
@@ -55,12 +50,14 @@ class Cost(NamedTuple):
         parameters: Exact count, the position table cut to the context.
         quantized: Those that become 8-bit numbers: the weights of linear layers.
         padded: Operations for one prompt filled to the context.
+        filled: Operations for one prompt filled to the tokens of transformers' processor.
         unpadded: Operations for one sample prompt on average, no padding computed.
     """
 
     parameters: int
     quantized: int
     padded: int
+    filled: int
     unpadded: int
 
     @property
@@ -77,7 +74,7 @@ class Facts(NamedTuple):
     Attributes:
         kind: `sam3` for a teacher, otherwise `student`.
         longest: Rows of its position table; longer contexts are not in `costs`.
-        unmasked: Its weights want padding, so that `masked` is no mode of it.
+        trained: The padding that its weights were trained to see, in which alone they run; None where they see none.
         costs: By context length.
         threads: CPU threads in use.
         seconds: It took to build or load it.
@@ -85,7 +82,7 @@ class Facts(NamedTuple):
 
     kind: str
     longest: int
-    unmasked: bool
+    trained: Padding | None
     costs: dict[int, Cost]
     threads: int
     seconds: float
@@ -122,17 +119,17 @@ class MeasuredEncoder:
         began = time.perf_counter()
         self.spec = spec
         _load_libraries()
-        self.empty_mb = _resident_mb()
+        self.empty_mb = resident_mb()
         encoder = open_encoder(spec.source, max(spec.contexts))
         self.encoder = encoder.to(spec.device).eval().requires_grad_(False)
         self.positions = encoder.embedding.position
         longest = len(self.positions)
-        self.unmasked = getattr(encoder, "padding", "masked") == "reference"
+        self.trained = trained_padding(encoder)
         costs = {length: self._cost(length) for length in spec.contexts if length <= longest}
         self.facts = Facts(
             kind=encoder.kind,
             longest=longest,
-            unmasked=self.unmasked,
+            trained=self.trained,
             costs=costs,
             threads=torch.get_num_threads(),
             seconds=time.perf_counter() - began,
@@ -145,21 +142,25 @@ class MeasuredEncoder:
     def _cost(self, length: int) -> Cost:
         """Counted on an encoder without weights, so that it takes no time on a busy machine."""
         with torch.device("meta"):
-            blank = type(self.encoder)(**{**self.encoder.config, "context_length": length})
-        blank = blank.eval().requires_grad_(False)
+            blank, wide = (
+                type(self.encoder)(**{**self.encoder.config, "context_length": n}).eval().requires_grad_(False)
+                for n in (length, max(length, STOCK_LENGTH))
+            )
         linear = [module.weight.numel() for module in blank.modules() if isinstance(module, nn.Linear)]
-        sample = [length] if self.unmasked else self.spec.lengths[length]
+        sample = [length] if self.trained == "reference" else self.spec.lengths[length]
         flops = prompt_flops(blank, [length, *sample])
         return Cost(
             parameters=count_parameters(blank),
             quantized=sum(linear),
             padded=flops[length],
+            filled=prompt_flops(wide, [STOCK_LENGTH])[STOCK_LENGTH],
             unpadded=round(sum(flops[n] for n in sample) / len(sample)),
         )
 
     def _use(self, length: int) -> None:
-        """Makes it an encoder of this context length: the first rows of its position table."""
+        """Makes it an encoder of this context length: the first rows of its position table, the last one repeated."""
         table = self.positions[:length]
+        table = torch.cat([table, table[-1:].expand(length - len(table), -1)])
         self.encoder.embedding.position = nn.Parameter(table, requires_grad=False)
         self.encoder.context_length = length
 
@@ -171,17 +172,21 @@ class MeasuredEncoder:
 
         Args:
             context: Context length.
-            padding: `masked` computes valid tokens only, `reference` fills every prompt to the context.
+            padding: `masked` computes valid tokens only, `reference` fills every prompt to the context, `transformers`
+                to the 32 tokens of the stock processor.
             rows: Token ids of the prompts, at most `context` each.
             batch: Prompts at once.
             watch_memory: Read the memory, which takes a while before and after.
         """
+        itself = self.trained == "transformers"  # it fills prompts on its own
+        counts = padding == "reference" or (padding == "transformers" and not itself)
+        context = STOCK_LENGTH if padding == "transformers" and not itself else context
         self._use(context)
-        full = padding == "reference" or self.spec.backend in FIXED_SHAPE
+        full = counts or self.spec.backend in FIXED_SHAPE
         batches: list[tuple[Tensor, Tensor]] = []
         for start in range(0, len(rows), batch):
             ids, lengths = pad(rows[start : start + batch], context if full else None)
-            lengths = torch.full_like(lengths, context) if padding == "reference" else lengths
+            lengths = torch.full_like(lengths, context) if counts else lengths
             batches.append((ids.to(self.spec.device), lengths.to(self.spec.device)))
         if watch_memory:
             self._reset_peak()
@@ -201,17 +206,13 @@ class MeasuredEncoder:
     def _reset_peak(self) -> None:
         if torch.device(self.spec.device).type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.spec.device)
-        elif sys.platform == "linux":
-            _give_back()
-            try:
-                Path("/proc/self/clear_refs").write_text("5")
-            except OSError:
-                return  # the peak then covers what was measured before, too
+        else:
+            forget_peak()
 
     def _peak_mb(self) -> float | None:
         if torch.device(self.spec.device).type == "cuda":
             return torch.cuda.max_memory_allocated(self.spec.device) / MB
-        peak = _resident_mb("VmHWM")
+        peak = resident_mb("VmHWM")
         return None if peak is None or self.empty_mb is None else max(0.0, peak - self.empty_mb)
 
 
@@ -228,32 +229,18 @@ def open_encoder(source: str, longest: int) -> TextEncoder:
     return encoder
 
 
+def trained_padding(encoder: nn.Module) -> Padding | None:
+    """The padding that an encoder's weights were trained to see; None where they see none."""
+    if getattr(encoder, "padding", "masked") == "reference":
+        return "reference"
+    return "transformers" if getattr(encoder, "fills", False) else None
+
+
 def _load_libraries() -> None:
     """Runs a tiny encoder once, so that what PyTorch loads on first use is there before memory is read."""
     tiny = MobileClipText("nano", 4).eval().requires_grad_(False)
     prompt_flops(tiny, [4])
     tiny(torch.ones(8, 4, dtype=torch.int64), torch.full((8,), 3))
-
-
-def _resident_mb(field: str = "VmRSS") -> float | None:
-    if sys.platform == "linux":
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith(field):
-                return int(line.split()[1]) / 1024
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
-    unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / MB
-
-
-def _give_back() -> None:
-    """Returns freed memory to the system, so that one measurement does not count the leavings of another."""
-    gc.collect()
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc has it, others do not
-    if trim is not None:
-        trim(0)
 
 
 _OPEN: dict[str, MeasuredEncoder] = {}

@@ -11,7 +11,8 @@ from multiprocessing import get_context
 from typing import Any
 
 from litetext.bench.efficiency import measured
-from litetext.bench.efficiency.measured import Padding, Pass
+from litetext.bench.efficiency.measured import Pass
+from litetext.models.text.mobileclip import Padding
 
 SINGLES = 8
 """Prompts that one repetition at batch size 1 encodes, one after the other."""

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from litetext.bench.efficiency import measured
 from litetext.bench.efficiency.backends import FIXED_SHAPE, Backend, missing
 from litetext.bench.efficiency.cost import SAM3_TOKENS, Sam3Cost, sam3_cost
-from litetext.bench.efficiency.measured import Facts, Padding, Pass, Spec
+from litetext.bench.efficiency.measured import Facts, Pass, Spec
 from litetext.bench.efficiency.rounds import Cell, Worker, measure, spread, workers
 from litetext.bench.efficiency.sam3_time import Sam3Seconds, sam3_seconds
 from litetext.bench.timing import Measured
@@ -17,7 +17,7 @@ from litetext.data.prompts.corpora import read_prompts
 from litetext.data.shapes.phrases import phrases
 from litetext.models.devices import find_device
 from litetext.models.hub import find_model
-from litetext.models.text.mobileclip import PRESETS
+from litetext.models.text.mobileclip import PRESETS, STOCK_LENGTH, Padding
 from litetext.shipped import shipped
 from litetext.tokenizer import Tokenizer
 
@@ -28,7 +28,7 @@ SAMPLE = 512
 def bench_efficiency(
     encoders: Sequence[str] = ("teacher", "s0", "s1", "l"),
     context_lengths: Sequence[int] = (16, 32),
-    padding: Sequence[Padding] = ("masked", "reference"),
+    padding: Sequence[Padding] = ("masked", "transformers", "reference"),
     backends: Sequence[Backend] = ("eager",),
     batch_sizes: Sequence[int] = (1, 64),
     dtypes: Sequence[Literal["float32", "bfloat16", "float16"]] = ("float32",),
@@ -45,7 +45,8 @@ def bench_efficiency(
     Args:
         encoders: `teacher`, `s0`, `s1`, `l`, `nano` (real sizes, random weights) or NAME=PATH.
         context_lengths: Context lengths in tokens.
-        padding: `masked` computes no padding, `reference` fills every prompt to the context.
+        padding: `masked` computes no padding, `transformers` fills every prompt to the 32 tokens of the stock
+            processor, `reference` to the context. An encoder that was trained to see padding runs as it was trained.
         backends: What runs them; those that are not installed are skipped.
         batch_sizes: Prompts at once.
         dtypes: What `eager`, `compiled` compute in.
@@ -174,18 +175,35 @@ def _cells(
     skipped: list[str] = report["skipped"]
     for name, fact in facts.items():
         skipped += [f"{name} at {n} tokens: it has {fact.longest} positions" for n in contexts if n > fact.longest]
-        if fact.unmasked and "masked" in paddings:
-            skipped.append(f"{name} masked: its weights were trained to see padding")
+        skipped += [f"{name} {mode}: {why}" for mode in paddings if (why := _unfit(mode, fact))]
     report["skipped"] = list(dict.fromkeys(skipped))
     for batch in sorted(set(batches)):
         for padding in sorted(set(paddings)):
             for context in sorted(set(contexts)):
                 for name, fact in facts.items():
-                    if context in fact.costs and not (padding == "masked" and fact.unmasked):
+                    if (
+                        context in fact.costs
+                        and not _unfit(padding, fact)
+                        and context == _context(padding, fact, context)
+                    ):
                         cells.append(Cell(name, context, padding, batch, running[name]))
     if not cells:
         raise ValueError(f"nothing is left to measure ({'; '.join(report['skipped'])})")
     return cells
+
+
+def _unfit(padding: Padding, fact: Facts) -> str:
+    """Why an encoder does not run with a padding; empty if it does."""
+    if fact.trained is not None and padding != fact.trained:
+        return f"its weights were trained to see padding: {fact.trained}"
+    if padding == "transformers" and min(fact.costs, default=0) > STOCK_LENGTH:
+        return f"transformers fills prompts to {STOCK_LENGTH} tokens; name a context length up to that"
+    return ""
+
+
+def _context(padding: Padding, fact: Facts, context: int) -> int:
+    """The context at which a padding is measured: transformers' costs the same at each, so at the longest alone."""
+    return max(n for n in fact.costs if n <= STOCK_LENGTH) if padding == "transformers" else context
 
 
 def _rows(
@@ -194,7 +212,8 @@ def _rows(
     rows: dict[tuple[Any, ...], dict[str, Any]] = {}
     for cell in cells:
         cost = facts[cell.encoder].costs[cell.context]
-        computed = cost.unpadded if cell.padding == "masked" and backend not in FIXED_SHAPE else cost.padded
+        unpadded = cell.padding == "masked" and backend not in FIXED_SHAPE
+        computed = cost.filled if cell.padding == "transformers" else cost.unpadded if unpadded else cost.padded
         row = rows.setdefault(
             (cell.padding, cell.context, cell.encoder),
             {

@@ -5,8 +5,12 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from litetext.models.text.mobileclip import STOCK_LENGTH
+
 _WIDTH = 118
 """Columns where there is no terminal to ask."""
+_FILLED = {"reference": " padded", "transformers": f" in {STOCK_LENGTH}"}
+"""What is said of the tokens of a row by its padding."""
 
 
 def show(report: dict[str, Any]) -> None:
@@ -61,7 +65,7 @@ def _costs(report: dict[str, Any]) -> Table:
         megabytes, saved = row["megabytes"], row["whole_sam3"]
         table.add_row(
             row["encoder"],
-            f"{row['context_length']}{' padded' if row['padding'] == 'reference' else ''}",
+            f"{row['context_length']}{_FILLED.get(row['padding'], '')}",
             f"{row['parameters']:,}",
             *(f"{megabytes[name]:.0f}" if megabytes[name] >= 10 else f"{megabytes[name]:.1f}" for name in megabytes),
             _giga(row["flops_per_prompt"]),

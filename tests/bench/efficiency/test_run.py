@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from litetext.bench.efficiency import backends, measured
+from litetext.bench.efficiency import run as efficiency
 from litetext.bench.efficiency.backends import missing
 from litetext.bench.efficiency.cost import Sam3Cost, prompt_flops, sam3_cost
 from litetext.bench.efficiency.measured import MeasuredEncoder, Pass, Spec
@@ -45,7 +46,7 @@ def test_parameters_at_every_context_are_those_of_an_encoder_built_for_it() -> N
 
 
 def test_megabytes_by_type() -> None:
-    cost = measured.Cost(parameters=3 * 2**20, quantized=2**20, padded=0, unpadded=0)
+    cost = measured.Cost(parameters=3 * 2**20, quantized=2**20, padded=0, filled=0, unpadded=0)
     assert cost.megabytes == {"fp32": 12.0, "fp16": 6.0, "int8": 9.0}
 
 
@@ -100,6 +101,44 @@ def test_padding_modes_compute_different_rows(monkeypatch: pytest.MonkeyPatch) -
     opened.encode(8, "masked", ROWS[:3], 2)
     opened.encode(8, "reference", ROWS[:3], 2)
     assert seen == [((2, 4), [3, 4]), ((1, 5), [5]), ((2, 8), [8, 8]), ((1, 8), [8])]
+
+
+def test_transformers_fills_to_32_tokens_whatever_the_context(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = MeasuredEncoder(spec())
+    seen: list[tuple[tuple[int, ...], list[int]]] = []
+    run = opened.run
+
+    def watched(ids: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        seen.append((tuple(ids.shape), lengths.tolist()))
+        return run(ids, lengths)
+
+    monkeypatch.setattr(opened, "run", watched)
+    opened.encode(8, "transformers", ROWS[:3], 2)
+    assert seen == [((2, 32), [32, 32]), ((1, 32), [32])]
+    wide = MobileClipText("nano", 32).eval().requires_grad_(False)
+    assert {cost.filled for cost in opened.facts.costs.values()} == {prompt_flops(wide, [32])[32]}
+
+
+@pytest.mark.parametrize("padding", ["transformers", "reference"])
+def test_an_encoder_runs_with_the_padding_that_it_was_trained_to_see(
+    padding: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    student = MobileClipText("nano", 8, padding=padding, layers=1, repmixer=True)
+    monkeypatch.setattr(measured, "open_encoder", lambda *_: student)
+    opened = MeasuredEncoder(spec("mine", (8, 16)))
+    facts = {"mine": opened.facts}
+    report: dict[str, Any] = {"skipped": []}
+    running: Any = {"mine": None}
+    modes: Any = ("masked", "transformers", "reference")
+    found = efficiency._cells(report, facts, running, (8, 16), modes, (1, 4))
+    assert {(cell.context, cell.padding) for cell in found} == {(8, padding)}
+    assert sum("its weights were trained to see padding" in line for line in report["skipped"]) == 2
+    counted = prompt_flops(student.eval().requires_grad_(False), [3])[3]
+    (row, *_) = efficiency._rows(
+        [cell for cell in found if cell.passes.append(Pass(1.0, None)) is None], facts, "eager", "float32", "cpu"
+    )
+    assert row["flops_per_prompt"] == counted == opened.facts.costs[8].padded
+    opened.encode(8, padding, ROWS[:3], 2)
 
 
 def test_the_context_does_not_change_features(monkeypatch: pytest.MonkeyPatch) -> None:
