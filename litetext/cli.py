@@ -54,7 +54,9 @@ def _dispatch(argv: Sequence[str]) -> int:
     if command in LIGHTNING_COMMANDS:
 
         def run() -> int:
-            return importlib.import_module("litetext.commands.lightning").run(command, rest) or 0
+            with importlib.import_module("litetext.commands.startup").importing():
+                lightning = importlib.import_module("litetext.commands.lightning")
+            return lightning.run(command, rest) or 0
 
         if rest in (["--help"], ["-h"]):
             return importlib.import_module("litetext.commands.stored_help").show_help(command, run)
@@ -97,6 +99,7 @@ def _run(argv: list[str]) -> int:
         return 0
     try:
         importlib.import_module("litetext.commands.startup").put_off_torchmetrics()
+        importlib.import_module("litetext.commands.late_compiler").put_off_compiler()
         return _dispatch(argv)
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)

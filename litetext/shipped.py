@@ -108,6 +108,22 @@ def code_version(modules: Sequence[str] = (), libraries: Sequence[str] = _DECISI
     return hasher.hexdigest()
 
 
+@lru_cache(maxsize=1)
+def source_version() -> str:
+    """Hash of all source code as it is written, and of versions: stricter than `code_version`, and without compiling.
+
+    Returns:
+        16 hexadecimal digits.
+    """
+    hasher = hashlib.blake2b(digest_size=8)
+    for path in sorted(_PACKAGE.rglob("*.py")):
+        source = path.read_bytes()
+        hasher.update(f"{path.relative_to(_PACKAGE).as_posix()}\n{len(source)}\n".encode() + source)
+    for name in _DECISIVE:
+        hasher.update(f"{name} {_version(name)}\n".encode())
+    return hasher.hexdigest()
+
+
 def _bare(path: Path) -> bytes:
     """What Python compiles a module to, without docstrings, line numbers and its place."""
     source = path.read_text(encoding="utf-8")

@@ -19,7 +19,7 @@ from litetext.models.text.loading import load_text_encoder
 from litetext.models.text.teacher import Sam3TextEncoder
 from litetext.modules.shapes_fit import detections
 from litetext.saco.instances import Truth
-from litetext.shipped import SHORT, STUDENTS, code_version, config_names, config_path, shipped, world_of
+from litetext.shipped import SHORT, STUDENTS, code_version, config_names, config_path, shipped, source_version, world_of
 
 
 @pytest.mark.parametrize("name", config_names())
@@ -122,8 +122,22 @@ def test_versions_of_libraries_count(package: Path, monkeypatch: pytest.MonkeyPa
     assert version() != first
 
 
+def test_the_version_of_the_source_counts_every_letter(package: Path) -> None:
+    def now() -> str:
+        source_version.cache_clear()
+        return source_version()
+
+    first = now()
+    assert now() == first
+    (package / "b.py").write_text("B = 1  # one\n")
+    second = now()
+    (package / "b.py").rename(package / "c.py")
+    assert len({first, second, now()}) == 3
+
+
 def teardown_module() -> None:
     code_version.cache_clear()
+    source_version.cache_clear()
 
 
 @pytest.mark.parametrize("world", ["nouns", "shapes"])

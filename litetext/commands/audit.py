@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from litetext.commands.parsing import ConfigFiles, Positive, renamed
+from litetext.commands.startup import importing
 from litetext.files import refuse_existing, write_text
 
 if TYPE_CHECKING:
@@ -64,10 +65,11 @@ def audit(
         raise ValueError(f"--output {output} is a file; give a folder, which is made where there is none")
     refuse_existing((folder / name for name in _WRITTEN), f"--output {output}", overwrite)
 
-    from litetext.audit.audit import audit as run_audit  # slow to import, and --help needs none of it
-    from litetext.audit.options import AuditOptions
-    from litetext.audit.report.report import write_report
-    from litetext.audit.report.tables import all_tables
+    with importing():  # slow to import, and --help needs none of it
+        from litetext.audit.audit import audit as run_audit
+        from litetext.audit.options import AuditOptions
+        from litetext.audit.report.report import write_report
+        from litetext.audit.report.tables import all_tables
 
     options = AuditOptions(prompts, text_encoder, student, sam3, images, noise, context_lengths, sample, budget, seed)
     if text_encoder or sam3:

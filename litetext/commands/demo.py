@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from litetext.commands.parsing import renamed
+from litetext.commands.startup import importing
 from litetext.shipped import SHORT, STUDENTS, shipped, world_of
 
 if TYPE_CHECKING:
@@ -271,9 +272,10 @@ def demo(
     _check_port(port)
     text_encoder = text_encoder or _shipped_student(sam3)
     _gradio()
-    from transformers.utils.logging import disable_progress_bar
+    with importing():
+        from transformers.utils.logging import disable_progress_bar
 
-    from litetext.commands.comparison import Comparison  # slow to import
+        from litetext.commands.comparison import Comparison
 
     disable_progress_bar()
     comparison = Comparison(sam3, text_encoder, device, dtype)

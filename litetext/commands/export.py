@@ -3,6 +3,7 @@
 from typing import Annotated, Literal
 
 from litetext.commands.parsing import AtLeast, Positive
+from litetext.commands.startup import importing
 
 
 def export(
@@ -68,11 +69,12 @@ def export(
         FileNotFoundError: If a file does not exist.
         ValueError: If the student cannot go there, or differs there by more than the tolerance.
     """
-    from litetext.data.prompts.corpora import read_prompts  # slow to import, and --help needs none of it
-    from litetext.export import push as hub
-    from litetext.export import targets
-    from litetext.export.evaluation import read_evaluation
-    from litetext.export.place import check_place
+    with importing():  # slow to import, and --help needs none of it
+        from litetext.data.prompts.corpora import read_prompts
+        from litetext.export import push as hub
+        from litetext.export import targets
+        from litetext.export.evaluation import read_evaluation
+        from litetext.export.place import check_place
 
     if results_of is not None and results is None:
         raise ValueError("--results_of names a text encoder in the --results file; give both")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from litetext.commands.parsing import renamed
+from litetext.commands.startup import importing
 
 if TYPE_CHECKING:
     from litetext.commands.segment_inputs import Input
@@ -85,15 +86,16 @@ def segment(
     if fps is not None and not 0 < fps <= 1000:
         raise ValueError(f"--fps is {fps}; choose a number of frames a second, up to 1000")
 
-    from transformers.utils.logging import disable_progress_bar  # slow to import, and --help needs none of it
+    with importing():  # slow to import, and --help needs none of it
+        from transformers.utils.logging import disable_progress_bar
 
-    from litetext.commands.segment_inputs import find_inputs
-    from litetext.commands.segment_partial import PartialResults, run_key
-    from litetext.commands.segment_results import POLYGONS, PREDICTIONS, Formats, Results, check_output
-    from litetext.data.shapes.phrases import about_shapes
-    from litetext.models.sam3.tracking import describe
-    from litetext.segmenter import Segmenter
-    from litetext.shipped import SHORT
+        from litetext.commands.segment_inputs import find_inputs
+        from litetext.commands.segment_partial import PartialResults, run_key
+        from litetext.commands.segment_results import POLYGONS, PREDICTIONS, Formats, Results, check_output
+        from litetext.data.shapes.phrases import about_shapes
+        from litetext.models.sam3.tracking import describe
+        from litetext.segmenter import Segmenter
+        from litetext.shipped import SHORT
 
     inputs, lost, passed = find_inputs(images, video, (PREDICTIONS, POLYGONS, "data"))
     folder, formats = Path(output), Formats(polygons, yolo, fps)

@@ -10,7 +10,7 @@ from litetext.commands.segment_inputs import Input
 from litetext.models.text.encoder import digest
 from litetext.modules.cache_key import files_hash
 from litetext.segmenter import Segmenter
-from litetext.shipped import code_version
+from litetext.shipped import source_version
 
 PARTIAL = "predictions.partial.jsonl"
 _HEAD = '{"key": "'
@@ -104,7 +104,7 @@ def run_key(segmenter: Segmenter, phrases: Sequence[str], about: Mapping[str, An
         phrases: What is looked for, in order.
         about: The options.
     """
-    said = {"code": code_version(), "device": segmenter.device.type, "phrases": list(phrases), **about}
+    said = {"code": source_version(), "device": segmenter.device.type, "phrases": list(phrases), **about}
     identity = hashlib.blake2b(json.dumps(said, sort_keys=True, default=str).encode(), digest_size=16)
     for part in segmenter.models:
         digest(identity, part, part.settings())

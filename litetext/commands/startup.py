@@ -4,11 +4,13 @@ Lightning imports `torchmetrics` for its class `Metric` alone, and `torchmetrics
 torchvision, the models of transformers and scipy: three quarters of the time before a command begins.
 """
 
+import gc
 import importlib
 import importlib.util
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from threading import RLock
@@ -105,3 +107,20 @@ def put_off_torchmetrics() -> None:
     """
     if _PACKAGE not in sys.modules and not any(isinstance(finder, _LateFinder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _LateFinder())
+
+
+@contextmanager
+def importing() -> Iterator[None]:
+    """For the block in which a command imports: no search for garbage, of which imports leave little.
+
+    Where PyTorch comes with the block, all that there is then stays out of later searches as well: it stays anyway.
+    """
+    enabled, fresh = gc.isenabled(), "torch" not in sys.modules
+    gc.disable()
+    try:
+        yield
+    finally:
+        if fresh and "torch" in sys.modules:
+            gc.freeze()
+        if enabled:
+            gc.enable()

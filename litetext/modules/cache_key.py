@@ -8,19 +8,21 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import UInt8
-from lightning.pytorch import LightningModule
 from torch import Tensor
 
 from litetext.shipped import code_version
 
+if TYPE_CHECKING:  # segment keys its results too, and Lightning is slow to import
+    from lightning.pytorch import LightningModule
+
 _BLOCK = 1 << 20
 
 
-def begin_key(module: LightningModule, options: Mapping[str, Any]) -> Any:
+def begin_key(module: "LightningModule", options: Mapping[str, Any]) -> Any:
     """The hash of what holds for all items, without the models: `digest` adds those.
 
     Args:
