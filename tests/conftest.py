@@ -1,6 +1,7 @@
 """What all tests share: no network, shapes of tensors checked, and a small world to distil in."""
 
 import gc
+import multiprocessing.context
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,7 @@ import yaml
 from hypothesis import HealthCheck, settings
 
 from litetext.cli import main
+from tests.fixtures import copies
 from tests.fixtures.runs import Answer, tiny_config
 
 # A busy machine is no fault.
@@ -27,8 +29,10 @@ settings.register_profile("litetext", deadline=None, suppress_health_check=[Heal
 settings.load_profile("litetext")
 
 
-def pytest_collection_finish() -> None:
+def pytest_collection_finish(session: pytest.Session) -> None:
     """Takes what is imported out of the search for garbage: a fit spends a quarter of its time there otherwise."""
+    if copies.CAN_COPY and any("copied" in getattr(item, "fixturenames", ()) for item in session.items):
+        copies.start()
     gc.collect()
     gc.freeze()
 
@@ -65,6 +69,14 @@ def litetext(capfd: pytest.CaptureFixture[str]) -> Callable[..., Answer]:
         return Answer(code, out, err)
 
     return run
+
+
+@pytest.fixture
+def copied(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests that begin copies of this process; what asks `multiprocessing` to spawn gets such copies as well."""
+    if not copies.CAN_COPY:
+        pytest.skip("copies of a process")
+    monkeypatch.setitem(multiprocessing.context._concrete_contexts, "spawn", copies.SERVER)  # type: ignore[attr-defined]
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """`litetext segment`, interrupted and started again: nothing is lost, nothing done twice, nothing mixed."""
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,8 @@ from litetext.cli import main
 from litetext.commands.segment_partial import PARTIAL
 from litetext.data.shapes.world import FIRST_HELD_OUT, draw_scene, render
 from litetext.models.sam3.image import Sam3Image
-from tests.fixtures.kills import begun, wait_until
+from tests.fixtures.copies import begun
+from tests.fixtures.kills import wait_until
 from tests.fixtures.runs import Answer
 
 ASKED = ("segment", "in", "--sam3", "checkpoints/sam3-tiny", "--phrases", "white ring", "black circle")
@@ -71,7 +71,7 @@ def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(
     assert left("out") == left("whole")
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="copies of a process")
+@pytest.mark.usefixtures("copied")
 def test_a_killed_run_goes_on(asked: tuple[str, ...], litetext: Callable[..., Answer]) -> None:
     partial = Path("out", PARTIAL)
     child = begun(main, [*asked, "--output", "out"])

@@ -1,6 +1,5 @@
 """test, killed at random moments and started again, leaves the files of a run that was left alone, byte for byte."""
 
-import os
 import random
 import time
 from multiprocessing.context import ForkServerProcess
@@ -13,7 +12,8 @@ from litetext.data.shapes.gold import write_shapes
 from litetext.data.shapes.veval import write_video_shapes
 from litetext.modules.results_files import _DRAFT
 from litetext.modules.resume_cache import ResumeCache
-from tests.fixtures.kills import ATTEMPTS, KILLS, begun, finished, killed, wait_until
+from tests.fixtures.copies import begun, finished
+from tests.fixtures.kills import ATTEMPTS, KILLS, killed, wait_until
 
 QUIET = ("--trainer.enable_progress_bar", "false", "--model.text_encoders", "null")
 
@@ -31,7 +31,7 @@ def answers(run: str) -> int:
 
 
 @pytest.mark.timeout(120 + 60 * KILLS)
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="copies of a process")
+@pytest.mark.usefixtures("copied")
 @pytest.mark.parametrize("kind", ["images", "videos"])
 def test_evaluation_killed_at_random_moments(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]

@@ -1,6 +1,5 @@
 """fit, killed at random moments and resumed, ends with the weights of the run that was left alone."""
 
-import os
 import random
 import time
 from multiprocessing.context import ForkServerProcess
@@ -11,14 +10,15 @@ import torch
 
 from litetext.cli import main
 from litetext.files import drafts
-from tests.fixtures.kills import ATTEMPTS, KILLS, begun, finished, killed, wait_until
+from tests.fixtures.copies import begun, finished
+from tests.fixtures.kills import ATTEMPTS, KILLS, killed, wait_until
 from tests.fixtures.runs import weights
 
 FIT = ("fit", "--config", "tiny.yaml", "--last.every_n_steps", "1", "--trainer.max_epochs", "4")
 
 
 @pytest.mark.timeout(120 + 120 * KILLS)
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="copies of a process")
+@pytest.mark.usefixtures("copied")
 def test_fit_killed_at_random_moments(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     def fit(run: str, *more: str) -> ForkServerProcess:
         return begun(main, [*FIT, "--run", run, *more])

@@ -1,6 +1,5 @@
 """Processes that wait for each other by files, for longer than a collective would."""
 
-import os
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -10,7 +9,7 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 
 from litetext.modules.ranks import FailWithRanks, Ranks
-from tests.fixtures.kills import begun, finished
+from tests.fixtures.copies import begun, finished
 
 SLOW, TIMEOUT = 1.8, 1.0
 
@@ -33,7 +32,7 @@ def late(rank: int, folder: str, by_files: bool) -> None:
     torch.distributed.barrier(hasty)
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="copies of a process")
+@pytest.mark.usefixtures("copied")
 def test_a_slow_process_does_not_run_into_the_timeout(tmp_path: Path) -> None:
     for name in ("files", "collectives"):
         (tmp_path / name).mkdir()

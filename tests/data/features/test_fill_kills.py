@@ -1,6 +1,5 @@
 """A store whose filling was killed at random moments and run again holds what it would have held."""
 
-import os
 import random
 import time
 from multiprocessing.context import ForkServerProcess
@@ -14,7 +13,8 @@ from litetext.data.features.fill import fill
 from litetext.data.features.manifest import StoreKey
 from litetext.data.features.store import FeatureStore
 from litetext.files import drafts
-from tests.fixtures.kills import KILLS, begun, finished, killed
+from tests.fixtures.copies import begun, finished
+from tests.fixtures.kills import KILLS, killed
 
 ROWS = [[n + 1] * (1 + n % 7) for n in range(600)]
 KEY = StoreKey("t", 32)
@@ -37,7 +37,7 @@ def work(store: Path) -> None:
 
 
 @pytest.mark.timeout(120 + 120 * KILLS)
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="copies of a process")
+@pytest.mark.usefixtures("copied")
 def test_filling_killed_at_random_moments(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     def filling(name: str) -> ForkServerProcess:
         return begun(work, tmp_path / name)
