@@ -1,18 +1,28 @@
 """Runs the tests of `rehearsed.py`, in a process of their own."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.fixtures.copies import begun
+
 HERE = Path(__file__).resolve().parent
 
 
-@pytest.mark.timeout(600)  # a minute where nothing else runs
-def test_all_that_computes_runs_on_a_device_that_is_not_the_cpu() -> None:
+def rehearsed() -> int:
+    """Runs them here."""
+    return pytest.main(["-n", "0", "-q", "-p", "no:cacheprovider", "--durations=30", str(HERE / "rehearsed.py")])
+
+
+@pytest.mark.timeout(600)  # half a minute where nothing else runs
+@pytest.mark.usefixtures("copied")
+def test_all_that_computes_runs_on_a_device_that_is_not_the_cpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # Autograd makes its queues at the first backward pass of a process, for the devices that it knows then.
-    words = ["-m", "pytest", "-n", "0", "-q", "-p", "no:cacheprovider", str(HERE / "rehearsed.py")]
-    done = subprocess.run([sys.executable, *words], cwd=HERE.parent, capture_output=True, text=True, check=False)
-    assert not done.returncode, done.stdout[-6000:]
-    assert "[100%]" in done.stdout
+    monkeypatch.chdir(HERE.parent)
+    child = begun(rehearsed, said=tmp_path / "said")
+    child.join()
+    told = (tmp_path / "said").read_text()
+    assert child.exitcode == 0, told[-6000:]
+    assert "[100%]" in told

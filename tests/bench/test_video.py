@@ -2,9 +2,12 @@
 
 from collections.abc import Callable
 
+import pytest
+
 from tests.fixtures.runs import Answer
 
 
+@pytest.mark.usefixtures("copied")
 def test_each_setting_has_its_figures(litetext: Callable[..., Answer]) -> None:
     answer = litetext("bench", "video", "--frames", "[4]", "--phrases", "1", "3", "--chunk", "2")
     assert answer.code == 0, answer.err

@@ -145,6 +145,7 @@ def test_metrics(litetext: Callable[..., Answer]) -> None:
     assert any("12" in value for value in printed.values())
 
 
+@pytest.mark.usefixtures("copied")
 def test_text_encoders_side_by_side(corpus: str, teacher_file: Path, litetext: Callable[..., Answer]) -> None:
     answer = litetext(
         *("bench", "--encoders", f"own={teacher_file}", "nano", "--context_lengths", "8", "--seconds", "1"),

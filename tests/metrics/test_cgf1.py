@@ -183,6 +183,7 @@ def run_rank(rank: int, folder: str) -> None:
     torch.distributed.destroy_process_group()
 
 
+@pytest.mark.usefixtures("copied")
 def test_two_processes_with_a_padded_sampler_and_an_idle_rank(tmp_path: Path) -> None:
     torch.multiprocessing.spawn(run_rank, (str(tmp_path),), nprocs=2)
     found, truths = make_case(7, 24, 3, 5)

@@ -2,9 +2,7 @@
 
 import os
 import signal
-import subprocess
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,8 +10,10 @@ from typing import Any
 import pytest
 import torch
 
+from litetext.cli import main
 from litetext.modules.callbacks import LastCheckpoint, Throughput
 from litetext.modules.distill import DistillModule
+from tests.fixtures.copies import begun
 from tests.fixtures.runs import Answer, weights
 
 FIT = ("fit", "--config", "tiny.yaml", "--last.every_n_steps", "2")
@@ -68,23 +68,28 @@ def test_stopped_and_resumed(
     assert same("checkpoints/alone/best.ckpt", "checkpoints/stopped/best.ckpt")
 
 
+def dies(at: int, threads: int, argv: Sequence[str]) -> int:
+    """A fit that kills its process at the beginning of a step."""
+    torch.set_num_threads(threads)
+    step = DistillModule.training_step
+
+    def training_step(self: DistillModule, *args: Any) -> Any:
+        if self.trainer.global_step == at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return step(self, *args)
+
+    DistillModule.training_step = training_step  # type: ignore[method-assign]
+    return main(argv)
+
+
+@pytest.mark.usefixtures("copied")
 def test_killed_and_resumed(folder: Path, litetext: Callable[..., Answer]) -> None:
     options = ("--trainer.max_epochs", "3")
     assert litetext(*FIT, "--run", "alone", *options).code == 0
-    script = (
-        "import os, signal, sys, torch; torch.set_num_threads(int(sys.argv[1]))\n"
-        "from litetext.cli import main; from litetext.modules.distill import DistillModule\n"
-        "step = DistillModule.training_step\n"
-        "def training_step(self, batch, i):\n"
-        "    if self.trainer.global_step == 8: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "    return step(self, batch, i)\n"
-        "DistillModule.training_step = training_step\n"
-        "sys.exit(main(sys.argv[2:]))\n"
-    )
-    command = [sys.executable, "-c", script, str(torch.get_num_threads()), *FIT, "--run", "killed", *options]
-    command[command.index("2", 5)] = "3"  # checkpoints at steps 3 and 6: two steps are lost
-    killed = subprocess.run(command, capture_output=True, text=True)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    every = ("--last.every_n_steps", "3")  # checkpoints at steps 3 and 6: two steps are lost
+    killed = begun(dies, 8, torch.get_num_threads(), [*FIT, "--run", "killed", *options, *every], said="said")
+    killed.join()
+    assert killed.exitcode == -signal.SIGKILL, Path("said").read_text()
     assert torch.load("checkpoints/killed/last.ckpt", weights_only=True)["global_step"] == 6
     assert litetext(*FIT, "--run", "killed", *options, "--ckpt_path", "last").code == 0
     assert same("checkpoints/alone/last.ckpt", "checkpoints/killed/last.ckpt")

@@ -67,6 +67,7 @@ class Gradients(Callback):
             torch.save(found, Path(trainer.default_root_dir) / "gradients.pt")
 
 
+@pytest.mark.usefixtures("copied")
 @pytest.mark.parametrize("blocks", [False, True], ids=["transformer", "repmixer"])
 def test_two_processes_are_one_with_the_doubled_batch(blocks: bool, folder: Path, teacher_file: Path) -> None:
     def run(devices: int) -> dict[str, Any]:

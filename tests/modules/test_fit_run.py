@@ -3,17 +3,20 @@
 import json
 import os
 import resource
-import subprocess
-import sys
+import select
+import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
 
+from litetext.cli import main
+from litetext.modules.distill import DistillModule
 from litetext.modules.run_folder import sole_writer
+from tests.fixtures.copies import begun
 from tests.fixtures.runs import Answer, weights
 
 FIT = ("fit", "--config", "tiny.yaml", "--trainer.max_epochs", "1")
@@ -89,15 +92,19 @@ def test_two_at_a_time_are_refused(folder: Path, refused: Callable[..., str]) ->
     assert not list(Path("checkpoints/tiny").glob("*.ckpt"))
 
 
+def dies(argv: Sequence[str]) -> int:
+    """A fit that kills its process in its first step."""
+    DistillModule.training_step = lambda *_: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[method-assign]
+    return main(argv)
+
+
+@pytest.mark.usefixtures("copied")
 def test_a_run_killed_before_its_first_checkpoint_begins_anew(
     folder: Path, litetext: Callable[..., Answer], refused: Callable[..., str]
 ) -> None:
-    script = (
-        "import os, signal, sys; from litetext.cli import main; from litetext.modules.distill import DistillModule\n"
-        "DistillModule.training_step = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "sys.exit(main(sys.argv[1:]))"
-    )
-    assert subprocess.run([sys.executable, "-c", script, *FIT], capture_output=True).returncode < 0
+    killed = begun(dies, FIT)
+    killed.join()
+    assert killed.exitcode == -signal.SIGKILL
     assert list(Path("lightning_logs/tiny").glob("events.*"))
     line = refused(*FIT, "--ckpt_path", "last")
     assert "ended before it wrote a checkpoint" in line
@@ -152,26 +159,23 @@ def test_a_resumed_run_is_one_curve(folder: Path, litetext: Callable[..., Answer
     assert len(steps) >= 9
 
 
-@pytest.mark.skipif(os.name != "posix", reason="terminals of POSIX")
+@pytest.mark.usefixtures("copied")
 def test_the_closing_lines_are_whole_at_80_columns(folder: Path) -> None:
     import pty
 
-    environment = {**os.environ, "COLUMNS": "80", "LINES": "24", "TERM": "xterm"}
-    command = [sys.executable, "-m", "litetext", *FIT, "--trainer.enable_progress_bar", "true"]
-    command += ["--trainer.enable_model_summary", "true"]
+    shown = ("--trainer.enable_progress_bar", "true", "--trainer.enable_model_summary", "true")
     mine, theirs = pty.openpty()
-    process = subprocess.Popen(command, stdout=theirs, stderr=theirs, stdin=theirs, env=environment)
-    os.close(theirs)
-    told = b""
+    environment = {"COLUMNS": "80", "LINES": "24", "TERM": "xterm"}
+    process = begun(main, [*FIT, *shown], environment=environment, said=os.ttyname(theirs))
+    told, ended = b"", False
     while True:
-        try:
-            part = os.read(mine, 65536)
-        except OSError:
+        if select.select([mine], [], [], 0 if ended else 0.02)[0]:
+            told += os.read(mine, 65536)
+        elif ended:
             break
-        if not part:
-            break
-        told += part
-    assert process.wait() == 0
+        else:
+            ended = process.exitcode is not None
+    assert process.exitcode == 0
     text = told.decode()
     assert "v_num" not in text
     assert "FLOPs" not in text

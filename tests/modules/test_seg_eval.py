@@ -2,9 +2,6 @@
 
 import json
 import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,13 +9,17 @@ from typing import Any
 import pytest
 import torch
 
+from litetext.cli import main
 from litetext.models.sam3.image import Sam3Image
 from litetext.modules.seg_eval import SegEvalModule
 from litetext.saco.instances import Instances
+from tests.fixtures.copies import as_command, begun, ranks
 from tests.fixtures.detectors_world import save_dino
+from tests.fixtures.kills import wait_until
 from tests.fixtures.runs import Answer
 
 TEST = ("test", "--config", "shapes.yaml", "--data.root", "shapes:3", "--trainer.enable_progress_bar", "false")
+TWO = ("--trainer.accelerator", "cpu", "--trainer.devices", "2", "--trainer.strategy", "ddp")
 RESULTS = Path("lightning_logs/shapes/results.json")
 SUBSETS = ("attributes", "crowded", "common", "word_order")
 
@@ -26,8 +27,6 @@ SUBSETS = ("attributes", "crowded", "common", "word_order")
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which the embedded benchmark was scored, with a detector beside the text encoders."""
-    from litetext.cli import main
-
     folder = tmp_path_factory.mktemp("done")
     save_dino(folder / "dino")
     with pytest.MonkeyPatch.context() as patch:
@@ -130,27 +129,24 @@ def test_an_interrupted_run_goes_on_and_ends_the_same(
     assert len(calls) == 12
 
 
-def test_two_processes_give_the_same_results(done: Path, tmp_path: Path) -> None:
-    # Processes of their own: torch's threads do not survive a fork of this one.
-    command = [sys.executable, "-m", "litetext", *asked(done), "--model.pictures", "0"]
-    command += ["--trainer.accelerator", "cpu", "--trainer.devices", "2", "--trainer.strategy", "ddp"]
-    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=200, check=False)
-    assert ended.returncode == 0, ended.stderr[-2000:]
+@pytest.mark.usefixtures("copied")
+def test_two_processes_give_the_same_results(done: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    ranks(main, [*asked(done), "--model.pictures", "0", *TWO], said=tmp_path)
     assert (tmp_path / RESULTS).read_bytes() == (done / RESULTS).read_bytes()
     for path in (done / RESULTS.parent / "predictions").rglob("*.json"):
         assert (tmp_path / path.relative_to(done)).read_bytes() == path.read_bytes()
 
 
-def test_sigterm_ends_both_processes(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "litetext", *TEST, "--model.text_encoders", "null"]
-    command += ["--trainer.accelerator", "cpu", "--trainer.devices", "2", "--trainer.strategy", "ddp"]
-    with (tmp_path / "log").open("w") as log:
-        child = subprocess.Popen(command, cwd=tmp_path, stdout=log, stderr=log)
-        while child.poll() is None and not list(tmp_path.glob("lightning_logs/shapes/records/*/*.jsonl")):
-            time.sleep(0.05)
-        assert child.poll() is None, (tmp_path / "log").read_text()
-        child.terminate()
-        assert child.wait(timeout=60) == -signal.SIGTERM
+@pytest.mark.usefixtures("copied")
+def test_sigterm_ends_both_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    child = begun(as_command, [*TEST, "--model.text_encoders", "null", *TWO], said=tmp_path / "log")
+    there = wait_until(lambda: list(tmp_path.glob("lightning_logs/shapes/records/*/*.jsonl")), child)
+    assert there, (tmp_path / "log").read_text()
+    child.terminate()
+    child.join(60)
+    assert child.exitcode == -signal.SIGTERM
     assert not (tmp_path / RESULTS).exists()
 
 

@@ -2,17 +2,16 @@
 
 import json
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from litetext.cli import main
 from litetext.data.shapes.veval import MEDIA, NAME, write_video_shapes
 from litetext.modules.video_eval import VideoEvalModule
+from tests.fixtures.copies import begun, finished, ranks
+from tests.fixtures.kills import wait_until
 from tests.fixtures.runs import Answer
 
 RESULTS = Path("lightning_logs/shapes_video/results.json")
@@ -35,8 +34,6 @@ def command(root: Path) -> tuple[str, ...]:
 @pytest.fixture(scope="module")
 def done(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which the clips were scored."""
-    from litetext.cli import main
-
     folder = tmp_path_factory.mktemp("done")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
@@ -76,31 +73,33 @@ def test_results_are_those_of_the_predictions_files(
     assert results["encoders"]["teacher"]["average"]["pHOTA"] > 25
 
 
-def test_a_killed_run_goes_on_and_ends_the_same(done: Path, drawn: Path, tmp_path: Path) -> None:
-    argv = [sys.executable, "-m", "litetext", *command(drawn)]
-    running = subprocess.Popen(argv, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    records, deadline = tmp_path / RESULTS.parent / "records", time.monotonic() + 180
-    while not list(records.rglob("*.jsonl")) and running.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.02)
-    running.send_signal(signal.SIGKILL)
-    running.wait()
+@pytest.mark.usefixtures("copied")
+def test_a_killed_run_goes_on_and_ends_the_same(
+    done: Path, drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    records = tmp_path / RESULTS.parent / "records"
+    running = begun(main, command(drawn))
+    assert wait_until(lambda: list(records.rglob("*.jsonl")), running)
+    running.kill()
+    running.join()
     assert not (tmp_path / RESULTS).exists(), "killed too late to show anything"
     (stored,) = records.rglob("*.jsonl")
     before = len(stored.read_text().splitlines())
     assert 1 <= before < VIDEOS
-    ended = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, timeout=200, check=False)
-    assert ended.returncode == 0, ended.stderr
-    assert f"{before} of {VIDEOS} videos reused" in ended.stdout
+    said = tmp_path / "said"
+    assert finished(begun(main, command(drawn), said=said)), said.read_text()
+    assert f"{before} of {VIDEOS} videos reused" in said.read_text()
     assert written(tmp_path) == written(done)
 
 
-def test_two_processes_give_the_same_results(done: Path, drawn: Path, tmp_path: Path) -> None:
-    argv = [
-        *(sys.executable, "-m", "litetext", *command(drawn)),
-        *("--trainer.devices", "2", "--trainer.accelerator", "cpu", "--trainer.strategy", "ddp"),
-    ]
-    ended = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, timeout=200, check=False)
-    assert ended.returncode == 0, ended.stderr
+@pytest.mark.usefixtures("copied")
+def test_two_processes_give_the_same_results(
+    done: Path, drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    two = ("--trainer.devices", "2", "--trainer.accelerator", "cpu", "--trainer.strategy", "ddp")
+    ranks(main, [*command(drawn), *two], said=tmp_path)
     assert written(tmp_path) == written(done)
 
 

@@ -296,6 +296,7 @@ def run(root: Path, devices: int) -> Any:
     return json.loads((root / f"world{devices}.json").read_text())
 
 
+@pytest.mark.usefixtures("copied")
 def test_two_processes_count_what_one_counts(tmp_path: Path) -> None:
     small_gold(tmp_path)  # five images: a filled up sampler would repeat one
     (tmp_path / "metaclip/1/1/img3.png").write_bytes(b"no image")

@@ -40,6 +40,7 @@ def _rank(rank, port, share, results):
     dist.destroy_process_group()
 
 
+@pytest.mark.usefixtures("copied")
 @pytest.mark.parametrize("share", [5, 9])
 def test_two_ranks_with_unequal_rows_equal_one_process(share):
     rows, weight = _rows()
