@@ -4,6 +4,8 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,35 +20,68 @@ from litetext.models.text.mobileclip import MobileClipText
 from litetext.saco.subsets import GOLD
 from tests.export.students import STUDENT, checkpoint
 from tests.fixtures.hub import TOKEN, Hub, stand_in
+from tests.fixtures.runs import Answer
+
+RUNS = """
+import json, os, sys, traceback
+from litetext.cli import main
+told = os.fdopen(os.dup(1), "w")
+for line in sys.stdin:
+    token, argv = json.loads(line)
+    os.environ.pop("HF_TOKEN", None)
+    os.environ |= {} if token is None else {"HF_TOKEN": token}
+    for number, name in enumerate(("stdout", "stderr"), 1):
+        os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+    try:
+        code = exec(argv[1], {}) if argv[0] == "-c" else main(argv)
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    print(code or 0, file=told, flush=True)
+"""
 
 
-def in_hub(hub: Hub, home: Path, *argv: str, token: str | None = TOKEN) -> subprocess.CompletedProcess[str]:
-    """Runs Python with the stand-in as its hub; the address is read when the client is imported."""
+@contextmanager
+def in_hub(hub: Hub, home: Path) -> Iterator[Callable[..., Answer]]:
+    """A process that runs commands with the stand-in as its hub; the address is read when the client is imported."""
     clean = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
     own = {"HF_ENDPOINT": hub.url, "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
-    own |= {} if token is None else {"HF_TOKEN": token}
-    return subprocess.run(
-        [sys.executable, *argv], capture_output=True, text=True, env=clean | own, cwd=home, check=False
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(
+        [sys.executable, "-c", RUNS], stdin=pipe, stdout=pipe, text=True, env=clean | own, cwd=home
     )
+    assert process.stdin is not None
+    assert process.stdout is not None
+
+    def run(*argv: str, token: str | None = TOKEN) -> Answer:
+        print(json.dumps([token, argv]), file=process.stdin, flush=True)
+        code = process.stdout.readline()  # type: ignore[union-attr]
+        return Answer(int(code), *((home / name).read_text() for name in ("stdout", "stderr")))
+
+    with process:
+        yield run
+        process.stdin.close()
 
 
 def test_an_export_goes_to_the_hub_and_comes_back(tmp_path: Path) -> None:
-    command = ("-m", "litetext", "export", STUDENT, "--to", "text", "--output", "out", "--prompts", "shapes:5")
+    command = ("export", STUDENT, "--to", "text", "--output", "out", "--prompts", "shapes:5")
     command = (*command, "--pairs", "4", "--push", "tester/student")
-    with stand_in() as hub:
-        refused = in_hub(hub, tmp_path, *command, token=None)
-        assert refused.returncode == 2
-        assert "needs a token of the hub; log in with `hf auth login`" in refused.stderr
+    with stand_in() as hub, in_hub(hub, tmp_path) as run:
+        refused = run(*command, token=None)
+        assert refused.code == 2
+        assert "needs a token of the hub; log in with `hf auth login`" in refused.err
         assert not hub.asked
-        refused = in_hub(hub, tmp_path, *command, token="hf_wrong")
-        assert refused.returncode == 2
-        assert "does not take the token" in refused.stderr
-        assert "Traceback" not in refused.stderr
+        refused = run(*command, token="hf_wrong")
+        assert refused.code == 2
+        assert "does not take the token" in refused.err
+        assert "Traceback" not in refused.err
         assert not (tmp_path / "out").exists()
         assert not hub.repos
-        done = in_hub(hub, tmp_path, *command)
-        assert done.returncode == 0, (done.stderr, hub.asked)
-        assert f"uploaded: {hub.url}/tester/student/commit/" in done.stdout
+        done = run(*command)
+        assert done.code == 0, (done.err, hub.asked)
+        assert f"uploaded: {hub.url}/tester/student/commit/" in done.out
         there = hub.repos["tester/student"]
         assert there == {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
         code = (
@@ -55,8 +90,8 @@ def test_an_export_goes_to_the_hub_and_comes_back(tmp_path: Path) -> None:
             "student.save_pretrained('again')\n"
             "print(student.push_to_hub('tester/second'))\n"
         )
-        done = in_hub(hub, tmp_path, "-c", code)
-        assert done.returncode == 0, (done.stderr, hub.asked)
+        done = run("-c", code)
+        assert done.code == 0, (done.err, hub.asked)
         assert hub.repos["tester/second"]["model.safetensors"] == there["model.safetensors"]
     again, student = load_text_encoder(tmp_path / "again"), load_text_encoder(STUDENT)
     assert again.config == student.config
