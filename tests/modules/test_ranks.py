@@ -1,5 +1,6 @@
 """Processes that wait for each other by files, for longer than a collective would."""
 
+import os
 import time
 from datetime import timedelta
 from pathlib import Path
