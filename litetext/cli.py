@@ -3,6 +3,7 @@
 import importlib
 import os
 import sys
+import time
 from collections.abc import Sequence
 
 LIGHTNING_COMMANDS = {
@@ -27,7 +28,12 @@ PLAIN_COMMANDS = {
     "bench": ("litetext.commands.bench", "measure speed against a plain reference in one run"),
 }
 # By name, not by class: importing the classes would cost seconds.
-_USER_ERRORS = {"ValueError", "ArgumentError", "MisconfigurationException", "FileNotFoundError", "OSError"}
+_USER_ERRORS = {
+    *("ValueError", "ArgumentError", "MisconfigurationException", "FileNotFoundError", "OSError"),
+    *("ProcessLost", "OutOfMemory"),
+}
+_ALIKE = 10.0
+"""Seconds in which processes of a run meet the same error."""
 
 
 def _help() -> str:
@@ -100,7 +106,13 @@ def _run(argv: list[str]) -> int:
     try:
         importlib.import_module("litetext.commands.startup").put_off_torchmetrics()
         importlib.import_module("litetext.commands.late_compiler").put_off_compiler()
-        return _dispatch(argv)
+        try:
+            return _dispatch(argv)
+        except (RuntimeError, MemoryError) as error:
+            full = importlib.import_module("litetext.commands.error_lines").out_of_memory(error, argv[0])
+            if full is None:
+                raise
+            raise full from error
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except Exception as error:
@@ -109,9 +121,22 @@ def _run(argv: list[str]) -> int:
             raise
         if os.environ.get("LITETEXT_DEBUG") == "1" or not names & _USER_ERRORS:
             raise
-        if os.environ.get("LOCAL_RANK", "0") == "0":  # one line a run, not one a process
-            print("litetext: error: " + " ".join(str(error).split()), file=sys.stderr)
+        rank, line = os.environ.get("LOCAL_RANK", "0"), " ".join(str(error).split())
+        if rank == "0":  # one line a run, not one a process
+            print(f"litetext: error: {line}", file=sys.stderr)
+        elif _fails_alone():
+            print(f"litetext: error: process {rank}: {line}", file=sys.stderr)
         return 2
+
+
+def _fails_alone() -> bool:
+    """Whether the process that started this one goes on for some seconds: its error is another one, or none."""
+    parent, end = os.getppid(), time.monotonic() + _ALIKE
+    while time.monotonic() < end:
+        if os.getppid() != parent:
+            return False
+        time.sleep(0.05)
+    return True
 
 
 if __name__ == "__main__":

@@ -172,6 +172,33 @@ def test_debug_shows_the_traceback(folder: Path, monkeypatch: pytest.MonkeyPatch
         main(["fit", "--config", "nope.yaml"])
 
 
+@pytest.mark.parametrize(
+    "error",
+    [RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), MemoryError(), RuntimeError("out of memory")],
+)
+def test_full_memory_is_one_line_with_the_way_out(
+    error: Exception, refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(rest: object) -> None:
+        raise error
+
+    monkeypatch.setattr("litetext.commands.segment.run", full, raising=False)
+    assert "out of memory); what takes less: --chunk 1, --dtype bfloat16" in refused("segment")
+
+
+def test_a_process_that_fails_alone_says_why(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setattr("litetext.cli._ALIKE", 0.2)
+    assert main(["nothing"]) == 2
+    assert capsys.readouterr().err.startswith("litetext: error: process 1: unknown command 'nothing'")
+    parents = iter(range(9))
+    monkeypatch.setattr("litetext.cli.os.getppid", lambda: next(parents))  # the first process ends too
+    assert main(["nothing"]) == 2
+    assert not capsys.readouterr().err
+
+
 def test_errors_that_are_not_the_users_keep_their_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("litetext.commands.bench.run", lambda rest: 1 / 0)
     with pytest.raises(ZeroDivisionError):

@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from litetext.commands.error_lines import out_of_memory
 from litetext.commands.parsing import renamed
 from litetext.commands.startup import importing
 from litetext.shipped import SHORT, STUDENTS, shipped, world_of
@@ -117,8 +118,11 @@ def build(answer: Callable[[str, Sequence[str], float], "Answer"], samples: list
             raise gradio.Error("there is no image; choose one, or take one of the examples", print_exception=False)
         try:
             found = answer(image, text.splitlines(), threshold)
-        except ValueError as error:
-            message = str(error).replace(image, Path(image).name)  # not where gradio keeps it
+        except (ValueError, RuntimeError, MemoryError) as error:
+            said = error if isinstance(error, ValueError) else out_of_memory(error, "demo")
+            if said is None:
+                raise
+            message = str(said).replace(image, Path(image).name)  # not where gradio keeps it
             raise gradio.Error(html.escape(message), print_exception=False) from error
         count = len(found.phrases)
         teacher, student = (caption(name, side, count) for name, side in zip(_NAMES, found[1:3], strict=True))

@@ -1,4 +1,4 @@
-"""Errors of LightningCLI's parser as one line: jsonargparse gives them as prose alone."""
+"""Errors as one line: those of LightningCLI's parser, which jsonargparse gives as prose, and memory that is full."""
 
 import re
 
@@ -8,6 +8,35 @@ _NOISE = re.compile(
     r"(Does not validate against any|Subtypes:|Errors:|Given value type:|Expected a <class 'NoneType'>"
     r"|Expected a path but)"
 )
+
+_FULL = re.compile(r"out of memory|can't allocate memory|not enough memory")
+_LESS = {
+    "fit": "a smaller --data.batch_size, --trainer.precision bf16-mixed",
+    "validate": "a smaller --data.batch_size",
+    "test": "--model.chunk 1, --model.memory_gb, --model.dtype bfloat16",
+    "segment": "--chunk 1, --dtype bfloat16, --tiles for large images, --device cpu",
+    "demo": "--dtype bfloat16, --device cpu",
+    "predict": "--trainer.accelerator cpu",
+    "bench": "fewer text encoders, smaller --batch_sizes, --device cpu",
+}
+"""By command, what takes less memory."""
+
+
+class OutOfMemory(Exception):
+    """The memory of the device or of the machine is full."""
+
+
+def out_of_memory(error: Exception, command: str) -> OutOfMemory | None:
+    """What a user is told of an error of a computation where memory is full, None where it is not.
+
+    Args:
+        error: The error.
+        command: The command that it ended.
+    """
+    if not (isinstance(error, MemoryError) or _FULL.search(str(error))):
+        return None
+    reason = " ".join(str(error).split()).split(". ")[0][:160] or "out of memory"
+    return OutOfMemory(f"memory is full ({reason}); what takes less: {_LESS.get(command, 'a smaller model or input')}")
 
 
 def one_line(text: str) -> str:

@@ -32,7 +32,7 @@ class EndsAtOnce(Callback):
         def end(number: int, frame: Any) -> None:
             ranks = getattr(module, "ranks", None)
             if isinstance(ranks, Ranks):
-                ranks.fail()
+                ranks.fail("SIGTERM")
             launcher = trainer.strategy.launcher
             if launcher is not None:
                 launcher.kill(number)  # type: ignore[arg-type]

@@ -8,6 +8,7 @@ and at once when one says that it has failed.
 import os
 import re
 import secrets
+import textwrap
 import threading
 import time
 from collections.abc import Collection
@@ -20,6 +21,10 @@ _BEAT = 5.0
 _PATIENCE = 600.0
 _SIGN = re.compile(r"\.([0-9a-f]{8})\.\w+\.\d+")
 """Name of a sign, and what tells its run's from those of others."""
+
+
+class ProcessLost(RuntimeError):
+    """A process that others wait for has failed, or is silent."""
 
 
 class Ranks:
@@ -55,7 +60,7 @@ class Ranks:
             ranks: Whom to wait for; all by default.
 
         Raises:
-            RuntimeError: One of them has failed, or shown no sign of life for too long.
+            ProcessLost: One of them has failed, or shown no sign of life for too long.
         """
         if self.world_size == 1:
             return
@@ -63,16 +68,17 @@ class Ranks:
         seen = {rank: (0, time.monotonic()) for rank in (range(self.world_size) if ranks is None else ranks)}
         while seen := {rank: state for rank, state in seen.items() if not self._path(place, rank).exists()}:
             for rank, (beat, when) in seen.items():
-                if self._path("failed", rank).exists():
-                    raise RuntimeError(
-                        f"process {rank} of {self.world_size} ended with an error of its own; what is stored in "
-                        f"{self.folder} stays, and the same command goes on from it"
+                with suppress(OSError):
+                    why = self._path("failed", rank).read_text(encoding="utf-8")
+                    raise ProcessLost(
+                        f"process {rank} of {self.world_size} failed ({why}); what is stored in {self.folder} stays, "
+                        "and the same command goes on from it"
                     )
                 new = self._sign(rank)
                 if new != beat:
                     seen[rank] = new, time.monotonic()
                 elif time.monotonic() - when > self.patience:
-                    raise RuntimeError(
+                    raise ProcessLost(
                         f"process {rank} of {self.world_size} has shown no sign of life in {self.folder} for "
                         f"{self.patience:,.0f} s; what is stored there stays, and the same command goes on from it "
                         "(the folder must be on a disk that all processes see: --trainer.default_root_dir)"
@@ -86,7 +92,7 @@ class Ranks:
             place: Its name, not met before.
 
         Raises:
-            RuntimeError: As `wait`.
+            ProcessLost: As `wait`.
         """
         if self.world_size == 1:
             return
@@ -99,13 +105,19 @@ class Ranks:
         self._ended.set()
         self._remove("*")
 
-    def fail(self) -> None:
-        """Says that this process ends with an error, so that nobody waits for it; its other files go."""
+    def fail(self, reason: str) -> None:
+        """Says that this process ends with an error, so that nobody waits for it; its other files go.
+
+        Args:
+            reason: What the others tell of it.
+        """
         if self.world_size == 1 or self._ended.is_set():
             return
         self._ended.set()
         failed = self._path("failed", self.rank)
-        failed.touch()
+        draft = self._path("failing", self.rank)
+        draft.write_text(reason, encoding="utf-8")
+        draft.replace(failed)
         self._remove(f"*.{self.rank}", failed)
         if all(self._path("failed", rank).exists() for rank in range(self.world_size)):
             self._remove("*")
@@ -155,7 +167,7 @@ class FailWithRanks(Callback):
         """Tells them, if the evaluation came so far that they may wait."""
         ranks = getattr(pl_module, "ranks", None)
         if isinstance(ranks, Ranks):
-            ranks.fail()
+            ranks.fail(textwrap.shorten(f"{type(exception).__name__}: {exception}", 300, placeholder=" ..."))
 
 
 def meet(trainer: Trainer, folder: Path) -> Ranks:

@@ -72,10 +72,10 @@ def test_a_process_that_fails_is_not_waited_for_and_nothing_is_left(tmp_path: Pa
     with pytest.raises(OSError, match="the disk is full"):
         trainer.test(module, [0], verbose=False)
     assert {path.name for path in tmp_path.iterdir()} == {".t.alive.0", ".t.failed.1"}
-    with pytest.raises(RuntimeError, match=r"process 1 of 2 ended with an error of its own.* goes on from it"):
+    with pytest.raises(RuntimeError, match=r"process 1 of 2 failed \(OSError: the disk is full\).* goes on from it"):
         first.wait("recorded")
-    first.fail()
-    first.fail()
+    first.fail("it lost the other")
+    first.fail("again")
     assert not list(tmp_path.iterdir())
 
 
