@@ -104,6 +104,8 @@ def bench_train(
 
     order = [batch for batch in loader.batch_sampler or [] if len(batch) == batch_size][:batches]
 
+    computed = sum(_tokens(dataset.__getitems__(positions)) for positions in order)
+
     def ours() -> None:
         for number, positions in enumerate(order, 1):
             batch = _with_features(dataset.__getitems__(positions), module.student.width)
@@ -133,11 +135,18 @@ def bench_train(
         "threads": torch.get_num_threads(),
         "precision": precision,
         "mean tokens": float(data.rows.lengths[data.train].mean()),
+        "tokens a batch": computed / len(order),
+        "reference tokens a batch": 2 * batch_size * CONTEXT,
         "prompts/s": timings.rate("ours", need),
         "reference prompts/s": timings.rate("reference", need),
         "ratio": timings.ratio("reference", "ours"),
         "peak memory MB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     }
+
+
+def _tokens(batch: PromptBatch) -> int:
+    """Tokens that a step on a batch computes: the valid ones of its prompts and of their permutations."""
+    return int(batch.tokens.lengths.sum() + batch.permuted.lengths.sum())
 
 
 def _with_features(batch: PromptBatch, width: int) -> PromptBatch:
