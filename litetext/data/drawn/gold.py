@@ -1,13 +1,14 @@
-"""Writes drawn images with what is asked of them in the layout in which SA-Co Gold is released.
+"""Writes drawn images with their query phrases and marks in the layout in which SA-Co Gold is released.
 
 Three annotators mark the same objects; a world says what each of them draws of an object and answers to a phrase.
 """
 
 import json
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from itertools import count
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -63,11 +64,11 @@ class View(NamedTuple):
 
 
 class Drawing(NamedTuple):
-    """An image and what is asked of it.
+    """A drawn image with its query phrases and marks.
 
     Attributes:
         pixels: RGB, uint8 (S, S, 3).
-        phrases: What is asked.
+        phrases: The queries.
         views: What each annotator says, in their order.
         kinds: Kind of each phrase, where the world tells kinds apart.
         twins: The phrases are pairs: the first and the second, the third and the fourth.
@@ -78,6 +79,80 @@ class Drawing(NamedTuple):
     views: Sequence[View]
     kinds: Sequence[str] | None = None
     twins: bool = False
+
+
+class HasText(Protocol):
+    """A phrase of a world, with its text."""
+
+    @property
+    def text(self) -> str:
+        """The phrase."""
+        ...
+
+
+P = TypeVar("P", bound=HasText, contravariant=True)
+Q = TypeVar("Q", bound=HasText)
+
+
+class Annotator(Protocol[P]):
+    """One annotator's view of an image of a world."""
+
+    @property
+    def masks(self) -> list[np.ndarray]:
+        """What is marked of each object, bool (S, S)."""
+        ...
+
+    def answer(self, phrase: P) -> tuple[list[int], bool]:
+        """Positions of the objects marked for a phrase, and whether the annotator calls that exhaustive."""
+        ...
+
+
+def drawing(
+    pixels: np.ndarray, phrases: Sequence[Q], annotators: Iterable[Annotator[Q]], kinds: Sequence[str] | None = None
+) -> Drawing:
+    """An image with what its annotators answer to its phrases.
+
+    Args:
+        pixels: RGB, uint8 (S, S, 3).
+        phrases: The queries.
+        annotators: The annotators, in their order.
+        kinds: Kind of each phrase, where the world tells kinds apart.
+    """
+    views = [View(annotator.masks, [annotator.answer(phrase) for phrase in phrases]) for annotator in annotators]
+    return Drawing(pixels, [phrase.text for phrase in phrases], views, kinds)
+
+
+def held_out_numbers(subset: str, subsets: Iterable[str], first: int, seed: int) -> Iterator[int]:
+    """Numbers of the scenes of a subset, without end.
+
+    They lie beyond those of training and validation, and apart for every subset and seed.
+
+    Args:
+        subset: Its name.
+        subsets: All names, in order.
+        first: The first number that is not of training.
+        seed: Seed of the benchmark.
+    """
+    block = first // 10  # far more than the scenes that are given up
+    return count(first * (2 + seed) + block * list(subsets).index(subset))
+
+
+def distinct(draw: Callable[[], Iterable[T]], key: Callable[[T], Hashable], many: int, draws: int) -> list[T]:
+    """Phrases of different keys, or fewer where chance does not find them.
+
+    Args:
+        draw: Draws some.
+        key: What makes two phrases the same question: the first stays.
+        many: How many.
+        draws: Draws before it is given up.
+    """
+    found: dict[Hashable, T] = {}
+    for _ in range(draws):
+        for phrase in draw():
+            found.setdefault(key(phrase), phrase)
+        if len(found) == many:
+            break
+    return list(found.values())
 
 
 def half_negative(draw: Callable[[float], list[T]], count: int, rng: random.Random) -> list[T] | None:
@@ -122,7 +197,9 @@ def write_gold(
     images: int,
     seed: int,
     version: int,
-    fill: Callable[[Path, str], None],
+    draw: Callable[[str], Iterable[Drawing]],
+    about: Mapping[str, str],
+    annotators: Sequence[str] | None = ANNOTATORS,
     material: str | None = None,
 ) -> GoldSet:
     """Writes a benchmark, unless it is there.
@@ -130,13 +207,15 @@ def write_gold(
     The folder appears whole or not at all: it is written beside its place and renamed.
 
     Args:
-        world: shapes or nouns.
+        world: shapes, nouns or probes.
         folder: Where to write: `gold_NAME_merged_{a,b,c}_release_test.json` and `images/NAME`.
         pairs: Phrases an image, by subset.
-        images: Images of each subset.
+        images: Images of each subset, as its result counts them.
         seed: Everything follows from it.
         version: Changes whenever the same options give other files.
-        fill: Writes a subset into a folder.
+        draw: The images of a subset.
+        about: What each subset is, in words.
+        annotators: Letters of the annotators; None for a single one, in the layout of SA-Co Silver.
         material: Checksum of what is drawn from, beside the code.
 
     Raises:
@@ -148,21 +227,18 @@ def write_gold(
     check_least(0, seed=seed)
     total = {subset: images * each for subset, each in pairs.items()}
 
-    def fill_all(part: Path) -> None:
+    def fill(part: Path) -> None:
         for subset in pairs:
-            fill(part, subset)
+            write_subset(part, subset, about[subset], draw(subset), annotators)
 
-    options = {"version": version, "images": images, "seed": seed, "pairs": total, **_of(material)}
-    place, written = write_once(folder, options, fill_all, world)
+    options = {"version": version, "images": images, "seed": seed, "pairs": total}
+    options |= {} if material is None else {"material": material}
+    place, written = write_once(folder, options, fill, world)
     return GoldSet(place, total, images, seed, written)
 
 
-def _of(material: str | None) -> dict[str, str]:
-    return {} if material is None else {"material": material}
-
-
 def write_subset(
-    root: Path, subset: str, about: str, drawings: Iterable[Drawing], annotators: Sequence[str] | None = ANNOTATORS
+    root: Path, subset: str, about: str, drawings: Iterable[Drawing], annotators: Sequence[str] | None
 ) -> None:
     """Writes one subset.
 

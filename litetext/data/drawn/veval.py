@@ -1,10 +1,10 @@
-"""Writes drawn videos with what is asked of them in the layout in which SA-Co VEval is released."""
+"""Writes drawn videos with their query phrases and masklets in the layout in which SA-Co VEval is released."""
 
 import json
 import math
 import random
-from collections.abc import Iterable, Sequence
-from itertools import islice
+from collections.abc import Callable, Iterable, Sequence
+from itertools import count, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -45,12 +45,12 @@ class VideoSet(NamedTuple):
 
 
 class DrawnVideo(NamedTuple):
-    """A video and what is asked of it.
+    """A drawn video with its query phrases.
 
     Attributes:
         frames: RGB, uint8 (S, S, 3) each.
         seen: What can be seen of each object, bool (T, n, S, S).
-        phrases: What is asked, each with the positions of the objects that it means.
+        phrases: The queries, each with the positions of the objects that it means.
     """
 
     frames: Iterable[np.ndarray]
@@ -111,7 +111,8 @@ def write_veval(
     frames: int,
     pairs: int,
     version: int,
-    drawn: Iterable[DrawnVideo],
+    draw: Callable[[int], DrawnVideo | None],
+    first: int,
     material: str | None = None,
 ) -> VideoSet:
     """Writes the benchmark, unless it is there.
@@ -122,9 +123,10 @@ def write_veval(
         videos: How many.
         seed: Everything follows from it.
         frames: Frames of each.
-        pairs: Phrases asked of each.
+        pairs: Queries of each.
         version: Changes whenever the same options give other files.
-        drawn: The videos, as many at least.
+        draw: The video of a number; None where chance finds too few phrases for it.
+        first: The first number that is not of training; those of videos lie far beyond it.
         material: Checksum of what is drawn from, beside the code.
 
     Raises:
@@ -138,13 +140,14 @@ def write_veval(
     options |= {} if material is None else {"material": material}
 
     def fill(part: Path) -> None:
-        _write(part, world, videos, frames, drawn)
+        drawn = (clip for n in count(first * (1_000 + seed)) if (clip := draw(n)) is not None)
+        _write(part, world, frames, islice(drawn, videos))
 
     place, written = write_once(folder, options, fill, world)
     return VideoSet(place, videos, videos * pairs, seed, written)
 
 
-def _write(root: Path, world: str, videos: int, frames: int, drawn: Iterable[DrawnVideo]) -> None:
+def _write(root: Path, world: str, frames: int, drawn: Iterable[DrawnVideo]) -> None:
     media = root / media_folder(world)
     content: dict[str, Any] = {
         "info": {"description": f"{world} that move"},
@@ -154,7 +157,7 @@ def _write(root: Path, world: str, videos: int, frames: int, drawn: Iterable[Dra
         "video_np_pairs": [],
     }
     categories: dict[str, int] = {}
-    for position, clip in enumerate(islice(drawn, videos)):
+    for position, clip in enumerate(drawn):
         name = f"{world}_{position:05}"
         (media / name).mkdir(parents=True)
         files = [f"{name}/{t:05}.jpg" for t in range(frames)]

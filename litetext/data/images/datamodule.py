@@ -1,4 +1,4 @@
-"""SegDataModule: images with all the phrases that are asked of them, for scoring segmenters."""
+"""SegDataModule: images with all of their query phrases, for scoring segmenters."""
 
 import heapq
 import logging
@@ -12,20 +12,17 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler, get_worker_info
 
+from litetext.data.drawn.benchmarks import subsets_beside, write_images
 from litetext.data.drawn.folder import drawn_benchmark, own_folder
 from litetext.data.images.coco import CocoSet, read_coco
 from litetext.data.images.gold import Contents, find_subsets, read_subset
 from litetext.data.images.items import ImagePairs, SegItem, Skip, of_all_ranks, ready
 from litetext.data.images.orientation import orient
-from litetext.data.nouns.gold import BESIDE, write_nouns
-from litetext.data.nouns.probes import write_probes
 from litetext.data.options import check_least
-from litetext.data.shapes.gold import write_shapes
 
 _log = logging.getLogger(__name__)
 _IMAGE_COST = 13
 """What the vision tower costs once an image, in phrases of it: about as many at SAM3's full size."""
-_WRITERS = {"shapes": write_shapes, "nouns": write_nouns, "probes": write_probes}
 
 
 class SegBatch(NamedTuple):
@@ -66,8 +63,8 @@ class SegDataset(Dataset):
 class RankSampler(DistributedSampler):
     """This process's images, none repeated and none left out, so that all processes have about as much to do.
 
-    The dearest image goes first, each to the process that has least (Graham 1969): no process has more than the
-    dearest image above another, and none waits long for the others. Lightning replaces a sampler that is no
+    The most expensive image goes first, each to the process that has least (Graham 1969): no process has more than the
+    most expensive image above another, and none waits long for the others. Lightning replaces a sampler that is no
     DistributedSampler, and its own one repeats images to fill up.
 
     Args:
@@ -179,8 +176,8 @@ class SegDataModule(LightningDataModule):
     @property
     def beside(self) -> list[str]:
         """Subsets that stand beside the average of the others: those of nouns that show what training does not."""
-        drawn = self.root is not None and (Path(self.root).expanduser() / "nouns.json").is_file()
-        return [name for name in self.names if drawn and name in BESIDE]
+        beside = () if self.root is None else subsets_beside(Path(self.root).expanduser())
+        return [name for name in self.names if name in beside]
 
     @property
     def pairs(self) -> int:
@@ -190,9 +187,7 @@ class SegDataModule(LightningDataModule):
     def prepare_data(self) -> None:
         """Writes the embedded benchmark if it is asked for and not there; one process a machine."""
         if self.drawn is not None:
-            folder = Path(self.root or "")
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            _WRITERS[self.drawn.world](folder, self.drawn.number)
+            write_images(self.drawn, Path(self.root or ""))
 
     def setup(self, stage: str) -> None:
         """Finds and reads the files, says what is there and what is missing; every rank does the same. Once.

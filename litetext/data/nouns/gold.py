@@ -9,7 +9,7 @@ import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import count, islice
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,32 +20,32 @@ from litetext.data.drawn.gold import (
     EXACT,
     Drawing,
     GoldSet,
-    View,
     annotated,
+    distinct,
+    drawing,
     half_negative,
+    held_out_numbers,
     write_gold,
-    write_subset,
 )
-from litetext.data.nouns.meaning import Meaning
 from litetext.data.nouns.phrases import KINDS, Phrase, draw_phrases
 from litetext.data.nouns.render import render
 from litetext.data.nouns.scenes import FIRST_HELD_OUT, Scene, Split, draw_scene, siblings
 from litetext.data.nouns.sheet import checksum, core, nouns
 
 PAIRS = 6
-"""Phrases asked of an image, half of them negatives."""
+"""Query phrases of an image, half of them negatives."""
 _VERSION = 3  # raise it whenever the same options give other files
 _DRAWS = 60  # phrases drawn before a scene is given up
 _PLAIN = ("noun", "synonym", "category")
 
 
 class SubsetRecipe(NamedTuple):
-    """What a subset asks.
+    """What the queries of a subset are.
 
     Attributes:
         about: In words.
         kinds: Weights of the kinds of phrases.
-        fits: Which of the phrases drawn are asked; by default all.
+        fits: Which of the phrases drawn are used; by default all.
         styles: The artists.
         objects: How many objects are wanted; by default 2 to 6.
         open_nouns: Objects that training never draws are among them.
@@ -138,9 +138,7 @@ def draw_items(subset: str, seed: int) -> Iterator[tuple[Scene, list[Phrase]]]:
         A scene and `PAIRS` phrases of different meanings, half of them negatives.
     """
     recipe = SUBSETS[subset]
-    block = FIRST_HELD_OUT // 10  # far more than the scenes that are given up
-    start = FIRST_HELD_OUT * (2 + seed) + block * list(SUBSETS).index(subset)
-    for number in count(start):
+    for number in held_out_numbers(subset, SUBSETS, FIRST_HELD_OUT, seed):
         scene = draw_scene(
             number, styles=recipe.styles, split="test", objects=recipe.objects, open_nouns=recipe.open_nouns
         )
@@ -154,17 +152,13 @@ def draw_items(subset: str, seed: int) -> Iterator[tuple[Scene, list[Phrase]]]:
 
 def _draw(subset: str, scene: Scene, rng: random.Random, negatives: float) -> list[Phrase]:
     """Half of a scene's phrases, or fewer where chance does not find them."""
-    found: dict[Meaning, Phrase] = {}
     recipe = SUBSETS[subset]
-    for _ in range(_DRAWS):
-        for phrase in draw_phrases(
-            scene, 1, rng, recipe.kinds, split="test", negatives=negatives, wording=recipe.wording
-        ):
-            if _fits(subset, phrase):
-                found.setdefault(phrase.meaning, phrase)
-        if len(found) == PAIRS // 2:
-            break
-    return list(found.values())
+
+    def draw() -> list[Phrase]:
+        drawn = draw_phrases(scene, 1, rng, recipe.kinds, split="test", negatives=negatives, wording=recipe.wording)
+        return [phrase for phrase in drawn if _fits(subset, phrase)]
+
+    return distinct(draw, lambda phrase: phrase.meaning, PAIRS // 2, _DRAWS)
 
 
 class Annotator:
@@ -217,15 +211,10 @@ def write_nouns(folder: str | Path, images: int = 40, seed: int = 0) -> GoldSet:
         FileNotFoundError: There is no folder to write it in.
     """
 
-    def fill(part: Path, subset: str) -> None:
-        items = islice(draw_items(subset, seed), images)
-        about = f"nouns, {subset}: {SUBSETS[subset].about}"
-        write_subset(part, subset, about, (_drawing(scene, phrases) for scene, phrases in items))
+    def draw(subset: str) -> Iterator[Drawing]:
+        for scene, phrases in islice(draw_items(subset, seed), images):
+            annotators = [Annotator(name, scene) for name in ANNOTATORS]
+            yield drawing(render(scene)[0], phrases, annotators, [phrase.kind for phrase in phrases])
 
-    return write_gold("nouns", folder, dict.fromkeys(SUBSETS, PAIRS), images, seed, _VERSION, fill, checksum())
-
-
-def _drawing(scene: Scene, phrases: list[Phrase]) -> Drawing:
-    annotators = [Annotator(name, scene) for name in ANNOTATORS]
-    views = [View(annotator.masks, [annotator.answer(phrase) for phrase in phrases]) for annotator in annotators]
-    return Drawing(render(scene)[0], [p.text for p in phrases], views, [p.kind for p in phrases])
+    pairs, about = dict.fromkeys(SUBSETS, PAIRS), {name: f"nouns, {name}: {s.about}" for name, s in SUBSETS.items()}
+    return write_gold("nouns", folder, pairs, images, seed, _VERSION, draw, about, material=checksum())

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from litetext.data.drawn.gold import Drawing, GoldSet, View, write_gold, write_subset
+from litetext.data.drawn.gold import Drawing, GoldSet, View, write_gold
 from litetext.data.nouns.lexicon import is_countable, meanings, plural, words
 from litetext.data.nouns.meaning import Meaning, Thing, find, is_related
 from litetext.data.nouns.render import render
@@ -248,12 +248,12 @@ def write_probes(folder: str | Path, pairs: int = 40, seed: int = 0) -> GoldSet:
         FileNotFoundError: There is no folder to write it in.
     """
 
-    def fill(part: Path, subset: str) -> None:
-        drawn = (_drawing(p, name) for name in SUBSETS[subset] for p in islice(draw_probes(name, seed), pairs))
-        write_subset(part, subset, f"language probes about nouns: {', '.join(SUBSETS[subset])}", drawn, None)
+    def draw(subset: str) -> Iterator[Drawing]:
+        return (_drawing(p, name) for name in SUBSETS[subset] for p in islice(draw_probes(name, seed), pairs))
 
     each = {subset: 2 * len(known) for subset, known in SUBSETS.items()}
-    return write_gold("probes", folder, each, pairs, seed, _VERSION, fill, checksum())
+    about = {subset: f"language probes about nouns: {', '.join(known)}" for subset, known in SUBSETS.items()}
+    return write_gold("probes", folder, each, pairs, seed, _VERSION, draw, about, None, checksum())
 
 
 def _drawing(probe: Probe, name: str) -> Drawing:

@@ -6,16 +6,14 @@ with time: nouns, categories and attributes, but no places.
 """
 
 import random
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
-from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from litetext.data.drawn.gold import half_negative
+from litetext.data.drawn.gold import distinct, half_negative
 from litetext.data.drawn.veval import (
     FRAMES,
     DrawnVideo,
@@ -26,14 +24,14 @@ from litetext.data.drawn.veval import (
     media_folder,
     write_veval,
 )
-from litetext.data.nouns.meaning import Meaning, find
+from litetext.data.nouns.meaning import find
 from litetext.data.nouns.phrases import Phrase, draw_phrases
 from litetext.data.nouns.render import render
 from litetext.data.nouns.scenes import FIRST_HELD_OUT, SIZE, Scene, draw_scene
 from litetext.data.nouns.sheet import checksum
 
 PAIRS = 6
-"""Phrases asked of a video, half of them negatives."""
+"""Query phrases of a video, half of them negatives."""
 NAME = annotation_name("nouns")
 """The annotation file."""
 MEDIA = media_folder("nouns")
@@ -49,7 +47,7 @@ class SpriteClip(NamedTuple):
     Attributes:
         frames: The images, uint8 (SIZE, SIZE, 3) each.
         seen: What can be seen of each object, bool (T, n, SIZE, SIZE).
-        phrases: What is asked; targets are objects seen in enough frames.
+        phrases: The queries; targets are objects seen in enough frames.
     """
 
     frames: list[np.ndarray]
@@ -90,13 +88,10 @@ def _at(scene: Scene, places: list[tuple[float, float]], time: int) -> Scene:
 
 
 def _phrases(scene: Scene, rng: random.Random, negatives: float) -> list[Phrase]:
-    found: dict[Meaning, Phrase] = {}
-    for _ in range(_DRAWS):
-        for phrase in draw_phrases(scene, 1, rng, _KINDS, split="test", negatives=negatives, wording="train"):
-            found.setdefault(phrase.meaning, phrase)
-        if len(found) == PAIRS // 2:
-            break
-    return list(found.values())
+    def draw() -> list[Phrase]:
+        return draw_phrases(scene, 1, rng, _KINDS, split="test", negatives=negatives, wording="train")
+
+    return distinct(draw, lambda phrase: phrase.meaning, PAIRS // 2, _DRAWS)
 
 
 def write_video_nouns(folder: str | Path, videos: int = 24, seed: int = 0, frames: int = FRAMES) -> VideoSet:
@@ -115,12 +110,11 @@ def write_video_nouns(folder: str | Path, videos: int = 24, seed: int = 0, frame
         ValueError: An option is out of its range, the folder holds something else, or the sheet is damaged.
         FileNotFoundError: There is no folder to write it in.
     """
-    return write_veval("nouns", folder, videos, seed, frames, PAIRS, _VERSION, _drawn(seed, frames), checksum())
 
-
-def _drawn(seed: int, frames: int) -> Iterator[DrawnVideo]:
-    for number in count(FIRST_HELD_OUT * (1_000 + seed)):
+    def draw(number: int) -> DrawnVideo | None:
         clip = draw_clip(number, frames)
-        if clip is not None:
-            phrases = [(phrase.text, phrase.targets) for phrase in clip.phrases]
-            yield DrawnVideo(clip.frames, clip.seen, phrases)
+        if clip is None:
+            return None
+        return DrawnVideo(clip.frames, clip.seen, [(phrase.text, phrase.targets) for phrase in clip.phrases])
+
+    return write_veval("nouns", folder, videos, seed, frames, PAIRS, _VERSION, draw, FIRST_HELD_OUT, checksum())

@@ -1,6 +1,6 @@
 """How the meanings of the world of nouns are said.
 
-Some ways of saying things occur in the test split only, so that a model is asked what it was never told.
+Some ways of saying things occur in the test split only, so that a model meets what it was never trained on.
 """
 
 import random

@@ -9,7 +9,7 @@ import random
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
-from itertools import count, islice
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -19,17 +19,17 @@ from litetext.data.drawn.gold import (
     EXACT,
     Drawing,
     GoldSet,
-    View,
     annotated,
+    drawing,
     half_negative,
+    held_out_numbers,
     write_gold,
-    write_subset,
 )
 from litetext.data.permutation import permute
 from litetext.data.shapes.world import FIRST_HELD_OUT, Shape, ShapePhrase, ShapeScene, draw_phrases, draw_scene, render
 
 PAIRS = 8
-"""Phrases asked of an image, half of them negatives."""
+"""Query phrases of an image, half of them negatives."""
 SHIFT = 0.6
 """An annotator draws an object at most so many pixels off, in each direction."""
 SCALE = 0.03
@@ -91,9 +91,7 @@ def draw_items(subset: str, seed: int) -> Iterator[tuple[ShapeScene, list[ShapeP
     Yields:
         A scene and `PAIRS` different phrases, half of them negatives.
     """
-    block = FIRST_HELD_OUT // 10  # far more than the scenes that are given up
-    start = FIRST_HELD_OUT * (2 + seed) + block * list(SUBSETS).index(subset)
-    for number in count(start):
+    for number in held_out_numbers(subset, SUBSETS, FIRST_HELD_OUT, seed):
         scene = draw_scene(number)
         rng = random.Random(f"saco {subset} {number}")
         phrases = half_negative(partial(_draw, subset, scene, rng), PAIRS, rng)
@@ -167,21 +165,10 @@ def write_shapes(folder: str | Path, images: int = 80, seed: int = 0) -> GoldSet
         ValueError: An option is out of its range, or the folder holds something else.
         FileNotFoundError: There is no folder to write it in.
     """
-    pairs = dict.fromkeys(SUBSETS, PAIRS)
 
-    def fill(part: Path, subset: str) -> None:
-        _write_subset(part, subset, images, seed)
+    def draw(subset: str) -> Iterator[Drawing]:
+        for scene, phrases in islice(draw_items(subset, seed), images):
+            yield drawing(render(scene), phrases, [ShapeAnnotator(name, scene) for name in ANNOTATORS])
 
-    return write_gold("shapes", folder, pairs, images, seed, _VERSION, fill)
-
-
-def _write_subset(root: Path, subset: str, images: int, seed: int) -> None:
-    items = islice(draw_items(subset, seed), images)
-    about = f"shapes, {subset}: {SUBSETS[subset]}"
-    write_subset(root, subset, about, (_drawing(scene, phrases) for scene, phrases in items))
-
-
-def _drawing(scene: ShapeScene, phrases: list[ShapePhrase]) -> Drawing:
-    annotators = [ShapeAnnotator(name, scene) for name in ANNOTATORS]
-    views = [View(annotator.masks, [annotator.answer(phrase) for phrase in phrases]) for annotator in annotators]
-    return Drawing(render(scene), [phrase.text for phrase in phrases], views)
+    pairs, about = dict.fromkeys(SUBSETS, PAIRS), {name: f"shapes, {name}: {what}" for name, what in SUBSETS.items()}
+    return write_gold("shapes", folder, pairs, images, seed, _VERSION, draw, about)

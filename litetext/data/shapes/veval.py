@@ -5,16 +5,14 @@ object in a frame is its mask; where next to nothing of it can be seen, it is ab
 """
 
 import random
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
-from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from litetext.data.drawn.gold import half_negative
+from litetext.data.drawn.gold import distinct, half_negative
 from litetext.data.drawn.veval import (
     FRAMES,
     DrawnVideo,
@@ -38,11 +36,12 @@ from litetext.data.shapes.world import (
 )
 
 PAIRS = 6
-"""Phrases asked of a video, half of them negatives that share an attribute with what is there."""
+"""Query phrases of a video, half of them negatives that share an attribute with what is there."""
 NAME = annotation_name("shapes")
 """The annotation file."""
 MEDIA = media_folder("shapes")
 """The frames' folder."""
+_DRAWS = 100  # phrases drawn before a scene is given up
 _VERSION = 1
 
 
@@ -52,7 +51,7 @@ class ShapeClip(NamedTuple):
     Attributes:
         frames: The scene at each time; the objects keep their order.
         seen: What can be seen of each object, bool (T, n, SIZE, SIZE).
-        phrases: What is asked; targets are objects seen in enough frames.
+        phrases: The queries; targets are objects seen in enough frames.
     """
 
     frames: list[ShapeScene]
@@ -98,14 +97,10 @@ def _seen(scene: ShapeScene) -> np.ndarray:
 
 
 def _phrases(scene: ShapeScene, rng: random.Random, negatives: float) -> list[ShapePhrase]:
-    found: dict[str, ShapePhrase] = {}
-    for _ in range(100):
-        (phrase,) = draw_phrases(scene, 1, rng, negatives)
-        if phrase.targets or shares(phrase, scene):
-            found.setdefault(phrase.text, phrase)
-        if len(found) == PAIRS // 2:
-            break
-    return list(found.values())
+    def draw() -> list[ShapePhrase]:
+        return [p for p in draw_phrases(scene, 1, rng, negatives) if p.targets or shares(p, scene)]
+
+    return distinct(draw, lambda phrase: phrase.text, PAIRS // 2, _DRAWS)
 
 
 def write_video_shapes(folder: str | Path, videos: int = 24, seed: int = 0, frames: int = FRAMES) -> VideoSet:
@@ -124,12 +119,15 @@ def write_video_shapes(folder: str | Path, videos: int = 24, seed: int = 0, fram
         ValueError: An option is out of its range, or the folder holds something else.
         FileNotFoundError: There is no folder to write it in.
     """
-    return write_veval("shapes", folder, videos, seed, frames, PAIRS, _VERSION, _drawn(seed, frames))
 
-
-def _drawn(seed: int, frames: int) -> Iterator[DrawnVideo]:
-    for number in count(FIRST_HELD_OUT * (1_000 + seed)):
+    def draw(number: int) -> DrawnVideo | None:
         clip = draw_clip(number, frames)
-        if clip is not None:
-            phrases = [(phrase.text, phrase.targets) for phrase in clip.phrases]
-            yield DrawnVideo((render(scene) for scene in clip.frames), clip.seen, phrases)
+        if clip is None:
+            return None
+        return DrawnVideo(
+            (render(scene) for scene in clip.frames),
+            clip.seen,
+            [(phrase.text, phrase.targets) for phrase in clip.phrases],
+        )
+
+    return write_veval("shapes", folder, videos, seed, frames, PAIRS, _VERSION, draw, FIRST_HELD_OUT)

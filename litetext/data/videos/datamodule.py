@@ -1,4 +1,4 @@
-"""VideoDataModule: SA-Co VEval as released, video by video with all the phrases that are asked of it."""
+"""VideoDataModule: SA-Co VEval as released, video by video with all of its query phrases."""
 
 import re
 from collections.abc import Sequence
@@ -10,12 +10,11 @@ from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_info
 from torch.utils.data import DataLoader
 
+from litetext.data.drawn.benchmarks import write_videos
 from litetext.data.drawn.folder import drawn_benchmark, own_folder
 from litetext.data.images.datamodule import RankSampler
 from litetext.data.images.items import Skip
-from litetext.data.nouns.veval import write_video_nouns
 from litetext.data.options import check_least
-from litetext.data.shapes.veval import write_video_shapes
 from litetext.data.videos.frames import Frames, find_frames
 from litetext.saco.subsets import VEVAL_DOMAINS
 from litetext.saco.videos import Masklets, VideoAnnotations, masklets, read_video_annotations
@@ -28,13 +27,13 @@ _FRAME_COST = 13
 
 
 class VideoItem(NamedTuple):
-    """A video and all that is asked of it.
+    """A video with its query phrases.
 
     Attributes:
         split: Domain and split, such as `sav_test`.
         number: Its position in the split.
         frames: Its frames, read as they are needed.
-        categories: Category ids asked, in the order of the file.
+        categories: Category ids of the queries, in the order of the file.
         phrases: Their noun phrases.
         truth: True masklets of all phrases.
     """
@@ -101,9 +100,7 @@ class VideoDataModule(LightningDataModule):
     def prepare_data(self) -> None:
         """Writes the embedded benchmark if it is asked for and not there; one process a machine."""
         if self.drawn is not None:
-            folder = Path(self.root)
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            (write_video_nouns if self.drawn.world == "nouns" else write_video_shapes)(folder, self.drawn.number)
+            write_videos(self.drawn, Path(self.root))
 
     def setup(self, stage: str) -> None:
         """Finds and reads the files, says what is there and what is missing; every rank does the same. Once.
@@ -218,7 +215,7 @@ def find_splits(root: Path, wanted: Sequence[str] | str) -> dict[str, Path]:
 
 
 def read_items(name: str, annotations: VideoAnnotations, media: Path) -> list[VideoItem]:
-    """The videos of a split with what is asked of them.
+    """The videos of a split with their queries.
 
     Args:
         name: The split.

@@ -268,7 +268,7 @@ def test_a_second_call_leaves_the_folder_alone(tmp_path: Path, monkeypatch: pyte
     made = write_shapes(tmp_path / "shapes", 1)
     assert made.written
     assert made.pairs == dict.fromkeys(SUBSETS, PAIRS)
-    monkeypatch.setattr(shapes_saco, "_write_subset", lambda *_: pytest.fail("written again"))
+    monkeypatch.setattr(drawn_gold, "write_subset", lambda *_: pytest.fail("written again"))
     assert write_shapes(tmp_path / "shapes", 1) == made._replace(written=False)
     with pytest.raises(
         ValueError, match=r"holds shapes with other options \(images 1, seed 0\), asked for are images 2"
@@ -282,30 +282,30 @@ def test_a_second_call_leaves_the_folder_alone(tmp_path: Path, monkeypatch: pyte
 
 
 def test_an_interrupted_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = shapes_saco._write_subset
+    real = drawn_gold.write_subset
 
-    def stop(root: Path, subset: str, images: int, seed: int) -> None:
-        real(root, subset, images, seed)
+    def stop(root: Path, subset: str, *rest: Any) -> None:
+        real(root, subset, *rest)
         assert not (tmp_path / "shapes").exists()
         if subset == "common":
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(shapes_saco, "_write_subset", stop)
+    monkeypatch.setattr(drawn_gold, "write_subset", stop)
     with pytest.raises(KeyboardInterrupt):
         write_shapes(tmp_path / "shapes", 1)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_two_processes_may_write_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real, folder = shapes_saco._write_subset, tmp_path / "shapes"
+    real, folder = drawn_gold.write_subset, tmp_path / "shapes"
 
-    def race(root: Path, subset: str, images: int, seed: int) -> None:
-        real(root, subset, images, seed)
+    def race(root: Path, subset: str, *rest: Any) -> None:
+        real(root, subset, *rest)
         if subset == "word_order":  # the other process is done first
-            monkeypatch.setattr(shapes_saco, "_write_subset", real)
-            write_shapes(folder, images, seed)
+            monkeypatch.setattr(drawn_gold, "write_subset", real)
+            write_shapes(folder, 1)
 
-    monkeypatch.setattr(shapes_saco, "_write_subset", race)
+    monkeypatch.setattr(drawn_gold, "write_subset", race)
     assert write_shapes(folder, 1).folder == folder
     assert os.listdir(tmp_path) == ["shapes"]
 
