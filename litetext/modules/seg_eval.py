@@ -9,8 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
-from lightning.pytorch import LightningModule
-from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_info
 from torch import nn
 
@@ -21,32 +19,20 @@ from litetext.metrics.assess import IouType
 from litetext.metrics.cgf1 import PhraseCounts
 from litetext.metrics.counts import headline, official
 from litetext.models.detectors import Detector
-from litetext.models.devices import DType, DTypeOption, choose_dtype
+from litetext.models.devices import DTypeOption
 from litetext.models.sam3.image import Sam3Image
 from litetext.models.sam3.phrase_memory import phrases_at_once, sam3_phrase_bytes
-from litetext.models.text.encoder import PhraseFeatures, digest
+from litetext.models.text.encoder import digest
 from litetext.modules import disagreements
-from litetext.modules.cache_key import begin_key
 from litetext.modules.evaluation import TEACHER, encode_all, name_encoders
-from litetext.modules.kinds import Kinds, kinds_table
+from litetext.modules.evaluation_module import EvaluationModule
+from litetext.modules.kinds import Kinds
 from litetext.modules.prepared import Prepare, Prepared
-from litetext.modules.probes import probes_table
-from litetext.modules.ranks import meet
 from litetext.modules.records import BegunRecord, Records, coco_results, finished, sides_of, without
-from litetext.modules.results import defined, missing_side, notes, refuse_nothing, summarize, table
-from litetext.modules.results_files import (
-    RESULTS,
-    check_name,
-    check_place,
-    claim_boards,
-    publish,
-    replace_json,
-    run_folder,
-    write_list,
-)
-from litetext.modules.resume_cache import describe_reuse, open_resume_cache
+from litetext.modules.results import defined, summarize
+from litetext.modules.results_files import check_name, write_list
+from litetext.modules.resume_cache import describe_reuse
 from litetext.modules.run_data import run_data
-from litetext.modules.seed_tables import add_seeds, seeds_table
 from litetext.modules.selecting import encode_instances
 from litetext.modules.zero_shot import ZeroShot
 from litetext.saco.instances import Instances
@@ -65,7 +51,7 @@ class _Waiting(NamedTuple):
     new: bool
 
 
-class SegEvalModule(LightningModule):
+class SegEvalModule(EvaluationModule):
     """Scores text encoders by what a frozen SAM3 segments with them (paper, Table 3), all in one pass.
 
     Vision features are computed once an image, text features once a distinct phrase and encoder. Zero-shot detectors
@@ -78,15 +64,15 @@ class SegEvalModule(LightningModule):
             SAM3-LiteText weights. Of names such as mine-seed1 and mine-seed2, mean and spread are printed too.
         teacher: Score SAM3's own text encoder too; retention is measured against it.
         geometry_token: Append the token that Meta's SAM3 adds to every text; transformers alone leaves it out.
-        threshold: Least score of an instance that is kept; the metrics count from 0.5 on.
+        threshold: Minimum score of an instance that is kept; the metrics count from 0.5 on.
         chunk: Phrases that go through a model at once; lower it if memory is short. Results do not depend on it.
         pictures: Pictures a subset, the worst disagreements between the text encoders first; 0 for none.
         dtype: Type of the segmenter's weights and computation; `auto` is bfloat16 on a GPU that computes in it, as
             Meta's SAM3 runs, and float32 elsewhere. Post-processing and detectors are in float32.
         detectors: Zero-shot detectors of transformers to score by their boxes, by a name of your choice: Grounding
             DINO, MM Grounding DINO (LLMDet) or OWLv2, a folder or a hub id (`google/owlv2-large-patch14`).
-        nms: IoU above which two masks of a phrase show one object, of which the surer counts; null, as in the official
-            protocol, suppresses nothing. Detectors are left as they are.
+        nms: IoU above which two masks of a phrase show one object, of which the one with the higher score counts;
+            null, as in the official protocol, suppresses nothing. Detectors are left as they are.
         detector_thresholds: By a detector's name, its own score that counts as 0.5: detectors are not calibrated.
             Scores below and above are stretched in proportion, so that official evaluators count the same. By default
             what the SAM 3 paper uses (section F.1): 0.4, and 0.2 for OWLv2.
@@ -121,9 +107,8 @@ class SegEvalModule(LightningModule):
         nms: float | None = None,
         box_segmenter: str | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(name_encoders(sam3, text_encoders, teacher), geometry_token, dtype, fresh)
         detectors, thresholds = detectors or {}, dict(detector_thresholds or {})
-        self.names = name_encoders(sam3, text_encoders, teacher)
         if not self.names and not detectors:
             raise ValueError(
                 "model.text_encoders is empty and model.teacher is false (or model.sam3 null), and model.detectors is "
@@ -132,9 +117,8 @@ class SegEvalModule(LightningModule):
         twice = sorted(self.names.keys() & detectors.keys())
         if twice:
             raise ValueError(f"model.detectors.{twice[0]} is the name of a text encoder too; choose another")
-        for option, given in (("text_encoders", self.names), ("detectors", detectors)):
-            for name in given:
-                check_name(f"a name in model.{option}", name)
+        for name in detectors:
+            check_name("a name in model.detectors", name)
         unknown = sorted(thresholds.keys() - detectors.keys())
         if unknown:
             raise ValueError(f"model.detector_thresholds.{unknown[0]}: model.detectors has no such name")
@@ -151,20 +135,13 @@ class SegEvalModule(LightningModule):
             raise ValueError(f"model.memory_gb is {memory_gb}; it must be above 0, or null to go by model.chunk")
         check_least(0, model__pictures=pictures)
         self.save_hyperparameters()
-        self.sam3_path, self.geometry_token = sam3, geometry_token
-        self.dtype_option: DTypeOption = dtype
-        self.dtype_name: DType = "float32"
+        self.sam3_path, self.nms = sam3, nms
         self.threshold, self.chunk, self.memory_gb, self.pictures = threshold, chunk, memory_gb, pictures
-        self.nms = nms
         self.zero_shot = ZeroShot(detectors, thresholds, phrases_per_prompt, box_segmenter)
-        self.fresh = fresh
         self.sam3: Sam3Image | None = None
         self.counts = nn.ModuleList()
         self.place: dict[tuple[str, str, IouType], int] = {}
-        self.phrases: dict[str, PhraseFeatures] = {}
-        self.text_parameters: dict[str, int] = {}
         self.waiting: deque[_Waiting] = deque()
-        self.results: dict[str, Any] = {}
 
     @property
     def scored(self) -> list[str]:
@@ -183,15 +160,11 @@ class SegEvalModule(LightningModule):
     def setup(self, stage: str) -> None:
         """Loads the segmenter and the detectors, and encodes every phrase with every text encoder."""
         data = self.data
-        for subset in data.names:
-            check_name("data.coco.name", subset)
-        check_place(run_folder(self))
-        self.dtype_name = choose_dtype(self.dtype_option, self.trainer.strategy.root_device)
-        options = {"geometry_token": self.geometry_token, "threshold": self.threshold, "dtype": self.dtype_name}
+        options: dict[str, Any] = {"threshold": self.threshold}
         if self.nms is not None:
             options["nms"] = self.nms
             rank_zero_info(f"duplicates above an IoU of {self.nms:g} are suppressed: not the official protocol")
-        identity = begin_key(self, options)
+        identity = self.begin("data.coco.name", data.names, options)
         if self.names:
             self._load_segmenter(identity)
         self.waiting, self.threads = deque(), MaskThreads()
@@ -208,10 +181,7 @@ class SegEvalModule(LightningModule):
                     self.place[name, subset, "segm"] = len(self.place)
                 self.place[name, subset, "bbox"] = len(self.place)
         self.counts = nn.ModuleList(PhraseCounts(iou_type) for _, _, iou_type in self.place)
-        self.identity = identity.hexdigest()
-        folder = run_folder(self) / "records" / self.identity[:16]
-        self.records = Records(open_resume_cache(folder, self, self.fresh))
-        self.ranks = meet(self.trainer, folder)
+        self.records = Records(self.open_cache(identity))
 
     def _load_segmenter(self, identity: Any) -> None:
         asked = list(dict.fromkeys(pair.phrase for image in self.data.images for pair in image.pairs))
@@ -228,7 +198,7 @@ class SegEvalModule(LightningModule):
             rank_zero_info(f"{self.memory_gb:g} GB: {self.chunk:,} phrases at once, {each / 1e6:,.1f} MB each")
 
     def test_step(self, batch: SegBatch, batch_idx: int) -> None:
-        """Asks the images of a batch for their phrases, with everything that is scored, and counts."""
+        """Segments the images of a batch with everything that is scored, and counts."""
         for item in batch.items:
             key = self.records.key(item)
             record = self.records.find(key)
@@ -256,7 +226,7 @@ class SegEvalModule(LightningModule):
                     metric.update(ids, [found[i] for i in ids], truths)
 
     def segment(self, item: SegItem) -> BegunRecord:
-        """What every text encoder leads to in one image, and what every detector finds.
+        """The predictions for one image: with every text encoder, and of every detector.
 
         Args:
             item: The image and its phrases.
@@ -321,26 +291,17 @@ class SegEvalModule(LightningModule):
             numbers.setdefault(name, {}).setdefault(subset, {}).update(official(counts, iou_type))
         totals = self.zero_shot.parameters()
         self.results = summarize(scores["segm"], self.text_parameters, TEACHER, scores["bbox"], totals, data.beside)
-        left_out = sum(len(skip.ids) for skip in skips)
-        first = f"; the first reason: {skips[0]}" if skips else ""
-        refuse_nothing(self.results, f"{data.pairs:,} pairs asked, {left_out:,} left out{first}")
         by_kind.add_to(self.results["encoders"], TEACHER)
-        add_seeds(self.results)
-        self.results |= {
-            "dtype": self.dtype_name if self.names else None,
-            "partial": data.partial or bool(skips),
-            "left_out": left_out,
-            "not_scored": {subset: why for subset, pair in sides.items() if (why := missing_side(*pair)) is not None},
-            "official": {name: _official(rows, sides) for name, rows in numbers.items()},
-            "evaluation": self._evaluation(asked, records, left_out),
-        }
+        dtype = self.dtype_name if self.names else None
+        self.complete(sides, numbers, skips, f"{data.pairs:,} pairs", data.partial, dtype)
+        self.results["evaluation"] = self._evaluation(asked, records)
         if self.trainer.is_global_zero:
             self._write(asked, records)
         self.ranks.part("written")
 
-    def _evaluation(self, asked: list[ImagePairs], records: Records, left_out: int) -> str:
+    def _evaluation(self, asked: list[ImagePairs], records: Records) -> str:
         """Id of this evaluation: everything that its results follow from, the ground truth among it."""
-        hasher = hashlib.blake2b(f"{self.identity} {left_out}".encode(), digest_size=16)
+        hasher = hashlib.blake2b(f"{self.identity} {self.results['left_out']}".encode(), digest_size=16)
         for image in asked:
             key = records.keys.get((image.subset, image.file_name))
             truths = [
@@ -351,48 +312,15 @@ class SegEvalModule(LightningModule):
         return hasher.hexdigest()
 
     def _write(self, asked: list[ImagePairs], records: Records) -> None:
-        folder, names = run_folder(self), self.scored
-        board = self.trainer.logger.experiment if isinstance(self.trainer.logger, TensorBoardLogger) else None
-        if board is not None:
-            claim_boards(folder, self.results["evaluation"])
-
         def fill(draft: Path) -> None:
             for subset in self.data.names:
                 images = [image for image in asked if image.subset == subset]
-                for name in names:
+                for name in self.scored:
                     found = coco_results(images, records, name)
                     write_list(draft / "predictions" / name / f"{subset}.json", found)
-                cases = disagreements.worst(images, records, names, self.pictures)
+                cases = disagreements.worst(images, records, self.scored, self.pictures)
                 if cases:
-                    disagreements.save(cases, names, draft / "pictures" / subset, board)
-            replace_json(draft / RESULTS, self.results)
+                    disagreements.save(cases, self.scored, draft / "pictures" / subset, self.board)
 
-        aside = publish(folder, self.results["evaluation"], fill)
-        if board is not None:
-            board.add_text("results", table(self.results, markdown=True), 0)
-            for name, entry in self.results["encoders"].items():
-                boxes = {f"boxes/{c}": value for c, value in entry.get("bbox", {}).get("average", {}).items()}
-                for column, value in (entry["average"] | boxes).items():
-                    if value is not None:
-                        board.add_scalar(f"{name}/{column}", value, 0)
-        print(table(self.results))
-        for line in notes(self.results["not_scored"]):
-            print(line)
-        for text in (kinds_table(self.results), probes_table(self.results), seeds_table(self.results)):
-            if text:
-                print(f"\n{text}\n")
-        if self.results["partial"]:
-            print(f"partial: {self.results['left_out']:,} pairs were left out")
-        if self.sam3 is not None:
-            print(f"segmenter   {self.dtype_name} on {self.sam3.device.type}")
-        print(f"results     {folder / RESULTS}\npredictions {folder / 'predictions'}")
-        if (folder / "pictures").is_dir():
-            print(f"pictures    {folder / 'pictures'}")
-        print(describe_reuse(records.reused, len(records.keys), "images", records.cache))
-        if aside is not None:
-            print(f"put aside   {aside}: what another evaluation left in {folder}")
-
-
-def _official(rows: dict[str, dict[str, float]], sides: dict[str, tuple[int, int]]) -> dict[str, Any]:
-    """The official numbers as they are, which are 0 or -1 where nothing defines them; None where nothing was scored."""
-    return {subset: row if any(sides[subset]) else dict.fromkeys(row, None) for subset, row in rows.items()}
+        segmenter = [] if self.sam3 is None else [f"segmenter   {self.dtype_name} on {self.sam3.device.type}"]
+        self.publish(fill, segmenter, describe_reuse(records.reused, len(records.keys), "images", records.cache))

@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from lightning.pytorch import LightningModule
-from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import nn
 
@@ -22,7 +20,7 @@ from litetext.metrics.assess import IouType
 from litetext.metrics.veval_files import KINDS
 from litetext.metrics.video import assess_video
 from litetext.metrics.video_metrics import TETA, PhraseHOTA, VideoCGF1
-from litetext.models.devices import DType, DTypeOption, choose_dtype
+from litetext.models.devices import DTypeOption
 from litetext.models.sam3.image import Sam3Image
 from litetext.models.sam3.linking import Linker
 from litetext.models.sam3.tracking import (
@@ -35,28 +33,17 @@ from litetext.models.sam3.tracking import (
     describe,
 )
 from litetext.models.sam3.video import Sam3Video
-from litetext.models.text.encoder import PhraseFeatures
-from litetext.modules.cache_key import begin_key, files_hash, item_key
+from litetext.modules.cache_key import files_hash, item_key
 from litetext.modules.evaluation import TEACHER, digest, encode_all, name_encoders
-from litetext.modules.ranks import meet
-from litetext.modules.results import defined, missing_side, notes, refuse_nothing, summarize, table
-from litetext.modules.results_files import (
-    RESULTS,
-    check_name,
-    check_place,
-    claim_boards,
-    publish,
-    replace_json,
-    run_folder,
-    write_list,
-)
-from litetext.modules.resume_cache import ResumeCache, describe_reuse, of_ranks, open_resume_cache
+from litetext.modules.evaluation_module import EvaluationModule
+from litetext.modules.results import defined, summarize
+from litetext.modules.results_files import write_list
+from litetext.modules.resume_cache import ResumeCache, describe_reuse, of_ranks
 from litetext.modules.run_data import run_data
-from litetext.modules.seed_tables import add_seeds, seeds_table
 from litetext.saco.videos import Masklets, masklets
 
 
-class VideoEvalModule(LightningModule):
+class VideoEvalModule(EvaluationModule):
     """Scores text encoders by the masklets that a frozen SAM3 finds with them (paper, Table 4), all in one pass.
 
     Args:
@@ -68,10 +55,10 @@ class VideoEvalModule(LightningModule):
         geometry_token: Append the token that Meta's SAM3 adds to every text; transformers alone leaves it out.
         tracker: `sam3` is SAM3's own tracker; `links` detects in every frame and links the masks; `auto` takes SAM3's
             own where the checkpoint has one.
-        min_score: With `links`, least score of a detection that continues a masklet; one of at least 0.5 begins one.
-        match: With `links`, least IoU of a detection with a masklet's last mask.
+        min_score: With `links`, minimum score of a detection that continues a masklet; one of at least 0.5 begins one.
+        match: With `links`, minimum IoU of a detection with a masklet's last mask.
         max_age: With `links`, frames that an object may be out of sight.
-        min_hits: With `links`, least frames in which a masklet is seen.
+        min_hits: With `links`, minimum number of frames in which a masklet is seen.
         chunk: Phrases that go through the detector at once, or whose memories SAM3's own tracker keeps on the device;
             lower it if memory is short.
         dtype: Type of the segmenter's weights and computation; `auto` is bfloat16 on a GPU that computes in it, as
@@ -98,32 +85,23 @@ class VideoEvalModule(LightningModule):
         dtype: DTypeOption = "auto",
         fresh: bool = False,
     ) -> None:
-        super().__init__()
-        self.names = name_encoders(sam3, text_encoders, teacher)
-        for name in self.names:
-            check_name("a name in model.text_encoders", name)
+        super().__init__(name_encoders(sam3, text_encoders, teacher), geometry_token, dtype, fresh)
         if not self.names:
             raise ValueError("model.text_encoders is empty and model.teacher is false; there is nothing to score")
         check_share(model__min_score=min_score, model__match=match)
         check_least(0, model__max_age=max_age)
         check_least(1, model__min_hits=min_hits, model__chunk=chunk)
         self.save_hyperparameters()
-        self.sam3_path, self.geometry_token = sam3, geometry_token
+        self.sam3_path = sam3
         self.tracker_name: Literal["auto", "sam3", "links"] = tracker
         self.tracking: Tracking = "links"
         self.links = {"match": match, "max_age": max_age, "min_hits": min_hits}
         self.min_score, self.chunk = min_score, chunk
-        self.dtype_option: DTypeOption = dtype
-        self.dtype_name: DType = "float32"
-        self.fresh = fresh
         self.tracker: Any = None
         self.keys: dict[tuple[str, int], str] = {}
         self.reused = 0
-        self.phrases: dict[str, PhraseFeatures] = {}
-        self.text_parameters: dict[str, int] = {}
         self.metrics = nn.ModuleDict()
         self.lost: list[Skip] = []
-        self.results: dict[str, Any] = {}
 
     @property
     def data(self) -> VideoDataModule:
@@ -137,12 +115,8 @@ class VideoEvalModule(LightningModule):
     def setup(self, stage: str) -> None:
         """Loads the segmenter, and encodes every phrase with every text encoder."""
         data, device = self.data, self.trainer.strategy.root_device
-        for split in data.names:
-            check_name("a split", split)
-        check_place(run_folder(self))
-        self.dtype_name = choose_dtype(self.dtype_option, device)
-        options = {"geometry_token": self.geometry_token, "dtype": self.dtype_name, "tracker": self.tracker_name}
-        identity = begin_key(self, options | {"min_score": self.min_score, "links": self.links})
+        options = {"tracker": self.tracker_name, "min_score": self.min_score, "links": self.links}
+        identity = self.begin("a split", data.names, options)
         tracker: Any = self.load_tracker()
         digest(identity, tracker, tracker.about)
         asked = list(dict.fromkeys(phrase for item in data.videos for phrase in item.phrases))
@@ -155,10 +129,7 @@ class VideoEvalModule(LightningModule):
                     parts: list[nn.Module] = [VideoCGF1(), PhraseHOTA()]
                     parts += [TETA(data.evaluated[split])] if kind == "segm" else []
                     self.metrics[_place(name, split, kind)] = nn.ModuleList(parts)
-        self.identity = identity.hexdigest()
-        folder = run_folder(self) / "records" / self.identity[:16]
-        self.cache = open_resume_cache(folder, self, self.fresh)
-        self.ranks = meet(self.trainer, folder)
+        self.cache = self.open_cache(identity)
 
     def load_tracker(self) -> Tracker:
         """The tracker that the options name, with the segmenter in it.
@@ -223,27 +194,17 @@ class VideoEvalModule(LightningModule):
             for split in data.names:
                 for kind in KINDS:
                     found = self._numbers(name, split, kind)
-                    shown: Any = found if any(sides[split]) else dict.fromkeys(found)
-                    numbers.setdefault(name, {}).setdefault(split, {}).update(shown)
+                    numbers.setdefault(name, {}).setdefault(split, {}).update(found)
                     row = defined(_headline(found, kind), *sides[split], ("CG_F1", "VL_MCC"))
                     scores[kind].setdefault(name, {})[split] = row
         self.results = summarize(scores["segm"], self.text_parameters, TEACHER, scores["bbox"])
-        add_seeds(self.results)
-        left_out = sum(len(skip.ids) for skip in skips)
-        first = f"; the first reason: {skips[0]}" if skips else ""
-        refuse_nothing(self.results, f"{len(data.videos):,} videos asked, {left_out:,} pairs left out{first}")
-        evaluation = hashlib.blake2b(f"{self.identity} {left_out}".encode(), digest_size=16)
+        asked = f"{len(data.videos):,} videos"
+        self.complete(sides, numbers, skips, asked, data.partial, self.dtype_name)
+        evaluation = hashlib.blake2b(f"{self.identity} {self.results['left_out']}".encode(), digest_size=16)
         for item in scored:
             evaluation.update(f"{item.split} {item.number} {keys[item.split, item.number]}\n".encode())
             evaluation.update(_truth_bytes(item.truth))
-        self.results |= {
-            "dtype": self.dtype_name,
-            "partial": data.partial or bool(skips),
-            "left_out": left_out,
-            "not_scored": {split: why for split, pair in sides.items() if (why := missing_side(*pair)) is not None},
-            "official": numbers,
-            "evaluation": evaluation.hexdigest(),
-        }
+        self.results["evaluation"] = evaluation.hexdigest()
         if self.trainer.is_global_zero:
             self._write(scored, keys, reused)
         self.ranks.part("written")
@@ -258,9 +219,7 @@ class VideoEvalModule(LightningModule):
         return numbers
 
     def _write(self, scored: list[VideoItem], keys: dict[tuple[str, int], str], reused: int) -> None:
-        folder, logger = run_folder(self), self.trainer.logger
         cache = ResumeCache(self.cache.folder, 0)  # of all processes
-        board = logger.experiment if isinstance(logger, TensorBoardLogger) else None
 
         def tracks(split: str, name: str) -> Iterator[dict[str, Any]]:
             for item in scored:
@@ -271,34 +230,16 @@ class VideoEvalModule(LightningModule):
             for split in self.data.names:
                 for name in self.names:
                     write_list(draft / "predictions" / name / f"{split}.json", tracks(split, name))
-            replace_json(draft / RESULTS, self.results)
 
-        if board is not None:
-            claim_boards(folder, self.results["evaluation"])
-        aside = publish(folder, self.results["evaluation"], fill)
-        if board is not None:
-            board.add_text("results", table(self.results, markdown=True), 0)
-            for name, entry in self.results["encoders"].items():
-                for column, value in entry["average"].items():
-                    if value is not None:
-                        board.add_scalar(f"{name}/{column}", value, 0)
-        print(table(self.results))
-        for line in notes(self.results["not_scored"]):
-            print(line)
-        if text := seeds_table(self.results):
-            print(f"\n{text}\n")
-        if self.results["partial"]:
-            print(f"partial: {self.results['left_out']:,} pairs were left out")
-        print(f"tracker     {describe(self.tracking, self.sam3_path, self.tracker_name)}")
-        print(f"segmenter   {self.dtype_name} on {self.tracker.sam3.device.type}")
-        print(f"results     {folder / RESULTS}\npredictions {folder / 'predictions'}")
-        print(describe_reuse(reused, len(keys), "videos", self.cache))
-        if aside is not None:
-            print(f"put aside   {aside}: what another evaluation left in {folder}")
+        segmenter = [
+            f"tracker     {describe(self.tracking, self.sam3_path, self.tracker_name)}",
+            f"segmenter   {self.dtype_name} on {self.tracker.sam3.device.type}",
+        ]
+        self.publish(fill, segmenter, describe_reuse(reused, len(keys), "videos", self.cache))
 
 
 def video_key(item: VideoItem) -> str:
-    """The key of what is found in a video: its frames' files and how they are read, and what is asked in order.
+    """The key of a video's predictions: its frames' files, how they are read, and the queries in order.
 
     Args:
         item: The video and its phrases.
