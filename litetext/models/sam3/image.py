@@ -10,30 +10,26 @@ the first self-attention of the DETR encoder, which comes before they meet a phr
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
-from transformers import Sam3ImageProcessor, Sam3Model
 from transformers.masking_utils import create_bidirectional_mask
 
-from litetext.models.devices import DType
-from litetext.models.finite import check_weights
-from litetext.models.hub import PROCESSOR_FILES, TEXT_FILES, find_model, load_image_processor
 from litetext.models.sam3.forward import Queries, box_and_score_heads, decode, geometry_token
 from litetext.models.sam3.frozen import FrozenSam3, squares
 from litetext.models.sam3.loading import load_detector
 from litetext.models.sam3.postprocess import finish, official_scores
 from litetext.saco.instances import Instances
-from litetext.shipped import shipped
 
 _CHUNK = 16
 
 
 @dataclass(frozen=True)
 class Vision:
-    """What SAM3 knows of B images before it reads a phrase; `vision[i]` is one of them.
+    """Features of B images before SAM3 reads a phrase; `vision[i]` is one of them.
 
     Attributes:
         levels: The pyramid that masks are drawn from, fine to coarse, each (B, D, y, x).
@@ -86,54 +82,21 @@ class _Encoded(NamedTuple):
 
 
 class Sam3Image(FrozenSam3):
-    """A frozen SAM3, always in eval mode, that takes text features of any encoder.
+    """A frozen SAM3 for images, always in eval mode, that takes text features of any encoder.
+
+    `from_pretrained` takes a folder of Sam3Model, Sam3VideoModel or Sam3LiteTextModel (published, or of `litetext
+    export --to transformers`), `checkpoints/sam3-tiny`, a hub id (`facebook/sam3`), or Meta's `sam3.pt`.
 
     Args:
-        model: A SAM3 of transformers; its parameters stop asking for gradients.
+        model: A SAM3 of transformers; its parameters are frozen.
         geometry_token: Append the geometry encoder's token to every phrase, as Meta's SAM3 does. `False` gives what
             transformers computes when no box is given, which is not what SAM3 was trained with.
         processor: Image processor of the checkpoint; None resizes to the model's square and scales to -1..1.
     """
 
-    def __init__(
-        self, model: Sam3Model, geometry_token: bool = True, processor: Sam3ImageProcessor | None = None
-    ) -> None:
-        super().__init__(model, model.config, geometry_token, processor)
-
     @classmethod
-    def from_pretrained(
-        cls,
-        name: str | os.PathLike[str],
-        geometry_token: bool = True,
-        dtype: DType = "float32",
-    ) -> "Sam3Image":
-        """Loads a SAM3 without its text encoder.
-
-        Args:
-            name: A folder of Sam3Model, Sam3VideoModel or Sam3LiteTextModel (published, or of `litetext export --to
-                transformers`), `checkpoints/sam3-tiny`, a hub id (`facebook/sam3`), or Meta's `sam3.pt`.
-            geometry_token: See the class.
-            dtype: Type of weights and computation; boxes, scores and post-processing are always in float32.
-
-        Raises:
-            FileNotFoundError: If there is no such path, and no such model on the hub.
-            ValueError: If it holds something else, or weights are missing, cannot be read or are not finite.
-        """
-        folder = find_model(shipped(os.fspath(name)), "SAM3", (*TEXT_FILES, *PROCESSOR_FILES), "a local folder")
-        model = load_detector(folder, getattr(torch, dtype))
-        processor = load_image_processor(folder, "SAM3")
-        check_weights(model, f"SAM3 {folder}")
-        return cls(model, geometry_token, processor)
-
-    @property
-    def device(self) -> torch.device:
-        """Where it computes."""
-        return self.model.detr_decoder.query_embed.weight.device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """What it computes in."""
-        return self.model.detr_decoder.query_embed.weight.dtype
+    def _load(cls, name: str | os.PathLike[str], folder: Path, dtype: torch.dtype) -> Any:
+        return load_detector(folder, dtype)
 
     @property
     def side(self) -> int:
@@ -153,7 +116,7 @@ class Sam3Image(FrozenSam3):
 
     @torch.no_grad()
     def encode_images(self, pixels: Float[Tensor, "b 3 s s"]) -> Vision:
-        """Runs the vision tower: once an image, whatever is asked of it afterwards.
+        """Runs the vision tower: once an image, whatever the phrases.
 
         Args:
             pixels: Normalised images from `preprocess`, (B, 3, S, S).
@@ -214,7 +177,7 @@ class Sam3Image(FrozenSam3):
         threshold: float = 0.5,
         chunk: int = _CHUNK,
     ) -> Iterator[Instances]:
-        """What is found for each of N phrases in one image, after the official post-processing.
+        """The instances of each of N phrases in one image, after the official post-processing.
 
         Masks are drawn only where a query reaches the threshold, and phrases come one by one: memory holds one chunk
         and the masks of one phrase.
@@ -224,7 +187,7 @@ class Sam3Image(FrozenSam3):
             features: Text features, (N, L, D); those at padding do not matter.
             lengths: Valid tokens of each phrase, (N,).
             size: Height and width of the original image in pixels.
-            threshold: Least score of an instance, inclusive, after rounding to 5 decimals.
+            threshold: Minimum score of an instance, inclusive, after rounding to 5 decimals.
             chunk: Phrases at once: memory grows with it, results do not change.
 
         Returns:

@@ -13,6 +13,7 @@ import os
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -21,22 +22,19 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
-from transformers import Sam3ImageProcessor, Sam3VideoModel
+from transformers import Sam3VideoModel
 from transformers.models.sam3_video.modeling_sam3_video import Sam3VideoInferenceSession
 
 from litetext.checkpoints.reading import open_state
-from litetext.models.devices import DType
-from litetext.models.finite import check_weights
-from litetext.models.hub import PROCESSOR_FILES, TEXT_FILES, find_model, load_image_processor, load_pretrained
+from litetext.models.hub import load_pretrained
 from litetext.models.sam3.forward import geometry_token
-from litetext.models.sam3.frozen import FrozenSam3, squares
+from litetext.models.sam3.frozen import FrozenSam3, find_sam3, squares
 from litetext.models.sam3.video_memory import park_session, prune_session
 from litetext.models.sam3.video_patches import patch_kernels
 from litetext.models.text.encoder import TextBatch
 from litetext.saco.mask_threads import MaskThreads
 from litetext.saco.masks import Rle, encode_masks
 from litetext.saco.videos import masklet_entry
-from litetext.shipped import shipped
 
 _TEXT = ("detector_model.text_encoder.", "detector_model.text_projection.")
 
@@ -206,6 +204,8 @@ def _encode(mask: np.ndarray) -> Rle | None:
 class Sam3Video(FrozenSam3):
     """A frozen SAM3 with its tracker, always in eval mode, that takes text features of any encoder.
 
+    `from_pretrained` takes a folder of Sam3VideoModel, or a hub id (`facebook/sam3`).
+
     Args:
         model: A Sam3VideoModel of `from_pretrained`.
         geometry_token: Append the geometry encoder's token to every phrase, as Meta's SAM3 does; `False` gives what
@@ -213,47 +213,13 @@ class Sam3Video(FrozenSam3):
         processor: Image processor of the checkpoint; None resizes to the model's square and scales to -1..1.
     """
 
-    def __init__(self, model: _Model, geometry_token: bool = True, processor: Sam3ImageProcessor | None = None) -> None:
-        config: Any = model.config
-        super().__init__(model, config.detector_config, geometry_token, processor)
-
     @classmethod
-    def from_pretrained(
-        cls,
-        name: str | os.PathLike[str],
-        geometry_token: bool = True,
-        dtype: DType = "float32",
-    ) -> "Sam3Video":
-        """Loads a SAM3 with its tracker, without its text encoder.
-
-        Args:
-            name: A folder of Sam3VideoModel, or a hub id (`facebook/sam3`).
-            geometry_token: See the class.
-            dtype: Type of weights and computation.
-
-        Raises:
-            FileNotFoundError: If there is no such folder, and no such model on the hub.
-            ValueError: If it has no tracker, or weights are missing, cannot be read or are not finite.
-        """
+    def _load(cls, name: str | os.PathLike[str], folder: Path, dtype: torch.dtype) -> Any:
         if not has_tracker(name):
             raise ValueError(f"{name} has no weights of SAM3's tracker; a folder of Sam3VideoModel has them")
-        folder = _find(name)
-        what = "SAM3 for videos"
-        model = load_pretrained(_Model.from_pretrained, folder, what, _TEXT, dtype=getattr(torch, dtype))
-        processor = load_image_processor(folder, what)
+        model = load_pretrained(_Model.from_pretrained, folder, "SAM3 for videos", _TEXT, dtype=dtype)
         del model.detector_model.text_encoder, model.detector_model.text_projection
-        check_weights(model, f"SAM3 {folder}")
-        return cls(model, geometry_token, processor)
-
-    @property
-    def device(self) -> torch.device:
-        """Where it computes."""
-        return self.model.device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """What it computes in."""
-        return self.model.dtype
+        return model
 
     def share(self, detector: nn.Module) -> None:
         """Takes the detector of the same checkpoint that is loaded already, in place of its own copy.
@@ -366,7 +332,7 @@ def has_tracker(name: str | os.PathLike[str]) -> bool:
     Raises:
         FileNotFoundError: If there is no such folder, and no such model on the hub.
     """
-    folder = _find(name)
+    folder = find_sam3(name)
     try:
         about = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -377,7 +343,3 @@ def has_tracker(name: str | os.PathLike[str]) -> bool:
         return any(key.startswith("tracker_model.") for key in open_state(folder).keys)
     except (FileNotFoundError, ValueError):
         return True  # loading it says what is wrong with it
-
-
-def _find(name: str | os.PathLike[str]) -> Any:
-    return find_model(shipped(os.fspath(name)), "SAM3", (*TEXT_FILES, *PROCESSOR_FILES), "a local folder")
