@@ -7,6 +7,7 @@ from transformers import Sam3Model
 
 from litetext.data.nouns.datamodule import NounsDataModule
 from litetext.data.nouns.sheet import core
+from litetext.files import whole_folder
 from litetext.modules.sam3_folder import count_parameters, write_sam3
 
 Scores = Mapping[str, float]
@@ -54,12 +55,11 @@ def export(
 
     Args:
         model: The trained model; stays as it is.
-        folder: Where to; files of the same names are replaced.
+        folder: Where to; what this run exported there before is replaced.
         by_kind: Validation scores by kind of phrase, `all` among them; CG_F1 and pmF1 in percent.
         curve: Scores of all phrases in the course of training, each with its `step`.
         data: What it was trained and scored on.
     """
-    write_sam3(model, folder)
     values = {
         **count_parameters(model),
         "nouns": core(),
@@ -75,7 +75,9 @@ def export(
         "kinds": kind_table(by_kind),
         "curve": curve_table(curve),
     }
-    (folder / "README.md").write_text(_CARD.format(**values), encoding="utf-8")
+    with whole_folder(folder, replace=True) as draft:
+        write_sam3(model, draft)
+        (draft / "README.md").write_text(_CARD.format(**values), encoding="utf-8")
 
 
 def kind_table(by_kind: Mapping[str, Scores]) -> str:

@@ -2,11 +2,11 @@
 
 import copy
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from lightning.pytorch import LightningModule
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
@@ -18,21 +18,20 @@ from litetext.data.options import check_share
 from litetext.metrics.assess import assess
 from litetext.metrics.cgf1 import PhraseCounts
 from litetext.metrics.counts import headline, per_threshold
-from litetext.models.finite import check_weights
 from litetext.models.sam3.postprocess import postprocess
 from litetext.models.sam3.tiny import forward_phrases, tiny_config, tiny_sam3
 from litetext.modules.detection_loss import detection_loss
-from litetext.modules.fit_run import check_export, export_folder
 from litetext.modules.muon import Muon
 from litetext.modules.nouns_card import export, kind_table
 from litetext.modules.nouns_loss import NounsHeads
 from litetext.modules.optim import by_step
+from litetext.modules.sam3_fit import Sam3FitModule
 from litetext.modules.sam3_folder import open_start
 from litetext.saco.instances import Instances, Truth
 from litetext.tokenizer import END
 
 
-class NounsFitModule(LightningModule):
+class NounsFitModule(Sam3FitModule):
     """Trains a tiny `transformers.Sam3Model` on the world of nouns in three stages and exports its averaged weights.
 
     First the vision tower learns to name what it sees and the text tower to read phrases, each by itself and with
@@ -87,10 +86,10 @@ class NounsFitModule(LightningModule):
         compiled: bool = False,
         start: str | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(output)
         check_share(model__ema=ema)
         self.save_hyperparameters()
-        self.output, self.lr, self.muon, self.joint_muon = output, lr, muon, joint_muon
+        self.lr, self.muon, self.joint_muon = lr, muon, joint_muon
         self.weight_decay, self.ema = weight_decay, ema
         self.auxiliary, self.roles, self.presence = auxiliary, roles, presence
         if start is None:
@@ -118,18 +117,8 @@ class NounsFitModule(LightningModule):
         self.compiled = compiled
         self.counts = PhraseCounts("segm")
         self.kinds = torch.nn.ModuleList(PhraseCounts("segm") for _ in KIND_NAMES)
-        self.scores: dict[str, float] = {}
         self.by_kind: dict[str, dict[str, float]] = {}
         self.curve: list[dict[str, float]] = []
-
-    def setup(self, stage: str) -> None:
-        """Sees before the training that the export will not write over anything.
-
-        Raises:
-            ValueError: Something is there.
-        """
-        if stage == "fit":
-            check_export(self.output)
 
     @property
     def stages(self) -> Stages:
@@ -291,19 +280,24 @@ class NounsFitModule(LightningModule):
         checkpoint["litetext"] = {"scores": self.scores, "by_kind": self.by_kind, "curve": self.curve}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Takes up the course of the scores."""
+        """Takes up the course of the scores.
+
+        Raises:
+            ValueError: Weights are not finite; naming the first.
+        """
+        super().on_load_checkpoint(checkpoint)
         saved = checkpoint.get("litetext", {})
         self.scores, self.by_kind = dict(saved.get("scores", {})), dict(saved.get("by_kind", {}))
         self.curve = list(saved.get("curve", []))
 
-    def on_fit_end(self) -> None:
-        """Exports the averaged weights and says where they are."""
-        folder = export_folder(self.trainer, self.output)
-        if self.trainer.is_global_zero and folder is not None:
-            check_weights(self.smooth, "the trained model, which is not exported")
-            data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
-            export(self.smooth, folder, self.by_kind, self.curve, data)
-            print(f"tiny SAM3: {folder}; " + ", ".join(f"{k} {v:.4f}" for k, v in self.scores.items()))
+    def trained(self) -> Sam3Model:
+        """The model with averaged weights."""
+        return self.smooth
+
+    def export(self, folder: Path) -> None:
+        """Writes the averaged weights and the model's card."""
+        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        export(self.smooth, folder, self.by_kind, self.curve, data)
 
 
 def _token_table(model: Sam3Model) -> Tensor:

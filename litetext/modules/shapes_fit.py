@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -16,19 +15,18 @@ from litetext.data.options import check_least, check_share
 from litetext.data.shapes.datamodule import ShapesBatch
 from litetext.metrics.cgf1 import PhraseCounts, phrase_metrics
 from litetext.metrics.counts import per_threshold
-from litetext.models.finite import check_tensors, check_weights
 from litetext.models.sam3.postprocess import postprocess
 from litetext.models.sam3.tiny import PhraseOutputs, encode_both, forward_phrases, tiny_config, tiny_sam3
 from litetext.modules.detection_loss import detection_loss
-from litetext.modules.fit_run import check_export, export_folder
 from litetext.modules.optim import by_step, check_rates, count_steps, parameter_groups
+from litetext.modules.sam3_fit import Sam3FitModule
 from litetext.modules.sam3_folder import open_start
 from litetext.modules.shapes_card import export
 from litetext.modules.shapes_loss import AttributeHeads
 from litetext.saco.instances import Instances, Truth
 
 
-class ShapesFitModule(LightningModule):
+class ShapesFitModule(Sam3FitModule):
     """Trains a tiny `transformers.Sam3Model` on the world of shapes and exports its averaged weights.
 
     Args:
@@ -62,12 +60,12 @@ class ShapesFitModule(LightningModule):
         layers: int = 2,
         start: str | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(output)
         check_share(model__ema=ema)
         check_rates(lr, weight_decay=weight_decay, text_steps=text_steps, auxiliary=auxiliary)
         check_least(1, model__width=width, model__vision_layers=vision_layers, model__layers=layers)
         self.save_hyperparameters()
-        self.output, self.lr, self.weight_decay = output, lr, weight_decay
+        self.lr, self.weight_decay = lr, weight_decay
         self.text_steps, self.auxiliary = text_steps, auxiliary
         if start is None:
             self.sam3 = tiny_sam3(tiny_config(width=width, vision_layers=vision_layers, layers=layers))
@@ -80,17 +78,6 @@ class ShapesFitModule(LightningModule):
         self.averaged.requires_grad_(False)
         self.val_phrases = phrase_metrics("segm", "val/")
         self.val_counts = PhraseCounts("segm")
-        self.scores: dict[str, float] = {}
-        self._exported: Path | None = None
-
-    def setup(self, stage: str) -> None:
-        """Sees before the training that the export will not write over anything.
-
-        Raises:
-            ValueError: Something is there.
-        """
-        if stage == "fit":
-            check_export(self.output)
 
     @property
     def steps(self) -> int:
@@ -99,8 +86,7 @@ class ShapesFitModule(LightningModule):
         data = trainer.datamodule  # type: ignore[attr-defined]
         return count_steps(trainer, data.steps)[0]
 
-    @property
-    def smooth(self) -> Sam3Model:
+    def trained(self) -> Sam3Model:
         """The model with averaged weights."""
         return cast(Sam3Model, self.averaged.module)
 
@@ -143,7 +129,7 @@ class ShapesFitModule(LightningModule):
 
     def validation_step(self, batch: ShapesBatch, batch_idx: int) -> None:
         """Scores the averaged weights on held-out scenes."""
-        out = forward_phrases(self.smooth, batch.pixels, batch.image, batch.tokens.ids, batch.tokens.mask)
+        out = forward_phrases(self.trained(), batch.pixels, batch.image, batch.tokens.ids, batch.tokens.mask)
         found = detections(out, batch.pixels.shape[-1])
         truths = [Truth(batch.masks[batch.owner == n]) for n in range(len(batch.image))]
         ids = batch.number.tolist()
@@ -164,34 +150,10 @@ class ShapesFitModule(LightningModule):
         """Adds the scores."""
         checkpoint["litetext"] = {"scores": dict(self.scores)}
 
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuses weights that are not finite.
-
-        Raises:
-            ValueError: Naming the first.
-        """
-        check_tensors(checkpoint["state_dict"].items(), "--ckpt_path")
-
-    def on_fit_end(self) -> None:
-        """Exports the averaged weights.
-
-        Raises:
-            ValueError: They are not finite; nothing is written then.
-        """
-        folder = export_folder(self.trainer, self.output)
-        if not self.trainer.is_global_zero or folder is None:
-            return
-        check_weights(self.smooth, "the trained model, which is not exported")
+    def export(self, folder: Path) -> None:
+        """Writes the averaged weights and the model's card."""
         data = self.trainer.datamodule  # type: ignore[attr-defined]
-        export(self.smooth, folder, self.scores, self.trainer.global_step, data)
-        self._exported = folder
-
-    def teardown(self, stage: str) -> None:
-        """Says where the exported model is: now, when no progress bar wraps the line any more."""
-        if self._exported is not None:
-            scores = ", ".join(f"{k} {v:.4f}" for k, v in self.scores.items()) or "not scored: no validation was run"
-            print(f"tiny SAM3: {self._exported}; {scores}")
-        self._exported = None
+        export(self.trained(), folder, self.scores, self.trainer.global_step, data)
 
 
 def detections(out: PhraseOutputs, size: int) -> list[Instances]:
