@@ -32,7 +32,7 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         The draft, open for writing.
 
     Raises:
-        OSError: The file could not be written, say because the disk is full; what stood there is as it was.
+        OSError: The file could not be written, such as on a full disk; what stood there is as it was.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -72,12 +72,40 @@ def write_json(path: str | os.PathLike[str], content: Any, indent: int | None = 
 
 
 @contextmanager
+def whole_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """A path for a library that opens its files itself; the file takes its name when all went well.
+
+    Args:
+        path: The name in the end; a file there is replaced. Its folder must be there.
+
+    Yields:
+        The draft, an empty file.
+
+    Raises:
+        OSError: The file could not be written, such as on a full disk; what stood there is as it was.
+    """
+    path = Path(path)
+    draft = _draft(path)
+    try:
+        os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+        mode = draft.stat().st_mode
+        yield draft
+        draft.chmod(mode)  # some libraries leave a file to its owner alone
+        with open(draft, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+@contextmanager
 def whole_folder(path: str | os.PathLike[str], replace: bool = False) -> Iterator[Path]:
     """A folder to write into that takes its name when all went well, and is removed when not.
 
     Args:
         path: The name in the end; nothing may be there but an empty folder.
-        replace: Whether a folder there is removed when the new one is complete; for who wrote it himself.
+        replace: Whether a folder there is removed when the new one is complete; for a caller that wrote it itself.
 
     Yields:
         The draft, an empty folder.
@@ -136,8 +164,18 @@ def refuse_existing(paths: Iterable[str | os.PathLike[str]], option: str, overwr
         raise ValueError(f"{option}: {there} is there already; name another place, or give --overwrite to replace it")
 
 
+def reason(error: BaseException, most: int = 160) -> str:
+    """Why a library failed, in one line: the first one of its message, or the kind of error where it says nothing.
+
+    Args:
+        error: The error.
+        most: Characters of it.
+    """
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip()[:most]
+
+
 def drafts(folder: str | os.PathLike[str]) -> list[Path]:
-    """What killed processes left unfinished in a folder; to be removed only by who may write there alone."""
+    """What killed processes left unfinished in a folder; only the folder's sole writer may remove them."""
     return sorted(Path(folder).glob(".*.draft"))
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from litetext.files import drafts, whole_file, whole_folder, write_json, write_text
+from litetext.files import drafts, reason, whole_file, whole_folder, whole_path, write_json, write_text
 
 
 def test_a_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
@@ -22,6 +22,26 @@ def test_a_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
     mask = os.umask(0)
     os.umask(mask)
     assert stat.S_IMODE(path.stat().st_mode) == 0o666 & ~mask
+
+
+def test_a_library_may_open_the_file_itself(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    write_text(path, "old")
+    usual = path.stat().st_mode
+    with whole_path(path) as draft:
+        draft.write_text("new")
+        draft.chmod(0o600)  # as safetensors does
+        assert path.read_text() == "old"
+    assert (path.read_text(), path.stat().st_mode) == ("new", usual)
+    with pytest.raises(TypeError), whole_path(path) as draft:
+        draft.write_text(None)  # type: ignore[arg-type]
+    assert (path.read_text(), [p.name for p in tmp_path.iterdir()]) == ("new", ["a.txt"])
+
+
+def test_the_reason_of_an_error_is_one_line() -> None:
+    assert reason(ValueError("\n first \n second")) == "first"
+    assert reason(KeyError()) == "KeyError"
+    assert reason(OSError("a" * 500), 10) == "a" * 10
 
 
 def test_what_stood_there_stays_when_writing_fails(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import torch
 from tokenizers import Tokenizer as FastTokenizer
 from torch import Tensor
 
+from litetext.files import reason
 from litetext.tokenizer import TokenBatch, Tokenizer, pad
 
 Overflow = Literal["truncate", "error"]
@@ -97,7 +98,7 @@ class HubTokenizer:
         return {**self.about(), "files": files}
 
     def about(self) -> dict[str, Any]:
-        """What is to be said of it beside its files."""
+        """What config.json says of it beside its files."""
         facts = {"name": self.name, "form": self.form, "special": sorted(self.special), "files": sorted(self.files)}
         return facts | ({"sam3_ids": list(self.sam3_ids)} if self.sam3_ids else {})
 
@@ -214,9 +215,8 @@ class HubTokenizer:
             try:
                 self._opened = _open_files(self.files)
             except Exception as error:  # both libraries raise many kinds
-                reason = (str(error).strip().splitlines() or [""])[0][:160]
                 raise ValueError(
-                    f"the tokenizer of {self.name} cannot be opened ({type(error).__name__}: {reason})"
+                    f"the tokenizer of {self.name} cannot be opened ({type(error).__name__}: {reason(error)})"
                 ) from error
         return self._opened
 

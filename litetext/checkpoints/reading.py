@@ -17,6 +17,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from litetext.files import reason
+
 INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
 TORCH_SUFFIXES = (".pt", ".pth", ".ckpt", ".bin")
 WRAPPERS = ("model", "state_dict")
@@ -183,5 +185,4 @@ def _state_dict(held: Any) -> dict[str, Tensor]:
 
 
 def _unreadable(path: Path, kind: str, error: Exception) -> ValueError:
-    reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-    return ValueError(f"{path}: cannot be read as a {kind} ({reason[:160]}); copy or download it again.")
+    return ValueError(f"{path}: cannot be read as a {kind} ({reason(error)}); copy or download it again.")

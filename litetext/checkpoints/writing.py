@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from litetext.checkpoints.text import from_native
+from litetext.files import reason
 
 MODEL_PREFIX = "detector.backbone.language_backbone."
 """What stands before a text encoder's names in Meta's `sam3.pt` and in whole checkpoints of efficientsam3."""
@@ -33,7 +34,7 @@ def write_state(state: Mapping[str, Tensor], path: str | os.PathLike[str]) -> No
     """Writes tensors by name: a `.safetensors` file, or a `.pt` of `{"model": ...}` as Meta and efficientsam3 have it.
 
     Raises:
-        OSError: The file could not be written, say because the disk is full.
+        OSError: The file could not be written, such as on a full disk.
         ValueError: The file's name ends in neither.
     """
     path = Path(path)
@@ -46,8 +47,7 @@ def write_state(state: Mapping[str, Tensor], path: str | os.PathLike[str]) -> No
             save_file(dict(state), path, metadata={"format": "pt"})
             path.chmod(0o644)  # the library leaves it to its owner alone
     except (OSError, RuntimeError, SafetensorError) as error:  # each library has its own for a full disk
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
-        raise OSError(f"{path} could not be written ({reason}); is the disk full?") from error
+        raise OSError(f"{path} could not be written ({reason(error)}); is the disk full?") from error
 
 
 def replace_text(

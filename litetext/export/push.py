@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from litetext.files import reason
+
 
 def ready_to_push(repo: str) -> str:
     """Checks that an upload can go through, before any work.
@@ -30,8 +32,9 @@ def ready_to_push(repo: str) -> str:
     try:
         who: dict[str, Any] = HfApi(library_name="litetext").whoami()
     except Exception as error:  # an unknown token, no network: each has its own kind
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-        raise ValueError(f"--push {repo}: the hub does not take the token ({reason}); `hf auth login` again") from error
+        raise ValueError(
+            f"--push {repo}: the hub does not take the token ({reason(error)}); `hf auth login` again"
+        ) from error
     return str(who.get("name"))
 
 
@@ -55,6 +58,5 @@ def push(folder: str | Path, repo: str) -> str:
         name = api.create_repo(repo, exist_ok=True).repo_id
         commit = api.upload_folder(repo_id=name, folder_path=folder, commit_message="Add what litetext exported")
     except Exception as error:  # no right to write, no network: each has its own kind
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-        raise ValueError(f"--push {repo}: {reason}; {folder} is written, upload it with `hf upload`") from error
+        raise ValueError(f"--push {repo}: {reason(error)}; {folder} is written, upload it with `hf upload`") from error
     return str(commit.commit_url)

@@ -5,6 +5,8 @@ from typing import Literal, cast, get_args
 
 import torch
 
+from litetext.files import reason
+
 DType = Literal["float32", "bfloat16", "float16"]
 """What a segmenter's weights are, and what it computes in."""
 
@@ -74,5 +76,4 @@ def _there() -> str:
 
 
 def _reason(error: Exception) -> str:
-    first = (str(error).strip().splitlines() or ["no reason given"])[0].split(". ")[0].rstrip(".")
-    return textwrap.shorten(first, 100, placeholder=" ...")
+    return textwrap.shorten(reason(error, 500).split(". ")[0].rstrip("."), 100, placeholder=" ...")

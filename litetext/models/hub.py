@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from litetext.files import reason
 from litetext.shipped import shipped
 
 TEXT_FILES = ("config.json", "*.safetensors", "*.safetensors.index.json")
@@ -80,9 +81,8 @@ def find_weights(name: str) -> Path:
     try:
         return Path(open_clip.pretrained.download_pretrained(known))
     except Exception as error:  # requests, huggingface_hub and urllib each raise their own kinds
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise FileNotFoundError(
-            f"pretrained={name!r} is not on this machine and could not be downloaded ({reason}); "
+            f"pretrained={name!r} is not on this machine and could not be downloaded ({reason(error)}); "
             "give the path of a downloaded file instead."
         ) from error
 
@@ -123,8 +123,9 @@ def explained(loader: Callable[..., Any], folder: Path, what: str, **options: An
     try:
         return loader(folder, local_files_only=True, **options)
     except Exception as error:  # OSError, ValueError, SafetensorError, ...: the libraries raise many kinds
-        reason = (str(error).strip().splitlines() or [""])[0][:200]
-        raise ValueError(f"{folder} cannot be loaded as a {what}: {type(error).__name__}: {reason}") from error
+        raise ValueError(
+            f"{folder} cannot be loaded as a {what}: {type(error).__name__}: {reason(error, 200)}"
+        ) from error
 
 
 def load_image_processor(folder: Path, what: str) -> Any:

@@ -2,7 +2,6 @@
 
 import importlib
 import importlib.util
-import os
 import re
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence, Sized
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from litetext.data.pixels import IMAGE_FILES, opened, to_rgb
 from litetext.data.videos.frames import VIDEO_FILES, Frame, read_video
+from litetext.files import whole_path
 
 _CODECS = ("libx264", "libopenh264", "mpeg4")
 _USUAL_RATE = 10.0
@@ -196,12 +196,8 @@ def write_clip(path: Path, frames: Iterable[np.ndarray], times: Sequence[float] 
     """
     kind = ".mp4" if importlib.util.find_spec("av") else ".gif"
     target = path.with_name(path.name + kind)
-    draft = target.with_name(target.name + ".draft")
-    try:
+    with whole_path(target) as draft:
         (_write_mp4 if kind == ".mp4" else _write_gif)(draft, frames, times)
-        os.replace(draft, target)
-    finally:
-        draft.unlink(missing_ok=True)
     return target
 
 

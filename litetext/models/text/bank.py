@@ -1,4 +1,4 @@
-"""A file of encoded phrases: what a text encoder said, so that nobody has to load it again.
+"""A file of encoded phrases: the features that a text encoder gave, so that it need not be loaded again.
 
 A safetensors file. Tokens of all rows stand one behind the other, without padding: `features` (N, D) float32, `tokens`
 (N,) their ids, `offsets` (R + 1,) where each row begins. Rows are found by the tokens of a phrase, as an encoder finds
@@ -9,7 +9,6 @@ tokenizer where it is not SAM3's.
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from litetext.checkpoints.hub_tokenizer import AnyTokenizer, HubTokenizer, from_text, to_text
+from litetext.files import whole_path
 from litetext.models.finite import check_tensors
 from litetext.models.text.encoder import PhraseFeatures, TextEncoder
 
@@ -249,20 +249,15 @@ def save_bank(bank: PhraseBank, path: str | os.PathLike[str]) -> None:
     about = {"format": _FORMAT, "phrases": said, "checksum": bank.checksum, **origin}
     if bank.reads is not None:
         about["reads"] = to_text(bank.reads)
-    # Beside its place, then renamed: a reader sees the old bank or the new one.
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as part:
-        draft = Path(part) / path.name
+    with whole_path(path) as draft:  # a reader sees the old bank or the new one
         try:
             save_file(tensors, draft, metadata=about)
         except SafetensorError as error:
             raise OSError(f"{path} cannot be written: {error}") from error
-        (usual := Path(part) / "usual").touch()  # the library's files are for their owner alone
-        draft.chmod(usual.stat().st_mode)
-        os.replace(draft, path)
 
 
 def check_place(path: Path) -> None:
-    """Sees that a bank may be written there, before anything is encoded.
+    """Checks that a bank may be written there, before anything is encoded.
 
     Raises:
         FileNotFoundError: The folder is not there.

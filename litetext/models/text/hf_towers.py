@@ -16,6 +16,7 @@ from jaxtyping import Bool, Int64
 from torch import Tensor, nn
 
 from litetext.checkpoints.hub_tokenizer import Form, HubTokenizer
+from litetext.files import reason
 
 Family = Literal["clip", "siglip", "bert", "dino"]
 """How a text side is run: OWL-ViT's and OWLv2's as CLIP's."""
@@ -67,7 +68,7 @@ def carried(tokenizer: Any, kind: str, name: str) -> HubTokenizer:
 
 
 def phrase_blocks(ids: Int64[Tensor, "b l"]) -> tuple[Bool[Tensor, "b l l"], Int64[Tensor, "b l"]]:
-    """Which tokens attend to which in Grounding DINO, and their positions, which start anew in every phrase.
+    """The attention mask of Grounding DINO, and the positions of tokens, which start anew in every phrase.
 
     A phrase is what lies between two delimiters, with the one that ends it. What no delimiter but the last token ends
     attends to itself alone, at position 0; so do start and end token.
@@ -153,13 +154,10 @@ def open_tokenizer(folder: Path) -> Any:
             return transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # missing files and missing libraries come as many kinds
         raise ValueError(
-            f"{folder} holds no tokenizer that can be read ({_reason(error)}); put the model's tokenizer files "
+            f"{folder} holds no tokenizer that can be read ({type(error).__name__}: {reason(error)}); "
+            "put the model's tokenizer files "
             "beside its weights (SigLIP's spiece.model also wants: pip install sentencepiece)"
         ) from error
-
-
-def _reason(error: Exception) -> str:
-    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0][:160]}"
 
 
 @contextmanager

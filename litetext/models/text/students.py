@@ -10,6 +10,7 @@ import torch
 from litetext.checkpoints.hub_tokenizer import HubTokenizer
 from litetext.checkpoints.reading import open_state
 from litetext.checkpoints.text import TextState, require_match
+from litetext.files import reason
 from litetext.models.finite import check_weights
 from litetext.models.text.kinds import build_student
 from litetext.models.text.student import Student
@@ -81,5 +82,4 @@ def _why_unreadable(path: Path, error: Exception) -> str:
         )
     if path.is_file() and not zipfile.is_zipfile(path):
         return f"it is no whole file of torch.save: of another kind, or cut short; {another}"
-    reason = str(error).strip().splitlines()[0][:120] if str(error).strip() else ""
-    return f"{type(error).__name__}: {reason}; it may be cut short: {another}"
+    return f"{type(error).__name__}: {reason(error, 120)}; it may be cut short: {another}"
