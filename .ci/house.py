@@ -55,6 +55,33 @@ def loaders(tree: ast.AST) -> int:
     )
 
 
+def imports(tree: ast.AST) -> set[str]:
+    """Names that a file imports when it is imported itself: not in functions, and not for types alone."""
+    names: set[str] = set()
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module is not None:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            continue
+        elif not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+            names |= imports(node)
+    return names
+
+
+def at_once(trees: dict[str, ast.AST], begins: tuple[str, ...]) -> int:
+    """Modules that are imported with those in which a command begins, themselves included."""
+    reached: set[str] = set()
+    waiting = [name for name in begins if name in trees]
+    while waiting:
+        name = waiting.pop()
+        if name not in reached:
+            reached.add(name)
+            waiting += [other for other in imports(trees[name]) if other in trees]
+    return len(reached)
+
+
 def count(revision: str) -> dict[str, object]:
     """The numbers of one revision, by what they count."""
     archive = subprocess.run(["git", "archive", revision, "litetext", "README.md"], capture_output=True, check=True)
@@ -67,6 +94,8 @@ def count(revision: str) -> dict[str, object]:
         files = sorted((root / "litetext").rglob("*.py"))
         longest = max(files, key=lambda file: len(file.read_text().splitlines()))
         trees = [ast.parse(file.read_text()) for file in files]
+        names = [".".join(file.relative_to(root).with_suffix("").parts) for file in files]
+        by_name = dict(zip(names, trees, strict=True))
         classes = [node.name for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
         command = [sys.executable, "-c", GRAPH, json.dumps(COMMANDS)]
         ran = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
@@ -81,6 +110,10 @@ def count(revision: str) -> dict[str, object]:
             "types for instances and marks": sum(name in TYPES for name in classes),
             "functions that load a text encoder": sum(map(loaders, trees)),
             **{f"modules that `litetext {command}` reaches by imports": count for command, count in reached.items()},
+            **{
+                f"modules that `litetext {command}` imports before it begins": at_once(by_name, begins)
+                for command, begins in COMMANDS.items()
+            },
             "words of README.md": len((root / "README.md").read_text().split()),
         }
 
