@@ -78,8 +78,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: Arguments without the program's name; those of the process by default.
 
     Returns:
-        The exit code: 0, 2 after an error of the user's, which is printed as one line, 130 after Ctrl-C, or 1 when who
-        read the output (`litetext --help | head`) has gone.
+        The exit code: 0, 2 after an error of the user's, which is printed as one line, 130 after Ctrl-C, or 1 when the
+        reader of the output (`litetext --help | head`) has gone.
     """
     try:
         code = _run(list(sys.argv[1:] if argv is None else argv))

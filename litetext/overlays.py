@@ -31,7 +31,7 @@ _LEGIBLE = 480
 def paint(
     pixels: UInt8[np.ndarray, "h w 3"], masks: Iterable[Bool[np.ndarray, "h w"]], colours: Sequence[int]
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """Pales a picture and colours masks in it.
+    """Fades a picture and draws masks in colour on it.
 
     Args:
         pixels: RGB.

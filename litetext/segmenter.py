@@ -74,18 +74,18 @@ class Segmenter:
             file of `litetext predict --config prompt_bank.yaml` is taken as `bank`.
         bank: A file of `litetext predict --config prompt_bank.yaml`: then no text encoder is kept in memory. With a
             text encoder too, that one is only compared with the one that made the bank.
-        threshold: Lowest score of an instance, 0..1. SAM3's own tracker begins masklets by thresholds of its own, so
+        threshold: Minimum score of an instance, 0..1. SAM3's own tracker begins masklets by thresholds of its own, so
             that there it only leaves out.
         geometry_token: Append the token that Meta's SAM3 adds to every text; transformers alone leaves it out.
         chunk: Phrases that go through the model at once; lower it if memory is short. Results do not change.
         device: Where it computes, such as `cuda:1`; None takes a GPU where there is one.
         dtype: Type of the segmenter's weights and computation; `auto` is bfloat16 on a GPU that computes in it, and
             float32 elsewhere.
-        nms: IoU above which two masks of a phrase show one object, of which the surer stays; None, as in the official
-            protocol, suppresses nothing in images, and 0.5 in the frames of clips. SAM3's own tracker gives each pixel
-            to one object of a phrase anyway.
+        nms: IoU above which two masks of a phrase show one object, of which the one with the higher score stays; None,
+            as in the official protocol, suppresses nothing in images, and 0.5 in the frames of clips. SAM3's own
+            tracker gives each pixel to one object of a phrase anyway.
         across_phrases: With `nms`, no two phrases keep one object of an image either.
-        max_per_phrase: Most instances of a phrase, the surest (of a clip: masklets); None for all.
+        max_per_phrase: Most instances of a phrase (of a clip: masklets), those with the highest scores; None for all.
         tiles: Side in pixels of the overlapping tiles that larger images are taken apart to (see `tiling`); True takes
             the side of the model's own square, None does not. Frames of clips are not taken apart.
         overlap: Part of a tile's side that its neighbour shares.
@@ -94,7 +94,7 @@ class Segmenter:
 
     Attributes:
         tracking: Which of the two it is, `sam3` or `links`.
-        note: Takes remarks, such as that a tiny SAM3 has seen no photographs; `warnings.warn` by default.
+        note: Called with remarks, such as that a tiny SAM3 has seen no photographs; `warnings.warn` by default.
 
     Raises:
         FileNotFoundError: If a file or model is not there.

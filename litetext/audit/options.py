@@ -66,7 +66,7 @@ class AuditOptions:
             raise ValueError("--student is followed through a SAM3; name one with --sam3 or --text_encoder")
 
     def check_paths(self) -> None:
-        """Sees that everything named is there, before anything is computed.
+        """Checks that everything named is there, before anything is computed.
 
         Raises:
             FileNotFoundError: A corpus, model or folder is not there.

@@ -25,7 +25,7 @@ def write_record(
     Args:
         path: Where.
         benchmark: Its name.
-        options: What was asked, by name.
+        options: The benchmark's options, by name.
         machine: What `litetext.bench.machine.machine` returned before measuring.
         figures: Figures by name; those that are `Measured` leave their spread.
         report: More that was found, beside the figures.

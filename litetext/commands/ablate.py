@@ -98,7 +98,7 @@ def merge_plans(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, A
         over: Another.
 
     Returns:
-        Mappings merged key by key, but the value of an option as a whole: who gives `data.sources` of their own does
+        Mappings merged key by key, but the value of an option as a whole: a user who gives `data.sources` does
         not train on those of the shipped config besides.
     """
     from litetext.commands.config_files import deep_merge

@@ -84,7 +84,7 @@ def metrics(
     """The SA-Co image metrics against a plain loop over annotators and thresholds.
 
     Args:
-        datapoints: Generated pairs of image and phrase; 20000 for the case of the README.
+        datapoints: Generated pairs of image and phrase.
         size: Height and width of the masks in pixels.
         annotators: Ground truths a pair.
         rounds: Rounds, both ways in turn; medians count.

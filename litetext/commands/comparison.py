@@ -29,7 +29,7 @@ class Side(NamedTuple):
 
     Attributes:
         picture: The image with what was found, uint8 (y, x, 3); small images are enlarged.
-        scores: Of each phrase's instances, the surest first.
+        scores: Of each phrase's instances, highest first.
         seconds: Time the text encoder took for all phrases.
         parameters: Of the text encoder.
     """
@@ -86,7 +86,7 @@ class Comparison:
         Args:
             image: Its path.
             phrases: Noun phrases; empty ones and repeats are left out.
-            threshold: Least score of what is found, 0..1.
+            threshold: Minimum score of an instance, 0..1.
 
         Raises:
             ValueError: The image cannot be read, there are no phrases, or the threshold is out of its range.

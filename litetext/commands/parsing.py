@@ -96,10 +96,10 @@ class Option(NamedTuple):
 
 
 def renamed(**names: str) -> Callable[[Any], Any]:
-    """Lets the options of a command be given by names of before too.
+    """Lets the options of a command be given by their earlier names too.
 
     Args:
-        names: The name of today by the name of before.
+        names: Today's names by the earlier ones.
     """
 
     def mark(function: Any) -> Any:

@@ -26,7 +26,7 @@ class Counted(NamedTuple):
 
     Attributes:
         counts: By kind, `segm` and `bbox`; a kind that the files do not hold, or that cannot be compared, is left out.
-        notes: What is amiss in the files, one line a kind.
+        notes: What is wrong in the files, one line a kind.
         left_out: Datapoints that should count and were left out.
     """
 

@@ -44,18 +44,18 @@ def segment(
 
     Writes to the output folder NAME.png for each image and predictions.json (COCO, with run-length masks and scores)
     for all; NAME.mp4 (NAME.gif without PyAV) and NAME.json with the masklets for each video. What cannot be read is
-    left out with a line, and the exit code is then 1. A run that was interrupted is gone on with by the same command.
+    left out with a line, and the exit code is then 1. The same command continues an interrupted run.
 
     Args:
         images: Images, videos, folders of images, or patterns (*.jpg).
         phrases: What to look for: 'white dog' cup
         output: Folder of the results; made if need be.
-        overwrite: Replace results that the folder holds of before.
+        overwrite: Replace earlier results in the folder.
         sam3: A SAM3 in transformers' layout: a folder or a hub id (facebook/sam3); nouns and shapes are short for the
             shipped ones. By default shapes where all phrases are about coloured shapes, and nouns otherwise.
         text_encoder: A student's, or a phrase bank; by default the model's own.
         bank: A phrase bank of litetext predict --config prompt_bank.yaml, in place of a text encoder.
-        threshold: Lowest score of an instance.
+        threshold: Minimum score of an instance.
         nms: Of two masks of a phrase whose IoU is larger, only the one with the higher score stays; by default, as in
             the official protocol, both do (in videos 0.5).
         across_phrases: With --nms: no two phrases keep one object of an image either.

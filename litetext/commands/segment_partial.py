@@ -22,11 +22,11 @@ class PartialResults:
     A line that was cut off counts as not written.
 
     Attributes:
-        done: Entries that a run before left, by name of the input.
+        done: Entries that an earlier run left, by name of the input.
 
     Args:
         folder: The output folder.
-        anew: Take up nothing of a run before.
+        anew: Ignore what an earlier run left.
 
     Raises:
         ValueError: A file of that name is there that `litetext segment` did not write.
@@ -74,13 +74,13 @@ class PartialResults:
         self.path.write_text(json.dumps({"key": key, **about}) + "\n", encoding="utf-8")
 
     def find(self, item: Input, content: str) -> dict[str, Any] | None:
-        """What was kept of an input, None if nothing was, or its file has changed."""
+        """The stored result of an input; None if there is none, or its file has changed."""
         entry = self.done.get(item.name)
         same = entry is not None and (entry["file"], entry["content"]) == (str(item.path), content)
         return entry if same else None
 
     def add(self, item: Input, content: str, **more: Any) -> None:
-        """Keeps what was found in an input; it is in the file when this returns."""
+        """Stores the result of an input; it is in the file when this returns."""
         entry = {"name": item.name, "file": str(item.path), "content": content, **more}
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry) + "\n")

@@ -48,8 +48,8 @@ def check_output(
         folder: The output folder.
         inputs: What is going to be segmented.
         formats: What is written.
-        overwrite: Whether results of before may be replaced.
-        begun: Names of inputs that an interrupted run had done there; what it wrote is gone on with.
+        overwrite: Whether earlier results may be replaced.
+        begun: Names of inputs that an interrupted run had done there; this run continues from them.
 
     Returns:
         A line about files there that this run leaves as they are; None where there are none.
@@ -114,9 +114,9 @@ class Results:
         unfinished: Keeps what is done, and has what an interrupted run did.
 
     Attributes:
-        say: Takes the lines about each image and clip.
-        note: Takes other remarks.
-        kept: Inputs that were taken from there.
+        say: Called with the lines about each image and clip.
+        note: Called with other remarks.
+        kept: Inputs whose results an earlier run stored.
     """
 
     def __init__(
@@ -201,7 +201,7 @@ class Results:
         """Segments a clip; gives the reason if it cannot be read.
 
         Raises:
-            ValueError: From the tracker: no other clip would fare better.
+            ValueError: From the tracker: every other clip would fail too.
         """
         content = content_of(item)
         if self._keeps(item, content):
@@ -253,7 +253,7 @@ class Results:
         """Writes predictions.json and what was asked for beside it, if there were images.
 
         Args:
-            whole: All inputs were met: nothing is left to go on with.
+            whole: All inputs were met: there is nothing to continue.
         """
         self._write_predictions()
         if whole:

@@ -18,7 +18,7 @@ def measure(request: ExportRequest, result: ExportResult, folder: Path, pairs: i
     reads them, and into the one that was given.
 
     Args:
-        request: The export as it was asked for.
+        request: The request for the export.
         result: The export.
         folder: Where it lies.
         pairs: See `litetext.export.targets.export`.

@@ -1,4 +1,4 @@
-"""An export as it is asked for, and as it was made: what targets take and give."""
+"""The request for an export, and its result: what targets take and give."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,7 +21,7 @@ Small = Literal[8, 6, 5, 4]
 
 @dataclass(frozen=True)
 class ExportRequest:
-    """An export as it was asked for.
+    """The request for an export.
 
     Attributes:
         source: The student.
@@ -86,7 +86,7 @@ def our_features(encoder: TextEncoder, prompts: Sequence[str]) -> list[Tensor]:
 
 
 def require_sam3_student(request: ExportRequest, target: str) -> MobileClipText:
-    """The student of an order, if a SAM3 can read it.
+    """The student of a request, if a SAM3 can read it.
 
     Raises:
         ValueError: If another text encoder taught it, or it is no MobileCLIP.

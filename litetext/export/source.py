@@ -20,7 +20,7 @@ _ABOUT = ("teacher", "teacher_parameters", "sources", "context_length", "scores"
 
 @dataclass(frozen=True)
 class ExportSource:
-    """A student on its way out.
+    """A student to export, and where it comes from.
 
     Attributes:
         student: In eval mode, its position table resized if that was asked.

@@ -47,7 +47,7 @@ def read_answers(
         allow_unknown: Whether a quarter or more of the answers or their objects may belong to nothing in it.
 
     Returns:
-        By datapoint id, boxes normalised to 0..1; and what is amiss, one line a kind.
+        By datapoint id, boxes normalised to 0..1; and what is wrong, one line a kind.
 
     Raises:
         FileNotFoundError: There is no such file.

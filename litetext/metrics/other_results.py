@@ -19,7 +19,7 @@ class OtherResults(NamedTuple):
 
     Attributes:
         predictions: By datapoint id, boxes normalised to 0..1.
-        notes: What is amiss, one line a kind.
+        notes: What is wrong, one line a kind.
     """
 
     predictions: Predictions

@@ -1,4 +1,4 @@
-"""What is amiss in ground truth and predictions: found before they are scored, and reported; the rest is kept."""
+"""What is wrong in ground truth and predictions: found before they are scored, and reported; the rest is kept."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -22,7 +22,7 @@ class Checked(NamedTuple):
     Attributes:
         annotators: Without the datapoints that cannot be scored.
         predictions: With masks that match nothing where one was damaged.
-        notes: What is amiss, one line a kind.
+        notes: What is wrong, one line a kind.
         left_out: Datapoints that should count and were left out.
         kinds: What can be compared, `segm` and `bbox`.
     """

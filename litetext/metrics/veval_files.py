@@ -27,7 +27,7 @@ class VideoPredictions(NamedTuple):
 
     Attributes:
         found: Predicted masklets by video, in the order of the file.
-        notes: What is amiss in it, one line a kind.
+        notes: What is wrong in it, one line a kind.
         kinds: What it holds, `segm` and `bbox`; of a file without tracks, both.
     """
 
@@ -189,7 +189,7 @@ def score_video_files(
 
     Returns:
         `dataset_results` (fractions; TETA's in percent; None for what the predictions do not hold), `video_np_results`,
-        one entry a pair, `notes`, what is amiss in the files, one line a kind, and `left_out`, the pairs that should
+        one entry a pair, `notes`, what is wrong in the files, one line a kind, and `left_out`, the pairs that should
         count and were left out.
 
     Raises:

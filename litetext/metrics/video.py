@@ -27,8 +27,8 @@ class VideoRows(NamedTuple):
     """What one video adds.
 
     Attributes:
-        phrases: Per category asked, predictions n, true masklets m, true positives at 10 IoU thresholds, (p, 12): rows
-            of `PhraseCounts.add_rows`.
+        phrases: Per queried category, predictions n, true masklets m, true positives at 10 IoU thresholds, (p, 12):
+            rows of `PhraseCounts.add_rows`.
         hota: Per category with anything in it, `hota_sums`.
         teta: Per class, `teta_rows`; empty for boxes.
     """

@@ -38,7 +38,7 @@ class BoxSegmenter(nn.Module):
     """A SAM that cuts out what boxes hold: one mask a box, the model's single-mask answer, as for any one box.
 
     Args:
-        model: `SamModel` or `Sam2Model`; its parameters stop asking for gradients.
+        model: `SamModel` or `Sam2Model`; its parameters are frozen.
         images: Its image processor.
     """
 

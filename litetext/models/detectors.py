@@ -50,7 +50,7 @@ class Detector(nn.Module):
         usual_threshold: The score from which on the SAM 3 paper (arXiv 2511.16719, section F.1) counts its detections.
 
     Args:
-        model: The model of transformers; its parameters stop asking for gradients.
+        model: The model of transformers; its parameters are frozen.
         processor: Its processor.
     """
 
@@ -80,7 +80,7 @@ class Detector(nn.Module):
         Args:
             image: RGB, uint8 (3, H, W).
             phrases: Noun phrases.
-            threshold: Least score, inclusive, after rounding to 5 decimals.
+            threshold: Minimum score, inclusive, after rounding to 5 decimals.
             chunk: Prompts at once: memory grows with it, results do not change.
         """
         seen = self.images([image], return_tensors="pt", input_data_format="channels_first").to(self.model.device)
@@ -107,7 +107,7 @@ class GroundingDino(Detector):
             Grounding DINO tiny and of LLMDet, the best of 0.1, 0.2, ... on LVIS. (For Grounding DINO base it is 0.2.)
 
     Args:
-        model: The model of transformers; its parameters stop asking for gradients.
+        model: The model of transformers; its parameters are frozen.
         processor: Its processor.
         together: Phrases a prompt, fewer where they exceed the model's text length. Phrases of one prompt compete:
             SAM 3's authors found 30 a prompt much better on SA-Co Gold than one (section F.1). What a phrase
@@ -249,7 +249,7 @@ class Owlv2(Detector):
             `google/owlv2-large-patch14`. (For the ensemble checkpoint it is 0.3.)
 
     Args:
-        model: The model of transformers; its parameters stop asking for gradients.
+        model: The model of transformers; its parameters are frozen.
         processor: Its processor.
     """
 

@@ -22,10 +22,10 @@ class CheckpointFile(TorchCheckpointIO):
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Writes the checkpoint; on an error the file of before stays.
+        """Writes the checkpoint; on an error the earlier file stays.
 
         Raises:
-            OSError: Say because the disk is full.
+            OSError: Such as on a full disk.
         """
         if "://" in str(path):  # an object store writes whole objects by itself
             super().save_checkpoint(checkpoint, path, storage_options)

@@ -15,7 +15,7 @@ TEACHER = "teacher"
 
 
 class TextSide(NamedTuple):
-    """What the text encoders said.
+    """What every text encoder gives for the phrases.
 
     Attributes:
         phrases: Features of the phrases, by the name of the text encoder.

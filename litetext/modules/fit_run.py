@@ -158,7 +158,7 @@ class SaveConfig(SaveConfigCallback):
 
 
 def check_export(output: str | None) -> None:
-    """Sees before a training that the export of its model will not write over anything.
+    """Checks before a training that the export of its model will not write over anything.
 
     Args:
         output: The folder that the user named.

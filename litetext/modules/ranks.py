@@ -1,8 +1,8 @@
 """Processes of an evaluation that wait for each other by files: a collective gives up after its timeout, these do not.
 
 One process may have hours more to do than another. Each touches a file every few seconds for as long as it lives, and
-says with another that it has come to a place. Who waits gives up when a process has shown no sign of life for minutes,
-and at once when one says that it has failed.
+says with another that it has come to a place. A waiting process gives up when another has shown no sign of life for
+minutes, and at once when one says that it has failed.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""What segmenters found, image by image on disk: an interrupted evaluation goes on, and files leave in COCO layout."""
+"""Predictions image by image on disk: an interrupted evaluation continues, and files are written in COCO layout."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future
@@ -29,7 +29,7 @@ class Records:
     """Records of one evaluation, each under the key of all that decides it (see `cache_key`).
 
     Attributes:
-        keys: Keys of the images that this evaluation has asked, by subset and file name.
+        keys: Keys of the images of this evaluation, by subset and file name.
         reused: How many of them were stored before.
 
     Args:
@@ -42,7 +42,7 @@ class Records:
         self.reused = 0
 
     def key(self, item: SegItem) -> str:
-        """The key of what is found in an image, which this evaluation asks for."""
+        """The key of an image's predictions, which this evaluation now counts."""
         place = (item.subset, item.file_name)
         pairs = [(pair.id, pair.phrase, pair.category) for pair in item.pairs]
         self.keys[place] = item_key(place, pairs, content_of(item))
@@ -60,7 +60,7 @@ class Records:
         self.cache.add(key, found)
 
     def of(self, image: ImagePairs) -> Record | None:
-        """What this evaluation found in an image, None if it was not asked."""
+        """The predictions of this evaluation for an image; None if there are none."""
         key = self.keys.get((image.subset, image.file_name))
         found = None if key is None else self.cache.find(key)
         return None if found is None else _unpack(found)
@@ -83,7 +83,7 @@ def coco_results(images: Iterable[ImagePairs], records: Records, encoder: str) -
 
     Args:
         images: The images of one subset.
-        records: What was found; images without a record are left out.
+        records: Predictions; images without a record are left out.
         encoder: The text encoder or detector.
     """
     for image in images:

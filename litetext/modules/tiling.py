@@ -7,7 +7,8 @@ Slicing-aided inference (Akyon et al. 2022) with masks. An edge inside the image
    the assignment with the largest sum). Objects that no tile sees whole are put together from their parts.
 3. The whole image, at the model's scale, decides about objects that no tile sees whole: its mask stands for several
    parts of one. About smaller objects the tiles decide, which see them better.
-4. Of two masks that still overlap by more than a half (IoU), as when one tile finds an object twice, the surer stays.
+4. Of two masks that still overlap by more than a half (IoU), as when one tile finds an object twice,
+   the one with the higher score stays.
 """
 
 from collections.abc import Sequence
@@ -86,7 +87,7 @@ def make_tiles(height: int, width: int, side: int, overlap: float) -> list[Tile]
         height: Rows of the image.
         width: Columns of the image.
         side: Of a tile in pixels; an image that is smaller has one of its own size.
-        overlap: Least part of a tile's side that its neighbour shares, from 0 to below 1.
+        overlap: Minimum part of a tile's side that its neighbour shares, from 0 to below 1.
     """
     rows, columns = (_starts(length, side, overlap) for length in (height, width))
     return [Tile(y, x, min(y + side, height), min(x + side, width), height, width) for y in rows for x in columns]

@@ -76,7 +76,7 @@ class ZeroShot:
 
         Args:
             item: The image and its phrases.
-            threshold: Least score that is kept, after calibration.
+            threshold: Minimum score that is kept, after calibration.
             chunk: How many prompts a detector takes at once.
             threads: They make run lengths of masks.
         """

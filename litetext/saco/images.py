@@ -28,7 +28,7 @@ class AnnotatorFile:
         images: Entries of `images` by datapoint id, in the order of the file.
         annotations: Annotations of each datapoint, in the order of the file, of known categories only.
         categories: Category ids that the file knows.
-        notes: What the file says against itself, one line a kind.
+        notes: Contradictions in the file, one line a kind.
     """
 
     name: str

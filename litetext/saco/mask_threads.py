@@ -18,7 +18,7 @@ class MaskThreads:
 
     Args:
         threads: Number of threads; None takes as many as there are processors, at most four.
-        most_bytes: Masks that wait at the same time; who brings more waits for the oldest.
+        most_bytes: Masks that wait at the same time; a caller that brings more waits for the oldest.
     """
 
     def __init__(self, threads: int | None = None, most_bytes: int = _MOST_BYTES) -> None:

@@ -90,7 +90,7 @@ class Video:
 
 @dataclass
 class Amiss:
-    """What was amiss with masklets and did not stop their reading; places are those of the entries in their file.
+    """Faults of masklets that did not stop their reading; places are those of the entries in their file.
 
     Attributes:
         damaged: Why the first damaged mask of an entry is, by place.
@@ -146,7 +146,7 @@ def masklets(
         video: Their video.
         where: What they are, for messages.
         places: How messages call each; by default their ids, or their numbers in `items`.
-        amiss: Takes what is amiss; without it a damaged mask is an error.
+        amiss: Collects the faults; without it a damaged mask is an error.
         truth: They are ground truth: without scores, with `iscrowd`.
 
     Raises:

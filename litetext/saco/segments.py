@@ -1,4 +1,4 @@
-"""What users of `Segmenter` get of one phrase in one image."""
+"""What `Segmenter` returns for one phrase in one image."""
 
 import importlib
 from collections.abc import Iterable, Sequence

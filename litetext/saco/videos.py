@@ -45,7 +45,7 @@ class VideoAnnotations:
         truth: True masklets by video; videos without any are left out.
         evaluated: Categories with a box in any frame, in the order of `categories` (what TETA averages over).
         left_out: Pairs with a damaged or a missing mask, with the reason; they are in none of the above.
-        notes: What is amiss in the file, one line a kind.
+        notes: What is wrong in the file, one line a kind.
     """
 
     name: str

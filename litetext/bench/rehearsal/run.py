@@ -52,7 +52,7 @@ def run(steps: Sequence[Step], folder: Path, most: float, tell: Callable[[StepRe
         steps: The steps.
         folder: The working folder; what a step says goes into `logs/`.
         most: Bytes of memory that no step may exceed; one that does has failed.
-        tell: Is told each outcome as it comes.
+        tell: Called with each outcome as it comes.
     """
     (folder / _LOGS).mkdir(exist_ok=True)
     found: dict[str, StepResult] = {}

@@ -79,7 +79,7 @@ def write_shard(folder: Path, key: StoreKey, keys: np.ndarray, lengths: np.ndarr
         features: float16 (tokens, width).
 
     Raises:
-        OSError: It could not be written, say because the disk is full.
+        OSError: It could not be written, such as on a full disk.
     """
     keys, lengths = np.ascontiguousarray(keys, "<u8"), np.ascontiguousarray(lengths, "<i4")
     features = np.ascontiguousarray(features, "<f2")

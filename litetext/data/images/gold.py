@@ -40,10 +40,10 @@ class Contents(NamedTuple):
 
     Attributes:
         images: Images with their pairs, in the order in which the first file names them.
-        skips: Pairs that cannot be asked, with the reason.
+        skips: Pairs that cannot be used, with the reason.
         total: Pairs in the first file.
         unevaluated: Pairs that do not count because an annotator is not exhaustive.
-        notes: What is amiss in single annotations and in ids, one line a kind.
+        notes: What is wrong in single annotations and in ids, one line a kind.
     """
 
     images: list[ImagePairs]

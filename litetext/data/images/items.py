@@ -14,7 +14,7 @@ from litetext.saco.masks import read_mask
 
 
 class Pair(NamedTuple):
-    """One datapoint: a phrase asked of an image.
+    """One datapoint: an image and a query phrase.
 
     Attributes:
         id: Unique within the subset.
@@ -36,7 +36,7 @@ class Pair(NamedTuple):
 
 
 class ImagePairs(NamedTuple):
-    """An image and all that is asked of it.
+    """An image with all of its pairs.
 
     Attributes:
         subset: Name of the subset.

@@ -34,7 +34,7 @@ class Mark(NamedTuple):
 
 
 class Lines:
-    """What was found amiss in single annotations and set right, counted by kind."""
+    """Faults of single annotations that were corrected, counted by kind."""
 
     def __init__(self) -> None:
         self.where: dict[str, list[Any]] = {}
@@ -85,7 +85,7 @@ def read_mark(
         item: As the file has it; `iscrowd` was read.
         height: Rows of the image.
         width: Columns of the image.
-        lines: Takes what was set right.
+        lines: Collects what was corrected.
         fractions: Boxes are normalised to [0, 1], as in SA-Co; else in pixels, as in COCO.
         keep_empty: A mask without pixels is one that nothing matches, as in SA-Co; else it marks nothing.
 

@@ -1,6 +1,7 @@
 """Which images of a data set of one's own were annotated as their EXIF orientation turns them.
 
-Annotation tools show, and people mark, the turned picture; who reads stored pixels finds every mask in the wrong place.
+Annotation tools show, and people mark, the turned picture; a program that reads stored pixels finds every mask in the
+wrong place.
 """
 
 from collections.abc import Sequence

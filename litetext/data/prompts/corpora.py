@@ -90,7 +90,7 @@ def _drawn(name: str, path: str, world: str) -> Iterator[str]:
 
 
 def locate(name: str, path: str) -> tuple[Path, str]:
-    """Sees that a corpus is there, and splits PATH#FIELD; a file whose own name holds a # is taken as it is.
+    """Checks that a corpus is there, and splits PATH#FIELD; a file whose own name holds a # is taken as it is.
 
     Args:
         name: The source's name, for the message.

@@ -107,7 +107,7 @@ class ReadableFrames:
 
 
 def readable(frames: Iterable[Tensor]) -> Iterator[Tensor]:
-    """Yields frames, so that faults of theirs can be told from those of who takes them.
+    """Yields frames, so that their faults can be told from those of their consumer.
 
     Raises:
         UnreadableFrame: One does not decode, or is not there.

@@ -13,7 +13,7 @@ from transformers import Sam3Model
 
 
 class Queries(NamedTuple):
-    """What the decoder says of N phrases: K layers, Q queries.
+    """The decoder's outputs for N phrases: K layers, Q queries.
 
     Attributes:
         logits: Score of each query before the sigmoid, (K, N, Q).

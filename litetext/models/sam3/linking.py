@@ -1,7 +1,7 @@
 """Tracking by detection: what a SAM3 finds frame by frame, linked to masklets.
 
 For SAM3s without a trained tracker (see `tracking`). A detection continues the masklet whose last mask it overlaps
-most, in the assignment with the largest sum of IoU; what continues none begins a new one if it is sure enough.
+most, in the assignment with the largest sum of IoU; what continues none begins a new one if its score is high enough.
 SORT-like (Bewley et al. 2016), on masks instead of predicted boxes: at video frame rates an object overlaps its last
 place.
 """
@@ -37,11 +37,11 @@ class Linker:
     """The masklets of one phrase in one video.
 
     Attributes:
-        new: Least score of a detection that begins a masklet.
-        match: Least IoU with a masklet's last mask.
+        new: Minimum score of a detection that begins a masklet.
+        match: Minimum IoU with a masklet's last mask.
         max_age: Frames that a masklet may be out of sight.
-        min_hits: Least frames in which a masklet is seen; shorter ones are dropped.
-        duplicate: IoU from which the less sure one of two detections in a frame is dropped.
+        min_hits: Minimum number of frames in which a masklet is seen; shorter ones are dropped.
+        duplicate: IoU from which of two detections in a frame the lower score is dropped.
     """
 
     new: float = 0.5

@@ -1,4 +1,4 @@
-"""SAM3's official post-processing: what counts as found for a phrase, at the size of the original image.
+"""SAM3's official post-processing: the instances of a phrase, at the size of the original image.
 
 As Meta's evaluation does it (facebookresearch/sam3, `PostProcessImage` and its dumps): the score is class times
 presence, scores and boxes are rounded to 5 decimals, and mask *logits* are resized before they are cut at a half.
@@ -60,7 +60,7 @@ def postprocess(
     size: tuple[int, int],
     threshold: float = 0.5,
 ) -> list[Instances]:
-    """What is found for each of N phrases, from the outputs of the last decoder layer.
+    """The instances of each of N phrases, from the outputs of the last decoder layer.
 
     Args:
         logits: Class logits, (N, Q).
@@ -68,7 +68,7 @@ def postprocess(
         boxes: cx, cy, w, h in 0..1, (N, Q, 4).
         masks: Mask logits, (N, Q, y, x).
         size: Height and width of the original images in pixels.
-        threshold: Least score of an instance, inclusive; the metrics count from 0.5 on.
+        threshold: Minimum score of an instance, inclusive; the metrics count from 0.5 on.
     """
     scores = official_scores(logits, presence)
     kept = scores >= threshold

@@ -35,7 +35,7 @@ class Tracker(Protocol):
 
     @property
     def about(self) -> str:
-        """All that decides its answers besides its weights and the options of who made it."""
+        """All that decides its answers besides its weights and the options of its caller."""
         ...
 
     def track(self, frames: VideoFrames, features: Mapping[str, TextBatch]) -> VideoTracks:
@@ -70,7 +70,7 @@ class DetectAndLink(nn.Module):
 
     Args:
         sam3: The segmenter.
-        min_score: Least score of a detection that continues a masklet.
+        min_score: Minimum score of a detection that continues a masklet.
         chunk: Phrases that go through the detector at once.
         linker: Makes the linker of a phrase.
     """

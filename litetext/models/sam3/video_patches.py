@@ -39,11 +39,11 @@ def generic_nms(
     Args:
         ious: IoU of every pair, (N, N).
         scores: Scores, (N,).
-        threshold: IoU above which the less sure one of two is dropped.
+        threshold: IoU above which of two the one with the lower score is dropped.
         use_iou_matrix: `ious` is such a matrix; nothing else is asked for.
 
     Returns:
-        The numbers of those kept, the surest first.
+        The numbers of those kept, highest score first.
     """
     overlap = (ious > threshold).cpu().numpy()
     kept: list[int] = []

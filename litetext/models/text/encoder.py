@@ -288,7 +288,7 @@ def require_sam3_tokens(tokenizer: AnyTokenizer | None, name: str) -> None:
 
 
 def require_sam3_features(tokenizer: AnyTokenizer | None, name: str) -> None:
-    """As `require_sam3_tokens`, but SAM3's own tokenizer may lack tokens: for who encodes text, not ids.
+    """As `require_sam3_tokens`, but SAM3's own tokenizer may lack tokens: for callers that encode text, not ids.
 
     Args:
         tokenizer: The text encoder's, or None for SAM3's.

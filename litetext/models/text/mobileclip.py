@@ -63,7 +63,7 @@ LAYER_SCALE = 1e-5
 
 
 class DepthwiseConv(nn.Module):
-    """One filter per channel along the tokens; padding tokens and the world beyond the ends are zeros.
+    """One filter per channel along the tokens; padding tokens and positions beyond the ends count as zeros.
 
     Args:
         width: channels d.
@@ -278,7 +278,7 @@ class MobileClipText(
         Args:
             ids: token ids, padded at the end; L at most `context_length`.
             lengths: valid tokens of each prompt, start and end token included.
-            valid: positions of the valid tokens in ids laid flat: who knows them saves reading back from the device.
+            valid: positions of the valid tokens in ids laid flat: knowing them saves a read from the device.
 
         Returns:
             Features (B, L, width). At padding: zeros, or where it is computed (`reference`, and `transformers`

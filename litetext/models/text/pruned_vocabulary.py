@@ -31,7 +31,7 @@ def kept_ids(counts: np.ndarray, most: int, special: Collection[int] = (START, E
     Args:
         counts: Occurrences of each id in the audited prompts, (V,).
         most: Rows to keep at most, those three included.
-        special: Start, end and their kin, where they are not those of SAM3's tokenizer.
+        special: Start, end and padding, where they are not those of SAM3's tokenizer.
 
     Returns:
         Ascending ids.

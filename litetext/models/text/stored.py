@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 class LayerInputs(NamedTuple):
-    """What a linear layer met.
+    """Statistics of a linear layer's inputs.
 
     Attributes:
         mean: Of its inputs, (C,).

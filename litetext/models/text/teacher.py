@@ -152,7 +152,7 @@ class Sam3TextEncoder(TextEncoder):
         Args:
             ids: token ids, padded at the end; L at most `context_length`.
             lengths: valid tokens of each prompt, start and end token included.
-            valid: positions of the valid tokens in ids laid flat: who knows them saves reading back from the device.
+            valid: positions of the valid tokens in ids laid flat: knowing them saves a read from the device.
 
         Returns:
             Features (B, L, width), zeros at padding.
