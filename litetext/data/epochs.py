@@ -7,7 +7,7 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, Dataset
 
-from litetext.data.options import check_least
+from litetext.data.options import check_minimum
 from litetext.data.sampling import EpochSampler, ResumableLoader
 
 
@@ -27,7 +27,7 @@ class EpochDataModule(LightningDataModule):
         super().__init__()
         if not 0 < val_fraction < 1:
             raise ValueError(f"data.val_fraction is {val_fraction}; choose a share between 0 and 1, such as 0.05")
-        check_least(0, data__seed=seed, data__num_workers=num_workers)
+        check_minimum(0, data__seed=seed, data__num_workers=num_workers)
         self.val_fraction = val_fraction
         self._own_seed = seed is not None
         self.seed, self.num_workers = torch.initial_seed() if seed is None else seed, num_workers

@@ -3,20 +3,23 @@
 import math
 
 
-def check_least(least: float, **options: float | None) -> None:
+def check_minimum(minimum: float, **options: float | None) -> None:
     """Refuses numbers below a limit, and what is not finite.
 
     Args:
-        least: The limit, inclusive.
+        minimum: The limit, inclusive.
         options: Numbers by the name of their option, `__` for a dot (`data__limit` is `data.limit`); None passes.
 
     Raises:
         ValueError: Naming the first such option, its value and the limit.
     """
-    limit = "0 or more" if least == 0 else f"at least {least:g}"
+    limit = "0 or more" if minimum == 0 else f"at least {minimum:g}"
     for name, value in options.items():
-        if value is not None and not least <= value < math.inf:
+        if value is not None and not minimum <= value < math.inf:
             raise ValueError(f"{name.replace('__', '.')} is {value}; it must be {limit}")
+
+
+check_least = check_minimum  # its name in earlier versions
 
 
 def check_share(**options: float) -> None:

@@ -9,7 +9,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
-from litetext.data.options import check_least
+from litetext.data.options import check_minimum
 from litetext.modules.checkpointing import not_finite
 
 
@@ -79,7 +79,7 @@ class LastCheckpoint(Checkpoint):
             dirpath: Folder of the checkpoint.
             every_n_steps: Optimizer steps between two writes.
         """
-        check_least(1, last__every_n_steps=every_n_steps)
+        check_minimum(1, last__every_n_steps=every_n_steps)
         self.path = str(Path(dirpath) / "last.ckpt")
         self.every_n_steps = every_n_steps
         self._signal: int | None = None

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from litetext.checkpoints.hub_tokenizer import HubTokenizer
 from litetext.data.features.store import FeatureStore
-from litetext.data.options import check_least
+from litetext.data.options import check_minimum
 from litetext.data.prompts.datamodule import PromptBatch, PromptDataModule
 from litetext.losses import consistency, masked_cosine, masked_mse, pool
 from litetext.metrics.agreement import Agreement
@@ -108,7 +108,7 @@ class DistillModule(StudentTraining):
         self.recipe = resolve(recipe, token_start=token_start, bias_start=bias_start, mse_weight=mse_weight)
         mse_weight = self.recipe.mse_weight
         check_loss_weights(mse=mse_weight, cosine=cosine_weight, consistency=consistency_weight)
-        check_least(1, model__teacher_batch_tokens=teacher_batch_tokens)
+        check_minimum(1, model__teacher_batch_tokens=teacher_batch_tokens)
         given = {"lr": lr, "weight_decay": weight_decay, "decay_tokens": decay_tokens}
         given |= {"warmup_epochs": warmup_epochs, "warmup_lr": warmup_lr, "min_lr": min_lr}
         check_recipe(DistillModule, optimizer, lr_scheduler, given)

@@ -14,7 +14,7 @@ from torch import nn
 
 from litetext.data.images.datamodule import SegBatch, SegDataModule
 from litetext.data.images.items import ImagePairs, SegItem
-from litetext.data.options import check_least, check_share
+from litetext.data.options import check_minimum, check_share
 from litetext.metrics.assess import IouType
 from litetext.metrics.cgf1 import PhraseCounts
 from litetext.metrics.counts import headline, official
@@ -130,10 +130,10 @@ class SegEvalModule(EvaluationModule):
         check_share(model__threshold=threshold)
         if nms is not None and not 0 <= nms <= 1:
             raise ValueError(f"model.nms is {nms}; choose an IoU from 0 to 1, or null to suppress nothing")
-        check_least(1, model__chunk=chunk, model__phrases_per_prompt=phrases_per_prompt)
+        check_minimum(1, model__chunk=chunk, model__phrases_per_prompt=phrases_per_prompt)
         if memory_gb is not None and not memory_gb > 0:
             raise ValueError(f"model.memory_gb is {memory_gb}; it must be above 0, or null to go by model.chunk")
-        check_least(0, model__pictures=pictures)
+        check_minimum(0, model__pictures=pictures)
         self.save_hyperparameters()
         self.sam3_path, self.nms = sam3, nms
         self.threshold, self.chunk, self.memory_gb, self.pictures = threshold, chunk, memory_gb, pictures

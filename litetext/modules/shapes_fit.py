@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from transformers import Sam3Model
 
-from litetext.data.options import check_least, check_share
+from litetext.data.options import check_minimum, check_share
 from litetext.data.shapes.datamodule import ShapesBatch
 from litetext.metrics.cgf1 import PhraseCounts, phrase_metrics
 from litetext.metrics.counts import per_threshold
@@ -63,7 +63,7 @@ class ShapesFitModule(Sam3FitModule):
         super().__init__(output)
         check_share(model__ema=ema)
         check_rates(lr, weight_decay=weight_decay, text_steps=text_steps, auxiliary=auxiliary)
-        check_least(1, model__width=width, model__vision_layers=vision_layers, model__layers=layers)
+        check_minimum(1, model__width=width, model__vision_layers=vision_layers, model__layers=layers)
         self.save_hyperparameters()
         self.lr, self.weight_decay = lr, weight_decay
         self.text_steps, self.auxiliary = text_steps, auxiliary

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from litetext.data.features.store import FeatureStore
 from litetext.data.images.task import TaskBatch, TaskDataModule
-from litetext.data.options import check_least
+from litetext.data.options import check_minimum
 from litetext.data.token_rows import TokenRows
 from litetext.losses import masked_cosine, masked_mse
 from litetext.metrics.cgf1 import PhraseCounts
@@ -111,7 +111,7 @@ class TaskDistillModule(StudentTraining):
         check_loss_weights(**self.weights)
         if not any(self.weights.values()):
             raise ValueError("all weights of the task loss are 0: nothing would be learnt; give one a positive weight")
-        check_least(1, model__teacher_batch_tokens=teacher_batch_tokens, model__masks_drawn=masks_drawn)
+        check_minimum(1, model__teacher_batch_tokens=teacher_batch_tokens, model__masks_drawn=masks_drawn)
         given = {"lr": lr, "weight_decay": weight_decay, "warmup_epochs": warmup_epochs}
         given |= {"warmup_lr": warmup_lr, "min_lr": min_lr}
         check_recipe(TaskDistillModule, optimizer, lr_scheduler, given)

@@ -12,7 +12,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import nn
 
 from litetext.data.images.items import Skip, of_all_ranks
-from litetext.data.options import check_least, check_share
+from litetext.data.options import check_minimum, check_share
 from litetext.data.videos.ahead import FramesAhead
 from litetext.data.videos.datamodule import VideoDataModule, VideoItem
 from litetext.data.videos.frames import ReadableFrames, UnreadableFrame
@@ -89,8 +89,8 @@ class VideoEvalModule(EvaluationModule):
         if not self.names:
             raise ValueError("model.text_encoders is empty and model.teacher is false; there is nothing to score")
         check_share(model__min_score=min_score, model__match=match)
-        check_least(0, model__max_age=max_age)
-        check_least(1, model__min_hits=min_hits, model__chunk=chunk)
+        check_minimum(0, model__max_age=max_age)
+        check_minimum(1, model__min_hits=min_hits, model__chunk=chunk)
         self.save_hyperparameters()
         self.sam3_path = sam3
         self.tracker_name: Literal["auto", "sam3", "links"] = tracker

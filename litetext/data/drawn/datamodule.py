@@ -5,7 +5,7 @@ from typing import Any
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, Dataset
 
-from litetext.data.options import check_least
+from litetext.data.options import check_minimum
 from litetext.data.sampling import ResumableLoader, StepSampler
 
 
@@ -32,9 +32,9 @@ class DrawnDataModule(LightningDataModule):
         self, images: int, phrases: int, val_images: int, val_phrases: int, seed: int, num_workers: int
     ) -> None:
         super().__init__()
-        check_least(1, data__images=images, data__phrases=phrases)
-        check_least(1, data__val_images=val_images, data__val_phrases=val_phrases)
-        check_least(0, data__num_workers=num_workers, data__seed=seed)
+        check_minimum(1, data__images=images, data__phrases=phrases)
+        check_minimum(1, data__val_images=val_images, data__val_phrases=val_phrases)
+        check_minimum(0, data__num_workers=num_workers, data__seed=seed)
         self.images, self.phrases = images, phrases
         self.val_images, self.val_phrases = val_images, val_phrases
         self.seed, self.num_workers = seed, num_workers

@@ -15,7 +15,7 @@ from PIL import Image
 from pycocotools import mask
 
 from litetext.data.drawn.folder import write_once
-from litetext.data.options import check_least
+from litetext.data.options import check_minimum
 
 ANNOTATORS = ("a", "b", "c")
 EXACT = 0.4
@@ -224,7 +224,7 @@ def write_gold(
     """
     if not 1 <= images <= _MOST:
         raise ValueError(f"images is {images}; it must be from 1 to {_MOST}")
-    check_least(0, seed=seed)
+    check_minimum(0, seed=seed)
     total = {subset: images * each for subset, each in pairs.items()}
 
     def fill(part: Path) -> None:

@@ -18,7 +18,7 @@ from litetext.data.images.coco import CocoSet, read_coco
 from litetext.data.images.gold import Contents, find_subsets, read_subset
 from litetext.data.images.items import ImagePairs, SegItem, Skip, of_all_ranks, ready
 from litetext.data.images.orientation import orient
-from litetext.data.options import check_least
+from litetext.data.options import check_minimum
 
 _log = logging.getLogger(__name__)
 _IMAGE_COST = 13
@@ -152,8 +152,8 @@ class SegDataModule(LightningDataModule):
         super().__init__()
         if root is None and coco is None:
             raise ValueError("data.root is missing; give the folder of the SA-Co annotation files, or data.coco")
-        check_least(1, data__batch_size=batch_size, data__limit=limit)
-        check_least(0, data__num_workers=num_workers)
+        check_minimum(1, data__batch_size=batch_size, data__limit=limit)
+        check_minimum(0, data__num_workers=num_workers)
         self.root, self.subsets, self.folders, self.coco = root, subsets, images or {}, coco
         self.skip_missing_images, self.batch_size, self.limit = skip_missing_images, batch_size, limit
         self.evaluated_only, self.num_workers, self.missing_list = evaluated_only, num_workers, missing_list

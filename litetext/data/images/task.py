@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from litetext.data.epochs import EpochDataModule
 from litetext.data.images.unlabelled import UnlabelledImage, read_unlabelled
-from litetext.data.options import check_least
+from litetext.data.options import check_minimum
 from litetext.data.prompts.corpora import split_prompts
 from litetext.data.sampling import EpochSampler
 from litetext.tokenizer import TokenBatch
@@ -124,7 +124,7 @@ class TaskDataModule(EpochDataModule):
         num_workers: int = 0,
     ) -> None:
         super().__init__(seed, num_workers, val_fraction)
-        check_least(1, data__asked=asked, data__batch_images=batch_images, data__phrases=phrases)
+        check_minimum(1, data__asked=asked, data__batch_images=batch_images, data__phrases=phrases)
         self.root, self.corpus, self.image_folder = images, prompts, image_folder
         self.phrases_per_image, self.batch_images, self.phrases = asked, batch_images, phrases
         self.skip_unusable_images = skip_unusable_images

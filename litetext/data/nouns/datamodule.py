@@ -10,7 +10,7 @@ from litetext.data.nouns.batches import CONTEXT, NounsBatch, collate
 from litetext.data.nouns.phrases import KINDS, Phrase, draw_phrases
 from litetext.data.nouns.scenes import FIRST_HELD_OUT, Scene, draw_scene
 from litetext.data.nouns.strangers import estrange
-from litetext.data.options import check_least, check_share
+from litetext.data.options import check_minimum, check_share
 from litetext.tokenizer import Tokenizer
 
 # Weights of the kinds when the joint stage begins; they reach their usual shares at its middle.
@@ -141,8 +141,8 @@ class NounsDataModule(DrawnDataModule):
         num_workers: int = 0,
     ) -> None:
         super().__init__(images, phrases, val_images, val_phrases, seed, num_workers)
-        check_least(1, data__steps=steps)
-        check_least(0, data__vision_steps=vision_steps, data__text_steps=text_steps)
+        check_minimum(1, data__steps=steps)
+        check_minimum(0, data__vision_steps=vision_steps, data__text_steps=text_steps)
         check_share(data__strangers=strangers)
         self.stages, self.strangers = Stages(vision_steps, text_steps, steps), strangers
         self.steps = sum(self.stages)

@@ -12,7 +12,7 @@ from litetext.data.nouns.phrases import draw_phrases
 from litetext.data.nouns.render import render
 from litetext.data.nouns.scenes import FIRST_HELD_OUT, Scene, draw_scene
 from litetext.data.nouns.sheet import core, find_noun, find_style
-from litetext.data.options import check_least
+from litetext.data.options import check_minimum
 
 PHRASES = "phrases.json"
 _MOST = 1_000
@@ -78,7 +78,7 @@ def write_scenes(
     folder = Path(folder).expanduser()
     if not 1 <= count <= _MOST:
         raise ValueError(f"number is {count}; give from 1 to {_MOST} scenes")
-    check_least(0, seed=seed)
+    check_minimum(0, seed=seed)
     if not folder.parent.is_dir():
         raise FileNotFoundError(f"no such folder: {folder.parent}; make it before scenes are written to {folder.name}")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):

@@ -12,7 +12,7 @@ from litetext.data.nouns.phrases import Phrase, draw_phrases
 from litetext.data.nouns.render import render
 from litetext.data.nouns.scenes import FIRST_HELD_OUT, SIZE, Scene, draw_scene
 from litetext.data.nouns.sheet import CELL, drawings, find_style, styles
-from litetext.data.options import check_least
+from litetext.data.options import check_minimum
 
 _ZOOM = 2
 _LINES = 3
@@ -81,7 +81,7 @@ def write_pictures(folder: str | Path, scenes: int = 24, seed: int = 0) -> Seque
     folder = Path(folder).expanduser()
     if not 1 <= scenes <= 1_000:
         raise ValueError(f"number is {scenes}; a page holds from 1 to 1000 scenes")
-    check_least(0, seed=seed)
+    check_minimum(0, seed=seed)
     if not folder.parent.is_dir():
         raise FileNotFoundError(
             f"no such folder: {folder.parent}; make it before pictures are written to {folder.name}"

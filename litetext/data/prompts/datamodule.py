@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from litetext.checkpoints.hub_tokenizer import AnyTokenizer
 from litetext.data.epochs import EpochDataModule
-from litetext.data.options import check_least
+from litetext.data.options import check_minimum
 from litetext.data.permutation import Mode, permute
 from litetext.data.prompts.batch import PromptBatch
 from litetext.data.prompts.corpora import PromptSource, arrange, check_val_sources, counts_text, read_sources
@@ -135,8 +135,8 @@ class PromptDataModule(EpochDataModule):
             raise ValueError("data.sources is empty; name at least one corpus, as --data.sources.NAME PATH")
         self.val_sources = list(val_sources or [])
         check_val_sources(sources, self.val_sources)
-        check_least(1, data__batch_size=batch_size, data__val_batch_size=val_batch_size)
-        check_least(0, data__augment=augment, data__inverse_frequency=inverse_frequency)
+        check_minimum(1, data__batch_size=batch_size, data__val_batch_size=val_batch_size)
+        check_minimum(0, data__augment=augment, data__inverse_frequency=inverse_frequency)
         if context_length < 3:
             raise ValueError(f"data.context_length is {context_length}; start and end token and one more make 3")
         if max_prompts is not None and max_prompts < 10:

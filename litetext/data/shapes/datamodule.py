@@ -11,7 +11,7 @@ from torch.nn.functional import avg_pool2d
 from torch.utils.data import DataLoader, Dataset
 
 from litetext.data.drawn.datamodule import DrawnDataModule
-from litetext.data.options import check_least
+from litetext.data.options import check_minimum
 from litetext.data.shapes.phrases import VALUES
 from litetext.data.shapes.world import FIRST_HELD_OUT, SIZE, ShapePhrase, ShapeScene, draw_phrases, draw_scene, render
 from litetext.tokenizer import TokenBatch, Tokenizer, pad
@@ -141,7 +141,7 @@ class ShapesDataModule(DrawnDataModule):
         num_workers: int = 0,
     ) -> None:
         super().__init__(images, phrases, val_images, val_phrases, seed, num_workers)
-        check_least(1, data__steps=steps)
+        check_minimum(1, data__steps=steps)
         self.steps = steps
         self.check_numbers(FIRST_HELD_OUT)
 

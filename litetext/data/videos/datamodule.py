@@ -14,7 +14,7 @@ from litetext.data.drawn.benchmarks import write_videos
 from litetext.data.drawn.folder import drawn_benchmark, own_folder
 from litetext.data.images.datamodule import RankSampler
 from litetext.data.images.items import Skip
-from litetext.data.options import check_least
+from litetext.data.options import check_minimum
 from litetext.data.videos.frames import Frames, find_frames
 from litetext.saco.subsets import VEVAL_DOMAINS
 from litetext.saco.videos import Masklets, VideoAnnotations, masklets, read_video_annotations
@@ -80,7 +80,7 @@ class VideoDataModule(LightningDataModule):
         limit: int | None = None,
     ) -> None:
         super().__init__()
-        check_least(1, data__limit=limit)
+        check_minimum(1, data__limit=limit)
         self.root, self.splits, self.media = root, splits, media or {}
         self.skip_missing_videos, self.limit = skip_missing_videos, limit
         self.drawn = drawn_benchmark(root, "videos, as {world}:24", ("shapes", "nouns"))
