@@ -94,7 +94,7 @@ P = TypeVar("P", bound=HasText, contravariant=True)
 Q = TypeVar("Q", bound=HasText)
 
 
-class Annotator(Protocol[P]):
+class AnnotatorView(Protocol[P]):
     """One annotator's view of an image of a world."""
 
     @property
@@ -108,7 +108,7 @@ class Annotator(Protocol[P]):
 
 
 def drawing(
-    pixels: np.ndarray, phrases: Sequence[Q], annotators: Iterable[Annotator[Q]], kinds: Sequence[str] | None = None
+    pixels: np.ndarray, phrases: Sequence[Q], annotators: Iterable[AnnotatorView[Q]], kinds: Sequence[str] | None = None
 ) -> Drawing:
     """An image with what its annotators answer to its phrases.
 
