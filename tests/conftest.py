@@ -3,6 +3,7 @@
 import gc
 import multiprocessing.context
 import os
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -29,9 +30,20 @@ settings.register_profile("litetext", deadline=None, suppress_health_check=[Heal
 settings.load_profile("litetext")
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Puts files of few tests first where processes share them: those have the long tests, which must not come last."""
+    if hasattr(config, "workerinput"):
+        sizes = Counter(item.path for item in items)
+        items.sort(key=lambda item: (sizes[item.path], item.path))
+
+
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Takes what is imported out of the search for garbage: a fit spends a quarter of its time there otherwise."""
-    if copies.CAN_COPY and any("copied" in getattr(item, "fixturenames", ()) for item in session.items):
+    """Takes what is imported out of the search for garbage: a fit spends a quarter of its time there otherwise.
+
+    Before anything is computed, it starts the server of copies, where a test asks for them.
+    """
+    asked = any("copied" in getattr(item, "fixturenames", ()) for item in session.items)
+    if copies.CAN_COPY and asked and not session.config.option.collectonly:
         copies.start()
     gc.collect()
     gc.freeze()
