@@ -162,7 +162,7 @@ class Segmenter:
         return encoder
 
     def encode(self, phrases: Sequence[str]) -> PhraseFeatures:
-        """Text features of phrases; each is encoded once, whatever is asked later.
+        """Text features of phrases; each is encoded once, however often it is used.
 
         Args:
             phrases: Noun phrases.

@@ -23,7 +23,7 @@ def audit(options: AuditOptions, progress: Progress = lambda part, done: None) -
     """Measures corpora, and an encoder on them.
 
     Args:
-        options: What is asked.
+        options: The audit's options.
         progress: Is called with the part and the share that is done.
 
     Returns:

@@ -67,7 +67,7 @@ def bench_video(
     Args:
         sam3: The segmenter: its own tracker where it has one, linked detections elsewhere.
         frames: Frames of the video.
-        phrases: Phrases asked of it.
+        phrases: Query phrases.
         chunk: Phrases at once.
 
     Returns:

@@ -42,7 +42,7 @@ def find_variants(plan: Plan) -> dict[str, dict[str, Variant]]:
     """Builds every variant once, so that a wrong option is found before the first fit.
 
     Args:
-        plan: What is asked for.
+        plan: The ablation's plan.
 
     Returns:
         By group, by label.
@@ -197,7 +197,7 @@ def run_plan(plan: Plan, config: Mapping[str, Any], overwrite: bool = False) -> 
     """Trains and scores what is not done yet, and writes and prints the tables.
 
     Args:
-        plan: What is asked for.
+        plan: The ablation's plan.
         config: The config it was read from, to be kept beside the numbers.
         overwrite: Whether the numbers of another ablation of this name may be replaced.
 
@@ -253,7 +253,7 @@ def _ablate(plan: Plan, config: Mapping[str, Any], path: Path, overwrite: bool) 
 
 
 def _refuse_another(path: Path, config: Mapping[str, Any]) -> None:
-    """Refuses to replace the numbers of an ablation that asked for something else; more seeds are the same question."""
+    """Refuses to replace the numbers of an ablation with another plan; more seeds are no other plan."""
     try:
         before = json.loads(path.read_text(encoding="utf-8"))["config"]
     except (OSError, ValueError, KeyError, TypeError):

@@ -1,4 +1,4 @@
-"""What an ablation is asked for: its config, read and checked."""
+"""The plan of an ablation: its config, read and checked."""
 
 import json
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ _KEYS = ("fit", "test", "seeds", "options", "test_options", "groups", "against",
 
 
 class Plan(NamedTuple):
-    """What a config asks for.
+    """The plan in a config.
 
     Attributes:
         fit: Arguments that name the configs of every fit, with the options common to all.

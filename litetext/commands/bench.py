@@ -217,7 +217,7 @@ def video(
     Args:
         sam3: The segmenter: its own tracker where it has one, linked detections elsewhere.
         frames: Frames of the video.
-        phrases: Phrases asked of it.
+        phrases: Query phrases.
         chunk: Phrases at once.
     """
     from litetext.bench.video import bench_video

@@ -44,7 +44,7 @@ class Answer(NamedTuple):
     """What the page shows.
 
     Attributes:
-        phrases: As asked, each once.
+        phrases: The query phrases, each once.
         teacher: What SAM3's own text encoder led to.
         student: What the other one led to.
         shared: Of each phrase, the IoU of all pixels that each of them found; None where neither found any.

@@ -27,7 +27,7 @@ class OutOfMemory(Exception):
 
 
 def out_of_memory(error: Exception, command: str) -> OutOfMemory | None:
-    """What a user is told of an error of a computation where memory is full, None where it is not.
+    """The message for an error of a computation where memory is full, None where it is not.
 
     Args:
         error: The error.

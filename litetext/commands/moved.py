@@ -148,6 +148,9 @@ class _OldNameFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
 
 def install() -> None:
-    """Lets old names be imported; asked first, since folders that have gone may have left their caches."""
+    """Lets modules be imported by their old names.
+
+    This finder comes first, since folders that were removed may have left their caches behind.
+    """
     if not any(isinstance(finder, _OldNameFinder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _OldNameFinder())

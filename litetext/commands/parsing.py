@@ -122,7 +122,7 @@ def call(function: Callable[..., Any], argv: Sequence[str], prog: str) -> Any:
 
     Raises:
         ValueError: The arguments do not fit.
-        SystemExit: The help was asked for, and is printed.
+        SystemExit: The help was requested, and is printed.
     """
     values = parse(function, argv, prog)
     first = [values.pop(option.name) for option in options(function) if option.positional]
@@ -143,7 +143,7 @@ def parse(
 
     Raises:
         ValueError: The arguments do not fit.
-        SystemExit: The help or the options were asked for, and are printed.
+        SystemExit: The help or the options were requested, and are printed.
     """
     known = {option.name: option for one in (function, *others) for option in options(one)}
     files = next((name for name, option in known.items() if option.configs), None)

@@ -32,7 +32,7 @@ class Inputs(NamedTuple):
 
     Attributes:
         items: Each once, with names that differ.
-        lost: A line for each that was asked for and is not there.
+        lost: A line for each that was named and is not there.
         passed_over: A line for each folder that holds more than was taken.
     """
 
@@ -42,7 +42,7 @@ class Inputs(NamedTuple):
 
 
 def find_inputs(images: Sequence[str], videos: Sequence[str], taken: Sequence[str]) -> Inputs:
-    """Finds the files behind what was asked for.
+    """Finds the files that a user names.
 
     A file that is named is taken whatever its name; of a folder, files whose names say image or video, hidden ones
     (`._a.png`) aside.

@@ -56,7 +56,7 @@ class PartialResults:
 
         Args:
             key: Hash of all that decides the results besides the inputs, see `run_key`.
-            about: What is said of it in the first line, JSON-able.
+            about: A description for the first line, JSON-able.
 
         Raises:
             ValueError: It has entries of another key.

@@ -96,7 +96,7 @@ def check_output(
 
 
 class _ReadableClip(Clip):
-    """A clip whose faults are told from those of the tracker."""
+    """A clip whose faults can be distinguished from those of the tracker."""
 
     def __iter__(self) -> Iterator[Tensor]:
         return readable(super().__iter__())

@@ -24,7 +24,7 @@ class Evaluated(NamedTuple):
         subsets: The same by subset.
         iou: `segm` or `bbox`: what was compared.
         left_out: Pairs that should have counted and were left out.
-        partial: Not everything was asked, or something left out.
+        partial: Only a part of the data was scored, or something was left out.
     """
 
     name: str

@@ -29,7 +29,7 @@ _TINY = {64: "checkpoints/sam3-tiny", 96: "checkpoints/sam3-nouns"}
 
 
 class ImagePhrases(NamedTuple):
-    """An image, uint8 (3, H, W), and the phrases that it is asked for."""
+    """An image, uint8 (3, H, W), and its query phrases."""
 
     image: Tensor
     phrases: list[str]
@@ -91,7 +91,7 @@ def draw_pairs(count: int, world: str, fits: Callable[[str], bool] | None = None
     Args:
         count: Pairs.
         world: `shapes` or `nouns`.
-        fits: Whether a phrase may be asked; None for all.
+        fits: Whether a phrase may be used; None for all.
     """
     if world == "nouns":
         from litetext.data.nouns.gold import SUBSETS, draw_items
@@ -133,7 +133,7 @@ def world_of(width: int) -> str:
 def choose_pairs(
     sam3: Sam3Image, count: int | None, world: str, fits: Callable[[str], bool] | None = None
 ) -> list[ImagePhrases]:
-    """The pairs to compare in a SAM3: as many as asked, or what its size allows."""
+    """The pairs to compare in a SAM3: as many as requested, or what its size allows."""
     return draw_pairs((PAIRS if sam3.size <= _SMALL else FEW) if count is None else count, world, fits)
 
 

@@ -14,7 +14,7 @@ from litetext.shipped import shipped
 def measure(request: ExportRequest, result: ExportResult, folder: Path, pairs: int | None, exact: bool) -> ExportResult:
     """Compares what an export finds in images with what its student finds.
 
-    An export that holds a whole SAM3 is asked as its card says. Of others the features go into the shipped SAM3 that
+    An export that holds a whole SAM3 is run as its card says. Of others the features go into the shipped SAM3 that
     reads them, and into the one that was given.
 
     Args:

@@ -1,4 +1,4 @@
-"""A folder that transformers opens as `Sam3LiteTextModel` with its processor, and how it is asked there.
+"""A folder that transformers opens as `Sam3LiteTextModel` with its processor, and how it is run there.
 
 The stock model resamples its position table whenever a batch is not exactly as long as the table, without a word, and
 `Sam3Processor` always pads to 32 tokens. So the table is given the processor's length. What is behind the student's

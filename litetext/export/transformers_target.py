@@ -140,7 +140,7 @@ def fitting(student: MobileClipText) -> Callable[[str], bool]:
 
 
 def stock_segment(folder: Path, context: int | None) -> Segment:
-    """What the stock model and processor of a folder find, asked as the card says.
+    """What the stock model and processor of a folder find, run as the card says.
 
     Args:
         folder: The export.

@@ -36,7 +36,7 @@ def read_answers(
 ) -> tuple[Predictions, list[str]]:
     """Predictions from the answers of Gemini or DINO-X, see `litetext.saco.answers`.
 
-    An answer is JSON, or text that holds it, fenced or not. One that is named after a datapoint was asked for its
+    An answer is JSON, or text that holds it, fenced or not. One that is named after a datapoint answers its
     phrase; in one that is named after an image's file the label or category of each object says which phrase it is of.
 
     Args:

@@ -46,7 +46,7 @@ def assess_video(
     Args:
         truth: True masklets of all its phrases.
         predicted: Predicted ones, of any score.
-        categories: Those that count as pairs: the ones asked for, and those that ground truth or predictions (of any
+        categories: Those that count as pairs: the queried ones, and those that ground truth or predictions (of any
             score) name.
         classes: Categories with ground truth anywhere in the data set, in the order of its file (for TETA).
         iou_type: "segm" or "bbox".

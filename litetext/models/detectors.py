@@ -309,7 +309,7 @@ def load_detector(name: str | os.PathLike[str], together: int = 1) -> Detector:
     Args:
         name: A folder, or a hub id (`IDEA-Research/grounding-dino-tiny`, `google/owlv2-large-patch14`,
             `iSEE-Laboratory/llmdet_large`).
-        together: Phrases a prompt, see `GroundingDino`; OWLv2 reads each alone whatever is asked.
+        together: Phrases a prompt, see `GroundingDino`; OWLv2 always reads each alone.
 
     Raises:
         FileNotFoundError: If there is no such folder, and no such model on the hub.

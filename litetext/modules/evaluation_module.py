@@ -108,8 +108,8 @@ class EvaluationModule(LightningModule):
             official: The official evaluator's numbers, by text encoder and subset; they are 0 or -1 where nothing
                 defines them, and become None where nothing was scored.
             skips: What could not be read.
-            asked: How much was asked, for messages.
-            partial: Only a part of the data was asked.
+            asked: How much there was to score, for messages.
+            partial: Only a part of the data was scored.
             dtype: Type of the segmenter's computation; None without one.
 
         Raises:

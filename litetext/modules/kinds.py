@@ -28,7 +28,7 @@ class Kinds:
     """Gathers what datapoints gave by their kind, subset by subset.
 
     Args:
-        images: What was asked.
+        images: The images with their pairs.
         beside: Subsets that stand beside the others: they count for a kind only where no other subset has it.
     """
 
@@ -77,7 +77,7 @@ class Kinds:
 
 
 def score_kind(counts: Counts) -> dict[str, float | int | None]:
-    """The results of a kind: the headline numbers, IL_FPR, and how many pairs were asked.
+    """The results of a kind: the headline numbers, IL_FPR, and how many pairs there were.
 
     Args:
         counts: Of all its pairs.

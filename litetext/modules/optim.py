@@ -94,10 +94,10 @@ def count_steps(trainer: Trainer, batches: int) -> tuple[int, int]:
 
 
 def shorten_warmup(warmup: int, total: int) -> int:
-    """The steps of warm-up that a run has room for, said where they are fewer than asked for.
+    """The steps of warm-up that a run has room for; a line says so where they are fewer than requested.
 
     Args:
-        warmup: Steps of warm-up as asked for.
+        warmup: Requested steps of warm-up.
         total: Optimizer steps of the run.
 
     Returns:

@@ -12,7 +12,7 @@ Couples = dict[str, list[tuple[int, int]]]
 
 
 def couples_of(images: Iterable[ImagePairs]) -> dict[str, Couples]:
-    """The pairs by subset and probe; only those both of whose phrases are asked."""
+    """The pairs by subset and probe; only those both of whose phrases are scored."""
     found: dict[str, Couples] = {}
     for image in images:
         twins = {pair.id: pair.twin for pair in image.pairs}
@@ -68,7 +68,7 @@ def compare(probes: dict[str, dict[str, Any]], teacher: Mapping[str, Mapping[str
 
 
 def probes_table(results: Mapping[str, Any]) -> str:
-    """Shares as text: one block a probe, one row a text encoder; empty where no pairs were asked."""
+    """Shares as text: one block a probe, one row a text encoder; empty where there are no such pairs."""
     rows = [["probe", "pairs", "text encoder", "first %", "second %", "both %", "behind"]]
     encoders = {name: entry["probes"] for name, entry in results["encoders"].items() if entry.get("probes")}
     for probe in dict.fromkeys(probe for probes in encoders.values() for probe in probes):

@@ -74,7 +74,7 @@ def refuse_nothing(results: Mapping[str, Any], why: str) -> None:
 
     Args:
         results: From `summarize`.
-        why: What was asked and what was left out.
+        why: How much there was to score, and what was left out.
 
     Raises:
         ValueError: No text encoder and no detector has any number.

@@ -43,7 +43,7 @@ _IMAGES_AHEAD = 1
 
 
 class _Waiting(NamedTuple):
-    """An image that was asked, its record's key, the record, and whether that is to be stored."""
+    """A segmented image, its record's key, the record, and whether that is to be stored."""
 
     item: SegItem
     key: str

@@ -29,7 +29,7 @@ def check_resumed(module: Any, checkpoint: dict[str, Any]) -> dict[str, Any]:
         checkpoint: As Lightning read it.
 
     Returns:
-        What `describe` said when it was written.
+        What `describe` returned when it was written.
 
     Raises:
         ValueError: Naming each option that differs.

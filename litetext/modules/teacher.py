@@ -111,7 +111,7 @@ class Teacher:
         """The teacher itself.
 
         Args:
-            fingerprint: What its facts said.
+            fingerprint: That of its facts.
 
         Raises:
             FileNotFoundError: There is no such teacher.

@@ -108,7 +108,7 @@ class Segments:
         """As `supervision.Detections`, whose annotators and trackers then take it.
 
         Args:
-            class_id: Number of the phrase among those asked for.
+            class_id: Number of the phrase among the queries.
 
         Raises:
             ValueError: supervision is not installed.

@@ -41,7 +41,7 @@ class VideoAnnotations:
         name: File name, for messages.
         videos: By id, in the order of the file.
         categories: Phrases by category id, in the order of the file.
-        pairs: Every question that can be asked, positive and negative, in the order of the file.
+        pairs: Every query, positive and negative, in the order of the file.
         truth: True masklets by video; videos without any are left out.
         evaluated: Categories with a box in any frame, in the order of `categories` (what TETA averages over).
         left_out: Pairs with a damaged or a missing mask, with the reason; they are in none of the above.

@@ -99,7 +99,7 @@ def draw_path(
 
 
 def lasting(seen: np.ndarray) -> list[int]:
-    """Positions of the objects that are seen long enough to be asked for, of `seen`, bool (T, n, S, S)."""
+    """Positions of the objects that are seen long enough for a query, of `seen`, bool (T, n, S, S)."""
     return [n for n in range(seen.shape[1]) if (seen[:, n].sum(axis=(1, 2)) >= VISIBLE).sum() >= MIN_FRAMES]
 
 

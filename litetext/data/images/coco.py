@@ -1,4 +1,4 @@
-"""Any COCO-style data set as one subset: category names are the phrases, every image is asked for them."""
+"""Any COCO-style data set as one subset: category names are the query phrases of every image."""
 
 import re
 from collections.abc import Mapping
@@ -29,8 +29,8 @@ class CocoSet:
             address, as in LVIS, its last two parts (val2017/000000397133.jpg) are looked for in this folder and its
             parent, and the last one in this folder.
         name: The subset's name in the results.
-        negatives: Absent categories that each image is asked for: a number draws that many, none of them asks for
-            every absent category. LVIS images are only asked for categories that are known to be absent.
+        negatives: Absent categories that are queries of each image: a number draws that many, null takes all. Of LVIS
+            images only categories that are known to be absent are queries.
         seed: Seed of the drawn negatives.
         exif: Whether the annotations are of images as `stored`, or as `turned` by their EXIF orientation, as annotation
             tools show them. `auto` goes by the annotated sizes, and takes what they do not tell as turned.

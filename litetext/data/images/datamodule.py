@@ -42,8 +42,8 @@ class SegDataset(Dataset):
 
     Args:
         images: The images and their pairs.
-        prepare: What worker processes make of each image besides, for `SegItem.prepared`; who reads it there does it
-            where there are no workers.
+        prepare: What worker processes make of each image besides, for `SegItem.prepared`; where there are no workers,
+            the reader does it.
     """
 
     def __init__(self, images: list[ImagePairs], prepare: Callable[[Tensor], Any] | None = None) -> None:

@@ -19,7 +19,7 @@ the sprites that a relation's second noun may be) and `meaning`:
     thing.size          small, large or None
     thing.card          one of COLOURS or None: colour of the card behind it
     thing.outline       one of COLOURS or None
-    thing.bw            bool: black and white is asked for
+    thing.bw            bool: black and white is named
     thing.without       card, outline, bw or None: what it must not have
     thing.position      left, right, top, bottom, leftmost, rightmost, topmost, bottommost or None (head only)
 
@@ -29,7 +29,7 @@ training. Training scenes have numbers from 0 to `FIRST_HELD_OUT` - 1; scenes fr
 same options (split "train"), and for the benchmark, with split "test": held-out combinations of noun and colour, and
 held-out ways of saying things (`wording="train"` leaves these out). `draw_phrases(..., kinds={"noun": 1.0})` sets the
 weights of the kinds (`KINDS` holds the usual ones), `negatives` and `easy` the shares of negatives and of easy ones
-among them. Some drawings are grey by nature (`colourless(style, noun)`): `bw` is never asked of them.
+among them. Some drawings are grey by nature (`colourless(style, noun)`): `bw` is in no phrase about them.
 """
 
 from litetext.data.nouns.lexicon import categories, meanings, words

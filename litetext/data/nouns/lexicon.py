@@ -48,7 +48,7 @@ class Words(NamedTuple):
     Attributes:
         name: Its name.
         synonyms: Other names.
-        categories: The categories that are asked for; each holds three nouns at least.
+        categories: The categories that phrases name; each holds three nouns at least.
     """
 
     name: str
@@ -66,7 +66,7 @@ def words(noun: int) -> Words:
 
 @cache
 def categories() -> tuple[str, ...]:
-    """All categories that are asked for, sorted."""
+    """All categories that phrases name, sorted."""
     return tuple(sorted({word for noun in range(core()) for word in words(noun).categories}))
 
 

@@ -1,4 +1,4 @@
-"""Pictures of the world of nouns for people: the drawings of a style, and a page of scenes and what is said of them."""
+"""Pictures of the world of nouns for people: the drawings of a style, and a page of scenes and phrases about them."""
 
 import random
 from collections.abc import Iterable, Sequence

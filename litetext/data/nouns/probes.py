@@ -1,4 +1,4 @@
-"""Language probes: pairs of phrases that differ in one thing, asked of the same image.
+"""Language probes: pairs of phrases about the same image that differ in one thing.
 
 Either the two mean different objects (word order, an attribute exchanged, a negation, a noun that the drawing only
 resembles), or they mean the same (plural, typing error, capitals, another name, a category, another language). A

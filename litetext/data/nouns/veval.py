@@ -1,8 +1,8 @@
 """The embedded video benchmark of nouns: held-out scenes that move, in the layout in which SA-Co VEval is released.
 
 Objects drift, bounce, enter and leave; later ones of a scene pass in front of earlier ones. What can be seen of an
-object in a frame is its mask; where next to nothing of it can be seen, it is absent. What is asked does not change
-with time: nouns, categories and attributes, but no places.
+object in a frame is its mask; where next to nothing of it can be seen, it is absent. The queries do not change with
+time: nouns, categories and attributes, but no places.
 """
 
 import random

@@ -131,7 +131,7 @@ def read_prompts(name: str, path: str) -> PromptSource:
             goes deeper). Fields of the known corpora: lvis ``paper`` (default: as the paper counts, 1,199),
             ``strip`` (1,198), ``raw`` (1,203), ``synonyms``; refcoco and grefcoco ``sent`` (default), ``raw``;
             rf100vl and other COCO-style files ``name`` (default, read as a data set's phrases are), ``raw``; saco_veval
-            ``categories`` (default: all 51,248), ``pairs`` (only those asked of a released video).
+            ``categories`` (default: all 51,248), ``pairs`` (only those that are paired with a released video).
             ``nouns:N`` and ``shapes:N`` are N phrases about drawn scenes and need no file; ``nouns:N:held_out`` and
             ``shapes:N:held_out`` hold what training never shows.
 

@@ -22,7 +22,7 @@ _PIECE = 1 << 16
 
 
 class _Encoder(Protocol):
-    """What is asked of a tokenizer."""
+    """What the table needs of a tokenizer."""
 
     def encode(self, prompts: Sequence[str]) -> list[list[int]]:
         """Token ids of prompts, unpadded."""

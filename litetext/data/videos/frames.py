@@ -84,7 +84,7 @@ class UnreadableFrame(Exception):
 
 
 class ReadableFrames:
-    """Frames of a video whose faults are told from those of a tracker.
+    """Frames of a video whose faults can be distinguished from those of a tracker.
 
     Args:
         frames: The frames.
@@ -107,7 +107,7 @@ class ReadableFrames:
 
 
 def readable(frames: Iterable[Tensor]) -> Iterator[Tensor]:
-    """Yields frames, so that their faults can be told from those of their consumer.
+    """Yields frames, so that their faults can be distinguished from those of their consumer.
 
     Raises:
         UnreadableFrame: One does not decode, or is not there.

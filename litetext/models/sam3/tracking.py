@@ -134,11 +134,11 @@ def choose_tracking(
     tracker: str = "auto",
     options: tuple[str, str] = ("tracker", "model"),
 ) -> Tracking:
-    """How masklets are found: as asked, and `auto` takes SAM3's own tracker where the checkpoint has one.
+    """How masklets are found: `auto` takes SAM3's own tracker where the checkpoint has one.
 
     Args:
         sam3: A folder in transformers' layout, or a hub id.
-        tracker: What was asked for: `auto`, `sam3` or `links`.
+        tracker: The option: `auto`, `sam3` or `links`.
         options: What the two arguments are called where they were given, for the message.
 
     Raises:
@@ -165,7 +165,7 @@ def describe(tracking: Tracking, sam3: str | os.PathLike[str], tracker: str = "a
     Args:
         tracking: What `choose_tracking` gave.
         sam3: The segmenter's name.
-        tracker: What was asked for.
+        tracker: The option.
     """
     if tracking == "sam3":
         return f"SAM3's own, of {os.fspath(sam3)}"

@@ -148,7 +148,7 @@ class TextEncoder(nn.Module):
         return f"{self.parameter_count:,} parameters"
 
     def digest_of(self, about: str) -> str:
-        """Hash of every weight and of what is said about them; 32 hex digits."""
+        """Hash of every weight and of a description; 32 hex digits."""
         identity = hashlib.blake2b(digest_size=16)
         digest(identity, self, about)
         return identity.hexdigest()
@@ -313,7 +313,7 @@ def count_parameters(module: nn.Module) -> int:
 
 
 def digest(identity: Any, module: nn.Module, about: str) -> None:
-    """Takes a model into a hash: what is said about it, and every weight."""
+    """Takes a model into a hash: a description, and every weight."""
     identity.update(about.encode())
     for key, value in sorted(module.state_dict().items()):
         _digest_value(identity, key, value)

@@ -22,7 +22,7 @@ class Choice(NamedTuple):
     """What was measured, and what follows from it.
 
     Attributes:
-        precision: The fastest that keeps the asked cosine.
+        precision: The fastest that keeps the required cosine.
         milliseconds: Of a prompt, by precision; medians of rounds in turn.
         cosines: Smallest cosine of a pooled feature to that in float32, by precision.
     """
