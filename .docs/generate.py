@@ -11,7 +11,7 @@ import jupytext
 import mkdocs_gen_files
 
 sys.argv[0] = "litetext"  # the name in each usage line
-os.environ.setdefault("COLUMNS", "82")  # argparse wraps to the terminal; a page has a width of its own
+os.environ.setdefault("COLUMNS", "90")  # argparse wraps to the terminal; a page has a width of its own
 
 from litetext.bench.compare import RELEASED
 from litetext.bench.machine import describe
