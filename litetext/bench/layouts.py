@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from safetensors.torch import save_file
@@ -15,22 +15,23 @@ from torch import Tensor
 
 from litetext.bench.memory import MB, forget_peak, resident_mb
 from litetext.bench.rehearsal import layouts as sam3_layouts
-from litetext.checkpoints.reading import open_state
+from litetext.checkpoints.reading import StateFile, open_state
 from litetext.checkpoints.sam3 import DETECTOR, TEXT, is_meta, read_without_text, to_meta
 from litetext.checkpoints.text import from_native, read_text_state
 from litetext.checkpoints.text_names import LAYOUTS
 from litetext.checkpoints.writing import MODEL_PREFIX, to_layout, write_state
 
 Size = Literal["full", "small"]
+Encoder = Literal["teacher", "s0", "s1", "l"]
 Sums = dict[str, str]
 """By a tensor's name a hash of its type, shape and bytes."""
 
 _ANYBODY, _TRANSFORMERS = ("efficientsam3", "litetext", "apple", "native"), ("meta", "sam3", "open_clip")
-_ENCODERS: dict[str, tuple[str, ...]] = {
-    "SAM3's own": ("meta", "sam3", "native"),
-    "S0": _ANYBODY,
-    "S1": (*_ANYBODY, *_TRANSFORMERS),
-    "MobileCLIP2-L": (*_ANYBODY, *_TRANSFORMERS),
+_ENCODERS: dict[Encoder, tuple[str, ...]] = {
+    "teacher": ("meta", "sam3", "native"),
+    "s0": _ANYBODY,
+    "s1": (*_ANYBODY, *_TRANSFORMERS),
+    "l": (*_ANYBODY, *_TRANSFORMERS),
 }
 """Text encoders, and the layouts that have a place for their weights."""
 _WHOLE: tuple[sam3_layouts.Layout, ...] = ("meta", "transformers", "sam31")
@@ -53,11 +54,12 @@ class Conversion(NamedTuple):
         return f"{'the same' if self.same else '**differs**'}{held}"
 
 
-def layouts_table(size: Size = "full") -> str:
+def layouts_table(size: Size = "full", encoders: tuple[Encoder, ...] = get_args(Encoder)) -> str:
     """Converts random weights from every layout to every other, by file.
 
     Args:
         size: full is that of SAM3, its text encoder and the published students, small of a few million parameters.
+        encoders: Text encoders; teacher is SAM3's own.
 
     Returns:
         A Markdown table for text encoders and one for whole models: rows are read, columns written and read again.
@@ -67,11 +69,13 @@ def layouts_table(size: Size = "full") -> str:
     """
     columns = [name for name in LAYOUTS if any(name in some for some in _ENCODERS.values())]
     rows = [["text encoder", "parameters", "from", *(f"to {name}" for name in columns)]]
-    for name, fitting in _ENCODERS.items():
+    for name in encoders:
+        fitting = _ENCODERS[name]
         with TemporaryDirectory() as folder:
             files, count = _write_encoder(name, size, fitting, Path(folder))
             for source in fitting:
-                found = {to: _convert_text(files[source], to, Path(folder)) for to in fitting}
+                before = _sums(read_text_state(files[source]).state)
+                found = {to: _convert_text(files[source], to, before, Path(folder)) for to in fitting}
                 cells = [str(found[to]) if to in found else "" for to in columns]
                 rows.append([name, f"{count:,}", source, *cells])
     whole = [["whole SAM3", *(f"to {_NAMES[layout]}" for layout in _WHOLE)]]
@@ -82,12 +86,13 @@ def layouts_table(size: Size = "full") -> str:
             layout: sam3_layouts.place(layout, Path(folder) / layout) for layout in _WHOLE
         }
         for layout in _WHOLE:
-            found = [_convert_whole(places[layout], to, places, Path(folder) / "out") for to in _WHOLE]
+            before = _sums_of_whole(open_state(places[layout]))
+            found = [_convert_whole(layout, to, places, before, Path(folder) / "out") for to in _WHOLE]
             whole.append([f"from {_NAMES[layout]}", *map(str, found)])
     return f"{_table(rows, 3)}\n\n{_table(whole, 1)}"
 
 
-def _write_encoder(name: str, size: Size, fitting: Sequence[str], folder: Path) -> tuple[dict[str, Path], int]:
+def _write_encoder(name: Encoder, size: Size, fitting: Sequence[str], folder: Path) -> tuple[dict[str, Path], int]:
     """A text encoder with random weights in each layout, and its parameters."""
     from litetext.models.text.mobileclip import MobileClipText  # slow to import
     from litetext.models.text.teacher import Sam3TextEncoder
@@ -95,12 +100,11 @@ def _write_encoder(name: str, size: Size, fitting: Sequence[str], folder: Path) 
     torch.manual_seed(0)
     small: dict[str, Any] = {"vocab_size": 99, "embed_width": 32, "heads": 4, "layers": 2, "width": 16}
     encoder: Any
-    if name == "SAM3's own":
+    if name == "teacher":
         more = {**small, "hidden": 64, "eot_width": 32} if size == "small" else {}
         encoder = Sam3TextEncoder.random(0, **more)
     else:
-        preset: Any = {"S0": "s0", "S1": "s1", "MobileCLIP2-L": "l"}[name]
-        encoder = MobileClipText(preset, padding="reference", **(small if size == "small" else {}))
+        encoder = MobileClipText(name, padding="reference", **(small if size == "small" else {}))
     with torch.no_grad():
         for value in encoder.state_dict().values():  # none is 0 or 1, as new norms and biases are
             if value.is_floating_point():
@@ -115,37 +119,40 @@ def _prefix(layout: str) -> str:
     return MODEL_PREFIX if layout == "meta" else ""
 
 
-def _convert_text(source: Path, to: str, folder: Path) -> Conversion:
+def _convert_text(source: Path, to: str, before: Sums, folder: Path) -> Conversion:
     """Reads a file, writes another, and reads that."""
     target = folder / f"converted{'.pt' if to == 'meta' else '.safetensors'}"
 
-    def work() -> tuple[Sums, Sums]:
+    def work() -> Sums:
         found = read_text_state(source)
-        before = _sums(found.state)
         write_state(to_layout(found.state, to, _prefix(to)), target)
         del found
         again = read_text_state(target)
         if again.layout != to:
             raise ValueError(f"{target} was written as {to} and is taken for {again.layout}")
-        return before, _sums(again.state)
+        return _sums(again.state)
 
-    return _measured(work, LAYOUTS[to].fresh)
+    return _measured(work, before, LAYOUTS[to].fresh)
 
 
 def _convert_whole(
-    source: Path, to: sam3_layouts.Layout, bases: Mapping[sam3_layouts.Layout, Path], folder: Path
+    layout: sam3_layouts.Layout,
+    to: sam3_layouts.Layout,
+    files: Mapping[sam3_layouts.Layout, Path],
+    before: Sums,
+    folder: Path,
 ) -> Conversion:
     """The same of a whole SAM3; Meta's files take what transformers has no place for from one of the same size."""
     target = folder / "model.safetensors" if to == "transformers" else folder / "model.pt"
     folder.mkdir(exist_ok=True)
+    source = files[layout]
 
-    def work() -> tuple[Sums, Sums]:
+    def work() -> Sums:
         rest, text = read_without_text(open_state(source)), read_text_state(source).state
-        before = _sums(rest) | _sums(text)
         if to == "transformers":
             save_file({key: t.contiguous() for key, t in (rest | from_native(text, "sam3")).items()}, target)
         else:
-            base = open_state(bases[to])
+            base = open_state(files[to])
             kept = base.fetch([k for k in base.keys if k.startswith(DETECTOR) and TEXT not in k])
             own = {key.removeprefix(DETECTOR): tensor for key, tensor in kept.items()}
             del kept
@@ -158,24 +165,26 @@ def _convert_whole(
         again = open_state(target)
         if is_meta(again.keys) is (to == "transformers"):
             raise ValueError(f"{target} was written as {to} and is taken for another layout")
-        return before, _sums(read_without_text(again)) | _sums(read_text_state(target).state)
+        return _sums_of_whole(again)
 
     # SAM 3.1 has no fourth level of the neck, which transformers computes and drops.
-    lacking = ("vision_encoder.neck.fpn_layers.3.",) if "sam31" in (to, _layout_of(source, bases)) else ()
-    return _measured(work, lacking)
+    lacking = ("vision_encoder.neck.fpn_layers.3.",) if "sam31" in (to, layout) else ()
+    return _measured(work, before, lacking)
 
 
-def _layout_of(file: Path, places: Mapping[sam3_layouts.Layout, Path]) -> sam3_layouts.Layout:
-    return next(layout for layout, place in places.items() if place == file)
+def _sums_of_whole(file: StateFile) -> Sums:
+    return _sums(read_without_text(file)) | _sums(read_text_state(file.path).state)
 
 
-def _measured(work: Callable[[], tuple[Sums, Sums]], lacking: tuple[str, ...]) -> Conversion:
-    """What was before and after, but for what one of the layouts lacks."""
+def _measured(work: Callable[[], Sums], before: Sums, lacking: tuple[str, ...]) -> Conversion:
+    """Whether what work gives is what was before, but for what one of the layouts lacks."""
     forget_peak()
-    before, after = (
-        {key: value for key, value in sums.items() if not key.startswith(lacking or ("\0",))} for sums in work()
+    after = work()
+    kept, found = (
+        {key: value for key, value in sums.items() if not key.startswith(lacking or ("\0",))}
+        for sums in (before, after)
     )
-    return Conversion(bool(before) and before == after, resident_mb("VmHWM"))
+    return Conversion(bool(kept) and kept == found, resident_mb("VmHWM"))
 
 
 def _sums(state: Mapping[str, Tensor]) -> Sums:
@@ -183,7 +192,7 @@ def _sums(state: Mapping[str, Tensor]) -> Sums:
     for key, tensor in state.items():
         content: Any = tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy()
         found[key] = (
-            hashlib.blake2b(memoryview(content), digest_size=16).hexdigest() + f" {tensor.dtype} {tensor.shape}"
+            hashlib.sha1(memoryview(content), usedforsecurity=False).hexdigest() + f" {tensor.dtype} {tensor.shape}"
         )
     return found
 
