@@ -155,7 +155,7 @@ def test_text_encoders_side_by_side(corpus: str, teacher_file: Path, litetext: C
     assert answer.code == 0, answer.err
     stored = json.loads(Path("figures.json").read_text())
     rows = {(row["encoder"], row["padding"]): row for row in stored["rows"]}
-    assert list(rows) == [(name, mode) for mode in ("masked", "reference") for name in ("own", "nano")]
+    assert list(rows) == [(name, mode) for mode in ("masked", "reference", "transformers") for name in ("own", "nano")]
     own, nano = rows["own", "masked"], rows["nano", "masked"]
     alike = Sam3TextEncoder(embed_width=16, heads=1, layers=1, hidden=32, eot_width=8, width=64, context_length=8)
     assert own["parameters"] == sum(p.numel() for p in alike.parameters())
