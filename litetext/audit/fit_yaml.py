@@ -37,6 +37,10 @@ _PAPER = {
     "checkpoint": "keeps the student whose nearest neighbours are most often the teacher's",
     "last": "an interrupted run goes on with --ckpt_path last",
 }
+_PADDING = {
+    "masked": "features depend on no padding, so batches need none",
+    "transformers": "what transformers' class computes, so that it exports there; masked trains faster on a CPU",
+}
 _TINY = {
     "model.init_args.lr": "of shapes_student.yaml, for a student of this size",
     "model.init_args.scale_lr": "the rate above is for these batches already",
@@ -62,11 +66,12 @@ def fit_lines(prescription: Mapping[str, Any], prompts: int) -> tuple[dict[str, 
     config = yaml.safe_load(config_path(_RECIPES[preset]).read_text(encoding="utf-8"))
     held_out = _HELD_OUT[0] if _HELD_OUT[0] * prompts >= _ENOUGH else _HELD_OUT[1]
     config["model"]["init_args"]["teacher"] = prescription["teacher"]["name"]
+    padding = config["model"]["init_args"]["student"]["init_args"].get("padding", "masked")
     config["model"]["init_args"]["student"]["init_args"] = {
         "preset": preset,
         "context_length": context,
         "width": student["width"],
-        "padding": "masked",
+        "padding": padding,
     }
     config["data"]["init_args"] |= {"sources": {}, "context_length": context, "val_fraction": held_out}
     reasons = _PAPER | (_TINY if preset == "nano" else {})
@@ -75,7 +80,7 @@ def fit_lines(prescription: Mapping[str, Any], prompts: int) -> tuple[dict[str, 
         f"{_STUDENT}.preset": f"{student['parameters']:,} parameters, {student['saving']:.1%} fewer than the teacher",
         f"{_STUDENT}.context_length": f"loses {prescription['token_loss']:.2%} of the tokens of these prompts",
         f"{_STUDENT}.width": "values a token that the teacher's features have",
-        f"{_STUDENT}.padding": "features depend on no padding, so batches need none",
+        f"{_STUDENT}.padding": _PADDING[padding],
         "data.init_args.context_length": "the student's",
         "data.init_args.val_fraction": f"about {held_out * prompts:,.0f} prompts tell how close the student is",
     }
