@@ -19,6 +19,8 @@ _NOTHING = bytes([opcode.opmap["NOP"], 0])
 
 SHORT = {"nouns": "checkpoints/sam3-nouns", "shapes": "checkpoints/sam3-tiny"}
 """The shipped SAM3s by the worlds that they know."""
+BY_WIDTH = {96: SHORT["nouns"], 64: SHORT["shapes"]}
+"""The shipped SAM3s by the values a token that they read."""
 STUDENTS = {"nouns": "checkpoints/student-nouns/student.ckpt", "shapes": "checkpoints/student-tiny/student.ckpt"}
 """The shipped students of their text encoders."""
 

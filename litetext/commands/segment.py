@@ -52,7 +52,8 @@ def segment(
         output: Folder of the results; made if need be.
         overwrite: Replace earlier results in the folder.
         sam3: A SAM3 in transformers' layout: a folder or a hub id (facebook/sam3); nouns and shapes are short for the
-            shipped ones. By default shapes where all phrases are about coloured shapes, and nouns otherwise.
+            shipped ones. By default the one of both that reads the text encoder, or shapes where all
+            phrases are about coloured shapes, and nouns otherwise.
         text_encoder: A student's, or a phrase bank; by default the model's own.
         bank: A phrase bank of litetext predict --config prompt_bank.yaml, in place of a text encoder.
         threshold: Minimum score of an instance.
@@ -92,10 +93,8 @@ def segment(
         from litetext.commands.segment_inputs import find_inputs
         from litetext.commands.segment_partial import PartialResults, run_key
         from litetext.commands.segment_results import POLYGONS, PREDICTIONS, Formats, Results, check_output
-        from litetext.data.shapes.phrases import about_shapes
         from litetext.models.sam3.tracking import describe
         from litetext.segmenter import Segmenter
-        from litetext.shipped import SHORT
 
     inputs, lost, passed = find_inputs(images, video, (PREDICTIONS, POLYGONS, "data"))
     folder, formats = Path(output), Formats(polygons, yolo, fps)
@@ -108,10 +107,10 @@ def segment(
     if others:
         _note(others)
     phrases = list(dict.fromkeys(phrases))
-    named, sam3 = sam3, sam3 or SHORT["shapes" if about_shapes(phrases) else "nouns"]
     if not inputs:
         raise ValueError(f"none of {len(lost)} inputs can be read; the first: {lost[0]}")
     disable_progress_bar()
+    named, sam3 = sam3, sam3 or _default_sam3(phrases, text_encoder or bank)
     segmenter = Segmenter(
         sam3,
         text_encoder,
@@ -200,6 +199,16 @@ def _write_all(results: "Results", inputs: Sequence["Input"], lost: list[str]) -
 
 def _warn(reason: str, say: Callable[[str], None] | None = None) -> None:
     _note(f"left out: {reason}", say)
+
+
+def _default_sam3(phrases: Sequence[str], encoder: str | None) -> str:
+    """The shipped SAM3 that reads a text encoder's features, or else the one that knows what the phrases name."""
+    from litetext.data.shapes.phrases import about_shapes
+    from litetext.models.text.loading import load_text_encoder
+    from litetext.shipped import BY_WIDTH, SHORT
+
+    fitting = None if encoder is None else BY_WIDTH.get(load_text_encoder(encoder).width)
+    return fitting or SHORT["shapes" if about_shapes(phrases) else "nouns"]
 
 
 def _note(line: str, say: Callable[[str], None] | None = None) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 from litetext.metrics.matching import mask_ious
 from litetext.models.sam3.image import Sam3Image
 from litetext.saco.instances import Instances
+from litetext.shipped import BY_WIDTH
 
 THRESHOLD = 0.5
 """Least score of what SAM3 finds; transformers' own default of 0.3 is another."""
@@ -25,7 +26,6 @@ SCORE = 1e-4
 SAME = 0.5
 """Masks that overlap less show different objects."""
 _SMALL = 336
-_TINY = {64: "checkpoints/sam3-tiny", 96: "checkpoints/sam3-nouns"}
 
 
 class ImagePhrases(NamedTuple):
@@ -122,7 +122,7 @@ def draw_pairs(count: int, world: str, fits: Callable[[str], bool] | None = None
 
 def benchmark_sam3(width: int) -> str | None:
     """The shipped SAM3 that reads features of this width; None where none does."""
-    return _TINY.get(width)
+    return BY_WIDTH.get(width)
 
 
 def world_of(width: int) -> str:

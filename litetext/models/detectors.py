@@ -7,6 +7,7 @@ DINOs, whose encoder mixes image and phrase. Scores and boxes are those of trans
 import hashlib
 import json
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -43,7 +44,7 @@ def uncalibrate(score: float, threshold: float) -> float:
     return threshold + (score - 0.5) * 2 * (1 - threshold) if score >= 0.5 else score * 2 * threshold
 
 
-class Detector(nn.Module):
+class Detector(nn.Module, ABC):
     """A zero-shot detector of transformers: the boxes of what phrases name.
 
     Attributes:
@@ -63,9 +64,9 @@ class Detector(nn.Module):
         self.requires_grad_(False).eval()
 
     @property
+    @abstractmethod
     def text(self) -> nn.Module:
         """The text encoder, and the projection of its features."""
-        raise NotImplementedError
 
     def settings(self) -> str:
         """All that decides its answers besides its weights."""
@@ -86,14 +87,15 @@ class Detector(nn.Module):
         seen = self.images([image], return_tensors="pt", input_data_format="channels_first").to(self.model.device)
         return list(self._find(image, seen, phrases, threshold, chunk))
 
+    @abstractmethod
     def _find(
         self, image: Tensor, seen: Any, phrases: Sequence[str], threshold: float, chunk: int
     ) -> Iterator[Instances]:
-        raise NotImplementedError
+        """The instances of each phrase, in order."""
 
+    @abstractmethod
     def prompt_bytes(self, height: int, width: int) -> int:
         """Memory that one more prompt in a chunk takes at its peak, estimated, for an image of this size."""
-        raise NotImplementedError
 
 
 class GroundingDino(Detector):

@@ -1,5 +1,6 @@
 """What the trainings of the small SAM3s that ship with litetext share: their end, where the model is exported."""
 
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from litetext.models.finite import check_tensors, check_weights
 from litetext.modules.fit_run import check_export, export_folder
 
 
-class Sam3FitModule(LightningModule):
+class Sam3FitModule(LightningModule, ABC):
     """A training of a small SAM3 whose averaged weights are exported at the end of `fit`.
 
     Args:
@@ -35,17 +36,17 @@ class Sam3FitModule(LightningModule):
         if stage == "fit":
             check_export(self.output)
 
+    @abstractmethod
     def trained(self) -> Sam3Model:
         """The model with averaged weights, which is validated and exported."""
-        raise NotImplementedError
 
+    @abstractmethod
     def export(self, folder: Path) -> None:
         """Writes the averaged weights and the model's card.
 
         Args:
             folder: A folder that is not there yet.
         """
-        raise NotImplementedError
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuses weights that are not finite.

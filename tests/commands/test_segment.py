@@ -326,6 +326,12 @@ def test_help_and_the_package_import_nothing_heavy() -> None:
     assert done.stdout.splitlines()[-1].strip() == "heavy:"
 
 
+def test_by_default_the_shipped_sam3_that_reads_the_text_encoder(images: Path, litetext: Callable[..., Answer]) -> None:
+    answer = litetext("segment", "in/rings.png", "--phrases", "cup", "--text_encoder", STUDENT, "--output", "out")
+    assert answer.code == 0
+    assert "SAM3: checkpoints/sam3-tiny, which ships with litetext" in answer.err
+
+
 @pytest.mark.parametrize(
     ("phrases", "model"), [(["white ring", "Squares"], "sam3-tiny"), (["ring", "dog"], "sam3-nouns")]
 )

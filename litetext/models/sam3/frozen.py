@@ -1,6 +1,7 @@
 """What a SAM3 for images and one for videos have in common: frozen, and fed with text features from outside."""
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,7 +19,7 @@ from litetext.shipped import shipped
 T = TypeVar("T", bound="FrozenSam3")
 
 
-class FrozenSam3(nn.Module):
+class FrozenSam3(nn.Module, ABC):
     """A frozen SAM3, always in eval mode, that takes text features of any encoder.
 
     Args:
@@ -66,9 +67,9 @@ class FrozenSam3(nn.Module):
         return cls(model, geometry_token, processor)
 
     @classmethod
+    @abstractmethod
     def _load(cls, name: str | os.PathLike[str], folder: Path, dtype: torch.dtype) -> Any:
         """The model without its text encoder."""
-        raise NotImplementedError
 
     @property
     def device(self) -> torch.device:
