@@ -1,10 +1,7 @@
-"""The training of the tiny SAM3 for nouns: stages, losses, and from the command to a folder that transformers reads."""
+"""The training of the tiny SAM3 for nouns: its losses and stages, and the model that ships."""
 
-import re
-from collections.abc import Callable
 from pathlib import Path
 
-import pytest
 import torch
 from transformers import Sam3Model
 
@@ -16,74 +13,6 @@ from litetext.models.text.teacher import Sam3TextEncoder
 from litetext.modules.detection_loss import detection_loss
 from litetext.modules.nouns_loss import NounsHeads, cell_cover
 from litetext.shipped import shipped
-from tests.fixtures.runs import Answer, weights
-
-FIT = (
-    *("fit", "--config", "sam3_nouns.yaml", "--trainer.enable_progress_bar", "false", "--threads", "1"),
-    *("--trainer.enable_model_summary", "false", "--trainer.precision", "32"),
-    *("--model.width", "32", "--model.vision_layers", "1", "--model.layers", "2", "--model.decoder_layers", "1"),
-    *("--model.vision_width", "32", "--model.text_width", "24", "--model.text_layers", "1", "--model.queries", "7"),
-    *("--data.images", "2", "--data.phrases", "4", "--data.val_images", "2", "--data.val_phrases", "4"),
-    *("--data.vision_steps", "1", "--data.text_steps", "1", "--data.steps", "2", "--data.num_workers", "0"),
-    *("--trainer.val_check_interval", "4", "--trainer.log_every_n_steps", "1", "--last.every_n_steps", "1"),
-)
-
-
-def test_the_command_trains_exports_and_resumes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, litetext: Callable[..., Answer]
-) -> None:
-    from litetext.modules.nouns_fit import NounsFitModule
-
-    monkeypatch.chdir(tmp_path)
-    answer = litetext(*FIT)
-    assert answer.code == 0, answer.err
-    out = "checkpoints/sam3_nouns/model"
-    assert f"tiny SAM3: {out}" in answer.out
-    model, report = Sam3Model.from_pretrained(out, output_loading_info=True)
-    assert not report["missing_keys"]
-    assert not report["unexpected_keys"]
-    trained = weights("checkpoints/sam3_nouns/last.ckpt")
-    for name, value in model.state_dict().items():
-        assert torch.equal(value, trained[f"smooth.{name}"].half()), name
-    # A token that training never met says nothing.
-    (table,) = (value for name, value in trained.items() if name.startswith("smooth.") and "token_embedding" in name)
-    assert torch.equal(table.any(1), trained["met"])
-    assert trained["met"][[49406, 49407]].all()
-    assert 10 < int(trained["met"].sum()) < 200
-    card = Path(out, "README.md").read_text()
-    assert "1 steps of vision (2 images each), 1 of text (2 x 4 phrases), 2 of both" in " ".join(card.split())
-    told = torch.load("checkpoints/sam3_nouns/last.ckpt", weights_only=True)["litetext"]
-    assert [point["step"] for point in told["curve"]] == [4]
-    assert f"| all | 8 | {told['scores']['CG_F1']:.1f} |" in card
-
-    # A run that is struck down in the joint stage and taken up again is the same as one that was not.
-    step = NounsFitModule.training_step
-
-    def dies(self: NounsFitModule, batch: object, batch_idx: int) -> torch.Tensor:
-        if self.trainer.global_step == 3:
-            raise ValueError("struck down")
-        return step(self, batch, batch_idx)  # type: ignore[arg-type]
-
-    with monkeypatch.context() as patch:
-        patch.setattr(NounsFitModule, "training_step", dies)
-        assert litetext(*FIT, "--run", "torn").code == 2
-    assert litetext(*FIT, "--run", "torn", "--ckpt_path", "last").code == 0
-    torn = weights("checkpoints/torn/last.ckpt")
-    assert trained.keys() == torn.keys()
-    for name, value in trained.items():
-        assert torch.equal(value, torn[name]), name
-
-    again = litetext("validate", *FIT[1:], "--model.start", out)
-    assert again.code == 0, again.err
-    assert re.search(r"\| all \| 8 \|", again.out)
-
-
-def test_a_start_that_is_no_model_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Callable[..., str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert "nowhere" in refused(*FIT, "--model.start", "nowhere")
-    assert "model.ema is 1.5" in refused(*FIT, "--model.ema", "1.5")
 
 
 def test_losses_fall_on_one_batch_and_reach_every_part() -> None:

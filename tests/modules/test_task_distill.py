@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -14,7 +13,7 @@ from litetext.data.shapes.world import phrases
 from litetext.models.text.students import load_student
 from litetext.modules.task_distill import TaskDistillModule
 from litetext.shipped import shipped
-from tests.fixtures.runs import TWO_EPOCHS, Answer, same_weights, weights
+from tests.fixtures.runs import TWO_EPOCHS, Answer, same_weights, stopped_at, weights
 
 START = "checkpoints/student-tiny/student.ckpt"
 FIT = ("fit", "--config", "stage.yaml")
@@ -52,7 +51,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_student_learns_on_resumes_bit_for_bit_and_finds_its_features_again(
-    place: Path, litetext: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
+    place: Path, litetext: Callable[..., Answer]
 ) -> None:
     whole = litetext(*FIT, "--run", "whole")
     assert whole.code == 0, whole.err
@@ -65,16 +64,8 @@ def test_a_student_learns_on_resumes_bit_for_bit_and_finds_its_features_again(
     assert not same_weights(last, shipped(START))
     assert not any(key.startswith("sam3") for key in weights(last)), "the SAM3 is named, not stored"
 
-    train = TaskDistillModule.training_step
-
-    def stop(module: TaskDistillModule, batch: Any, number: int) -> Any:
-        if module.trainer.global_step == 3:
-            raise ValueError("the power failed")
-        return train(module, batch, number)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(TaskDistillModule, "training_step", stop)
-        assert "the power failed" in litetext(*FIT, "--run", "part", "--last.every_n_steps", "1").err
+    stopped = stopped_at(3, lambda: litetext(*FIT, "--run", "part", "--last.every_n_steps", "1"), TaskDistillModule)
+    assert "the power failed" in stopped.err
     resumed = litetext(*FIT, "--run", "part", "--ckpt_path", "last")
     assert resumed.code == 0, resumed.err
     assert {file: file.stat().st_mtime_ns for file in written} == written, "no image is looked at again"
