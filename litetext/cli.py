@@ -30,7 +30,7 @@ PLAIN_COMMANDS = {
 # By name, not by class: importing the classes would cost seconds.
 _USER_ERRORS = {
     *("ValueError", "ArgumentError", "MisconfigurationException", "FileNotFoundError", "OSError"),
-    *("ProcessLost", "OutOfMemory"),
+    *("ProcessLost", "OutOfMemory", "DeviceError"),
 }
 _ALIKE = 10.0
 """Seconds in which processes of a run meet the same error."""
@@ -109,10 +109,11 @@ def _run(argv: list[str]) -> int:
         try:
             return _dispatch(argv)
         except (RuntimeError, MemoryError) as error:
-            full = importlib.import_module("litetext.commands.error_lines").out_of_memory(error, argv[0])
-            if full is None:
+            lines = importlib.import_module("litetext.commands.error_lines")
+            told = lines.out_of_memory(error, argv[0]) or lines.missing_operator(error, argv[0])
+            if told is None:
                 raise
-            raise full from error
+            raise told from error
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except Exception as error:

@@ -78,7 +78,7 @@ class Segmenter:
             that there it only leaves out.
         geometry_token: Append the token that Meta's SAM3 adds to every text; transformers alone leaves it out.
         chunk: Phrases that go through the model at once; lower it if memory is short. Results do not change.
-        device: Where it computes, such as `cuda:1`; None takes a GPU where there is one.
+        device: Where it computes, such as `cuda:1` or `cpu`; None takes a GPU (CUDA, else Apple's) where there is one.
         dtype: Type of the segmenter's weights and computation; `auto` is bfloat16 on a GPU that computes in it, and
             float32 elsewhere.
         nms: IoU above which two masks of a phrase show one object, of which the one with the higher score stays; None,

@@ -186,6 +186,20 @@ def test_full_memory_is_one_line_with_the_way_out(
     assert "out of memory); what takes less: --chunk 1, --dtype bfloat16" in refused("segment")
 
 
+def test_an_operator_that_apples_gpu_lacks_is_one_line(
+    refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lacks(rest: object) -> None:
+        raise NotImplementedError(
+            "The operator 'aten::_linalg_eigh.eigenvalues' is not currently implemented for the MPS device. If you want"
+        )
+
+    monkeypatch.setattr("litetext.commands.segment.run", lacks, raising=False)
+    line = refused("segment")
+    assert "no aten::_linalg_eigh.eigenvalues on MPS; set PYTORCH_ENABLE_MPS_FALLBACK=1" in line
+    assert line.endswith("(--device cpu)")
+
+
 def test_a_process_that_fails_alone_says_why(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -72,10 +72,6 @@ def audit(
         from litetext.audit.report.tables import all_tables
 
     options = AuditOptions(prompts, text_encoder, student, sam3, images, noise, context_lengths, sample, budget, seed)
-    if text_encoder or sam3:
-        from transformers.utils.logging import disable_progress_bar
-
-        disable_progress_bar()  # of loading weights, inside of ours
     with _bar() as progress:
         results = run_audit(options, progress)
     folder.mkdir(parents=True, exist_ok=True)

@@ -62,7 +62,7 @@ class Comparison:
     Args:
         model: A SAM3 in transformers' layout: a folder or a hub id.
         text_encoder: The student's: whatever `load_text_encoder` opens.
-        device: Where it computes, such as `cuda:1`; None takes a GPU where there is one.
+        device: Where it computes, see `Segmenter`.
         dtype: Type of the segmenter's weights and computation; see `Segmenter`.
 
     Raises:

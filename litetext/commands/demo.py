@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from litetext.commands.error_lines import out_of_memory
+from litetext.commands.error_lines import missing_operator, out_of_memory
 from litetext.commands.parsing import renamed
 from litetext.commands.startup import importing
 from litetext.shipped import SHORT, STUDENTS, shipped, world_of
@@ -119,7 +119,8 @@ def build(answer: Callable[[str, Sequence[str], float], "Answer"], samples: list
         try:
             found = answer(image, text.splitlines(), threshold)
         except (ValueError, RuntimeError, MemoryError) as error:
-            said = error if isinstance(error, ValueError) else out_of_memory(error, "demo")
+            told = out_of_memory(error, "demo") or missing_operator(error, "demo")
+            said = error if isinstance(error, ValueError) else told
             if said is None:
                 raise
             message = str(said).replace(image, Path(image).name)  # not where gradio keeps it
@@ -265,7 +266,7 @@ def demo(
         text_encoder: The student's: a .ckpt of litetext fit, or published SAM3-LiteText weights; by default the one
             that ships for a shipped SAM3.
         port: Where the page is served.
-        device: Such as cpu or cuda:1; by default a GPU where there is one.
+        device: Such as cpu, cuda:1 or mps; by default a GPU (CUDA, else Apple's) where there is one.
         dtype: Type of the segmenter's weights and computation; auto is bfloat16 on a GPU that computes in it, and
             float32 elsewhere.
 
@@ -277,11 +278,8 @@ def demo(
     text_encoder = text_encoder or _shipped_student(sam3)
     _gradio()
     with importing():
-        from transformers.utils.logging import disable_progress_bar
-
         from litetext.commands.comparison import Comparison
 
-    disable_progress_bar()
     comparison = Comparison(sam3, text_encoder, device, dtype)
     with tempfile.TemporaryDirectory(prefix="litetext-demo-") as folder:
         os.environ["GRADIO_TEMP_DIR"] = folder  # uploads go when the page goes

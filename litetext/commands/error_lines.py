@@ -1,4 +1,4 @@
-"""Errors as one line: those of LightningCLI's parser, which jsonargparse gives as prose, and memory that is full."""
+"""Errors as one line: those of LightningCLI's parser, which jsonargparse gives as prose, and those of a device."""
 
 import re
 
@@ -20,6 +20,9 @@ _LESS = {
     "bench": "fewer text encoders, smaller --batch_sizes, --device cpu",
 }
 """By command, what takes less memory."""
+_LACKS = re.compile(r"The operator '([\w:.]+)' is not currently implemented for the (\w+) device")
+_ON_CPU = {"segment": "--device cpu", "demo": "--device cpu", "bench": "--device cpu"}
+"""By command, what has it compute on the CPU; of Lightning's commands it is an option of the trainer."""
 
 
 class OutOfMemory(Exception):
@@ -37,6 +40,26 @@ def out_of_memory(error: Exception, command: str) -> OutOfMemory | None:
         return None
     reason = " ".join(str(error).split()).split(". ")[0][:160] or "out of memory"
     return OutOfMemory(f"memory is full ({reason}); what takes less: {_LESS.get(command, 'a smaller model or input')}")
+
+
+class DeviceError(Exception):
+    """A device cannot do what a model needs."""
+
+
+def missing_operator(error: Exception, command: str) -> DeviceError | None:
+    """The message for an error of a device on which PyTorch has not implemented an operator, None for others.
+
+    Args:
+        error: The error.
+        command: The command that it ended.
+    """
+    found = _LACKS.search(str(error))
+    if found is None:
+        return None
+    name, device = found.groups()
+    fallback = "set PYTORCH_ENABLE_MPS_FALLBACK=1 to have it computed on the CPU, or " if device == "MPS" else ""
+    way = _ON_CPU.get(command, "--trainer.accelerator cpu")
+    return DeviceError(f"PyTorch has no {name} on {device}; {fallback}compute everything there ({way})")
 
 
 def one_line(text: str) -> str:

@@ -70,7 +70,7 @@ def segment(
         tracker: What follows objects through videos: SAM3's own tracker, or links between the detections of each
             frame; auto takes SAM3's own where the model has one.
         fps: Frames a second; by default the video's own times, 10 for a folder.
-        device: Such as cpu or cuda:1; by default a GPU where there is one.
+        device: Such as cpu, cuda:1 or mps; by default a GPU (CUDA, else Apple's) where there is one.
         dtype: Type of the segmenter's weights and computation; auto is bfloat16 on a GPU that computes in it, and
             float32 elsewhere.
         chunk: Phrases at once; lower it if memory is short.
@@ -88,8 +88,6 @@ def segment(
         raise ValueError(f"--fps is {fps}; choose a number of frames a second, up to 1000")
 
     with importing():  # slow to import, and --help needs none of it
-        from transformers.utils.logging import disable_progress_bar
-
         from litetext.commands.segment_inputs import find_inputs
         from litetext.commands.segment_partial import PartialResults, run_key
         from litetext.commands.segment_results import POLYGONS, PREDICTIONS, Formats, Results, check_output
@@ -109,7 +107,6 @@ def segment(
     phrases = list(dict.fromkeys(phrases))
     if not inputs:
         raise ValueError(f"none of {len(lost)} inputs can be read; the first: {lost[0]}")
-    disable_progress_bar()
     named, sam3 = sam3, sam3 or _default_sam3(phrases, text_encoder or bank)
     segmenter = Segmenter(
         sam3,

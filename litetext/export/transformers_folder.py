@@ -24,7 +24,7 @@ from litetext.checkpoints.writing import replace_text, to_layout, write_state
 from litetext.export.source import ExportSource
 from litetext.export.tokenizer_file import backend, sam3_vocabulary
 from litetext.export.trimming import Trimmed, with_rows
-from litetext.models.hub import PROCESSOR_FILES, TEXT_FILES, find_model, load_image_processor
+from litetext.models.hub import PROCESSOR_FILES, TEXT_FILES, find_model, load_image_processor, without_bars
 from litetext.models.sam3.loading import PARTS, config_beside
 from litetext.models.text.mobileclip import STOCK_LENGTH, MobileClipText
 from litetext.shipped import shipped
@@ -206,11 +206,10 @@ def stock_features(folder: Path, prompts: Sequence[str], context: int | None) ->
         For each prompt the features of its valid tokens (n, D), and its ids.
     """
     from transformers import AutoModel, AutoProcessor
-    from transformers.utils.logging import disable_progress_bar
 
-    disable_progress_bar()
     processor: Any = AutoProcessor.from_pretrained(folder, local_files_only=True)
-    model: Any = AutoModel.from_pretrained(folder, local_files_only=True).eval()
+    with without_bars():
+        model: Any = AutoModel.from_pretrained(folder, local_files_only=True).eval()
     features: list[Tensor] = []
     ids: list[list[int]] = []
     for start in range(0, len(prompts), _BATCH):

@@ -14,6 +14,7 @@ from litetext.export.parity import parity_of, require_parity
 from litetext.export.request import ExportRequest, ExportResult, our_features, require_sam3_student
 from litetext.export.transformers_folder import find_sam3, stock_features, write_transformers
 from litetext.export.trimming import Trimmed, trim
+from litetext.models.hub import without_bars
 from litetext.models.text.destinations import obstacle, remedy
 from litetext.models.text.mobileclip import STOCK_LENGTH, MobileClipText
 from litetext.saco.instances import Instances
@@ -154,7 +155,8 @@ def stock_segment(folder: Path, context: int | None) -> Segment:
 
         if not held:
             held.append(AutoProcessor.from_pretrained(folder, local_files_only=True))
-            held.append(AutoModel.from_pretrained(folder, local_files_only=True))
+            with without_bars():
+                held.append(AutoModel.from_pretrained(folder, local_files_only=True))
         processor, model = held
         texts = list(phrases)
         ignored = {

@@ -18,13 +18,15 @@ def find_device(name: str | torch.device | None) -> torch.device:
     """The device of a name, if this machine has it.
 
     Args:
-        name: Such as `cpu`, `cuda:1` or `mps`; None takes a GPU where there is one.
+        name: Such as `cpu`, `cuda:1` or `mps`; None takes a GPU of CUDA or ROCm, else Apple's, else the CPU.
 
     Raises:
         ValueError: It is no device that PyTorch knows, or not one of this machine.
     """
     if name is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         device = torch.device(name)
     except RuntimeError as error:

@@ -2,7 +2,9 @@
 
 import os
 import re
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,8 @@ from litetext.shipped import shipped
 
 TEXT_FILES = ("config.json", "*.safetensors", "*.safetensors.index.json")
 PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
+_LARGE = 10**9
+"""Bytes of weights that take seconds to read."""
 
 
 def find_model(
@@ -121,11 +125,45 @@ def explained(loader: Callable[..., Any], folder: Path, what: str, **options: An
         ValueError: The folder cannot be loaded.
     """
     try:
-        return loader(folder, local_files_only=True, **options)
+        with without_bars():
+            return loader(folder, local_files_only=True, **options)
     except Exception as error:  # OSError, ValueError, SafetensorError, ...: the libraries raise many kinds
         raise ValueError(
             f"{folder} cannot be loaded as a {what}: {type(error).__name__}: {reason(error, 200)}"
         ) from error
+
+
+@contextmanager
+def without_bars() -> Iterator[None]:
+    """Without transformers' progress bars of reading and writing weights; the caller's setting comes back."""
+    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars
+    from transformers.utils import logging
+
+    bars, downloads = logging.is_progress_bar_enabled(), not are_progress_bars_disabled()
+    if not bars:
+        yield
+        return
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.enable_progress_bar()  # those of downloads too
+        if not downloads:
+            disable_progress_bars()
+
+
+def say_large(path: Path, what: str) -> None:
+    """On a terminal, one line before weights are read that take long: from a gigabyte on.
+
+    Args:
+        path: A folder, or a file of weights.
+        what: What it holds, such as `SAM3`.
+    """
+    if not sys.stderr.isatty() or os.environ.get("LOCAL_RANK", "0") != "0":
+        return
+    size = sum(file.stat().st_size for file in ([path] if path.is_file() else path.glob("*.safetensors")))
+    if size >= _LARGE:
+        print(f"reading {what} {path} ({size / 1e9:.1f} GB)", file=sys.stderr, flush=True)
 
 
 def load_image_processor(folder: Path, what: str) -> Any:

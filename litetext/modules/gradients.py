@@ -35,7 +35,7 @@ class GradientCheck(Callback):
 
     On a CPU each step is judged before it is taken. On another device the host would have to wait for that, so there
     the fused optimizer itself leaves out a step whose gradient norm is not finite, and the verdict is read some steps
-    later, or by `settle` before a validation or a checkpoint.
+    later, or by `settle` before a validation or a checkpoint. On Apple's GPU, where it leaves none out, the host waits.
     """
 
     def __init__(self) -> None:
@@ -109,7 +109,9 @@ class GradientCheck(Callback):
 def _leaves_out(optimizer: Any) -> bool:
     """Whether an optimizer can be told on the device to leave its step out."""
     fused = all(group.get("fused") for group in optimizer.param_groups)
-    return bool(fused and getattr(optimizer, "_step_supports_amp_scaling", False))
+    # torch's fused kernels for Apple's GPU take `found_inf` and do not look at it.
+    heeded = all(p.device.type != "mps" for group in optimizer.param_groups for p in group["params"])
+    return bool(fused and heeded and getattr(optimizer, "_step_supports_amp_scaling", False))
 
 
 def _event(device: torch.device) -> Any:
@@ -117,7 +119,9 @@ def _event(device: torch.device) -> Any:
     if device.type == "cpu":
         return None
     try:
-        return torch.Event(device.type)
+        event = torch.Event(device.type)
+        event.record()  # a device without events says so only here
+        return event
     except (RuntimeError, NotImplementedError):
         return None
 

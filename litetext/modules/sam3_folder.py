@@ -7,6 +7,7 @@ import torch
 from transformers import Sam3ImageProcessor, Sam3Model
 
 from litetext.models.finite import check_weights
+from litetext.models.hub import load_pretrained, without_bars
 from litetext.shipped import shipped
 
 
@@ -17,12 +18,12 @@ def open_start(start: str) -> Sam3Model:
         start: Its folder, or the name of a shipped one.
 
     Raises:
-        ValueError: There is none, or its weights are not finite.
+        ValueError: There is none, or its weights cannot be read, are missing or not finite.
     """
     folder = Path(shipped(start))
     if not (folder / "config.json").is_file():
         raise ValueError(f"model.start {start}: no config.json there; give the folder of a trained tiny SAM3")
-    model = Sam3Model.from_pretrained(folder, dtype=torch.float32).train()
+    model = load_pretrained(Sam3Model.from_pretrained, folder, "SAM3", dtype=torch.float32).train()
     check_weights(model, f"model.start {start}")
     return model
 
@@ -37,7 +38,8 @@ def write_sam3(model: Sam3Model, folder: Path) -> None:
     half = {name: value.detach().cpu().half() for name, value in model.state_dict().items()}
     copy = Sam3Model(model.config).half()
     copy.load_state_dict(half)
-    copy.save_pretrained(folder)
+    with without_bars():
+        copy.save_pretrained(folder)
     vision: Any = model.config.vision_config
     size = vision.backbone_config.image_size
     Sam3ImageProcessor(

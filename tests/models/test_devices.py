@@ -6,6 +6,16 @@ import torch
 from litetext.models.devices import _reason, choose_dtype, find_device
 
 
+@pytest.mark.parametrize("there", [(), ("mps",), ("cuda",), ("cuda", "mps")])
+def test_without_a_name_a_gpu_is_taken(there: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: "cuda" in there)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: "mps" in there)
+    assert find_device(None).type == [*there, "cpu"][0]
+    if there == ("mps",):
+        with pytest.raises(ValueError, match=r"choose cpu.* or mps$"):
+            find_device("cuda:0")
+
+
 def test_auto_goes_by_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
     assert choose_dtype("auto", "cpu") == "float32"
     for asked in ("float32", "bfloat16", "float16"):

@@ -38,11 +38,7 @@ def sam3_seconds(path: str, device: str, threads: int | None) -> Sam3Seconds:
         FileNotFoundError: If there is no such folder and no such model on the hub.
         ValueError: If it is no SAM3.
     """
-    from transformers.utils.logging import disable_progress_bar
-
     from litetext.models.sam3.image import Sam3Image
-
-    disable_progress_bar()  # of loading weights; this is a process of its own
 
     if threads is not None:
         torch.set_num_threads(threads)

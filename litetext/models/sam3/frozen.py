@@ -13,7 +13,7 @@ from transformers import Sam3ImageProcessor
 
 from litetext.models.devices import DType
 from litetext.models.finite import check_weights
-from litetext.models.hub import PROCESSOR_FILES, TEXT_FILES, find_model, load_image_processor
+from litetext.models.hub import PROCESSOR_FILES, TEXT_FILES, find_model, load_image_processor, say_large
 from litetext.shipped import shipped
 
 T = TypeVar("T", bound="FrozenSam3")
@@ -61,6 +61,7 @@ class FrozenSam3(nn.Module, ABC):
             ValueError: It holds something else, or weights are missing, cannot be read or are not finite.
         """
         folder = find_sam3(name)
+        say_large(folder, "SAM3")
         model = cls._load(name, folder, getattr(torch, dtype))
         processor = load_image_processor(folder, "SAM3")
         check_weights(model, f"SAM3 {folder}")

@@ -12,7 +12,7 @@ from transformers import Sam3Config, Sam3Model
 
 from litetext.checkpoints.reading import open_state
 from litetext.checkpoints.sam3 import read_without_text
-from litetext.models.hub import explained, load_pretrained
+from litetext.models.hub import explained, load_pretrained, without_bars
 
 PARTS = ("geometry_encoder_config", "detr_encoder_config", "detr_decoder_config", "mask_decoder_config")
 """What a config of a whole SAM3 says beside vision and text."""
@@ -95,4 +95,5 @@ def _of_meta(path: Path, dtype: torch.dtype) -> Sam3Model:
             f"{len(missing)} weights are missing and {len(wrong)} have another name or shape, such as "
             f"{(missing + wrong)[0]}"
         )
-    return _Textless.from_pretrained(None, config=config, state_dict=state, dtype=dtype).eval()
+    with without_bars():
+        return _Textless.from_pretrained(None, config=config, state_dict=state, dtype=dtype).eval()

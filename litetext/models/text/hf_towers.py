@@ -165,12 +165,9 @@ def quiet() -> Iterator[None]:
     """Without transformers' long table of weights that were left alone, which here are those of the image side."""
     from transformers.utils import logging
 
-    before, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    before = logging.get_verbosity()
     logging.set_verbosity_error()
-    logging.disable_progress_bar()
     try:
         yield
     finally:
         logging.set_verbosity(before)
-        if bars:
-            logging.enable_progress_bar()
