@@ -54,12 +54,13 @@ class Conversion(NamedTuple):
         return f"{'the same' if self.same else '**differs**'}{held}"
 
 
-def layouts_table(size: Size = "full", encoders: tuple[Encoder, ...] = get_args(Encoder)) -> str:
+def layouts_table(size: Size = "full", encoders: tuple[Encoder, ...] = get_args(Encoder), whole: bool = True) -> str:
     """Converts random weights from every layout to every other, by file.
 
     Args:
         size: full is that of SAM3, its text encoder and the published students, small of a few million parameters.
         encoders: Text encoders; teacher is SAM3's own.
+        whole: Convert whole models too.
 
     Returns:
         A Markdown table for text encoders and one for whole models: rows are read, columns written and read again.
@@ -78,7 +79,9 @@ def layouts_table(size: Size = "full", encoders: tuple[Encoder, ...] = get_args(
                 found = {to: _convert_text(files[source], to, before, Path(folder)) for to in fitting}
                 cells = [str(found[to]) if to in found else "" for to in columns]
                 rows.append([name, f"{count:,}", source, *cells])
-    whole = [["whole SAM3", *(f"to {_NAMES[layout]}" for layout in _WHOLE)]]
+    if not whole:
+        return _table(rows, 3)
+    models = [["whole SAM3", *(f"to {_NAMES[layout]}" for layout in _WHOLE)]]
     with TemporaryDirectory() as folder:
         for layout in _WHOLE:
             sam3_layouts.write(layout, size, Path(folder) / layout)
@@ -88,8 +91,8 @@ def layouts_table(size: Size = "full", encoders: tuple[Encoder, ...] = get_args(
         for layout in _WHOLE:
             before = _sums_of_whole(open_state(places[layout]))
             found = [_convert_whole(layout, to, places, before, Path(folder) / "out") for to in _WHOLE]
-            whole.append([f"from {_NAMES[layout]}", *map(str, found)])
-    return f"{_table(rows, 3)}\n\n{_table(whole, 1)}"
+            models.append([f"from {_NAMES[layout]}", *map(str, found)])
+    return f"{_table(rows, 3)}\n\n{_table(models, 1)}"
 
 
 def _write_encoder(name: Encoder, size: Size, fitting: Sequence[str], folder: Path) -> tuple[dict[str, Path], int]:
