@@ -1,6 +1,6 @@
 """Every export of a student, end to end: a table of what is found through it beside what the student finds.
 
-python -m litetext.bench.exports checkpoints/student-tiny/student.ckpt
+python -m litetext.bench.exports checkpoints/student-nouns/student.ckpt
 """
 
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ _HEAD = "| `--to` | pairs | instances | presence differs | without partner | lar
 
 
 def export_table(
-    checkpoint: str, prompts: str = "shapes:200", keep: str = "shapes:2000", sam3: str | None = None, pairs: int = 160
+    checkpoint: str, prompts: str = "nouns:200", keep: str = "nouns:2000", sam3: str | None = None, pairs: int = 160
 ) -> str:
     """Writes a student to every target, in folders that are removed again.
 

@@ -14,7 +14,6 @@ from litetext.bench.efficiency.rounds import spread
 from litetext.bench.student import stir
 from litetext.bench.timing import Measured
 from litetext.data.prompts.corpora import read_prompts
-from litetext.data.shapes.phrases import phrases
 from litetext.models.text.fast import FastStudent
 from litetext.models.text.fastest import PRECISIONS, Precision
 from litetext.models.text.mobileclip import PRESETS, MobileClipText
@@ -37,7 +36,7 @@ _LARGE = 2048
 
 
 def bench_operators(
-    prompts: str | None = None, student: str = "s0", batch_size: int = 64, rounds: int = 9, threads: int = 1
+    prompts: str = "nouns:2000", student: str = "s0", batch_size: int = 64, rounds: int = 9, threads: int = 1
 ) -> dict[str, Any]:
     """Shares of a student's time by kind of operator; prints a Markdown table.
 
@@ -45,7 +44,7 @@ def bench_operators(
     operations a second as a share of its.
 
     Args:
-        prompts: Corpus; None for phrases about drawn shapes.
+        prompts: Corpus; `nouns:N` needs no file.
         student: `s0`, `s1`, `l` (random weights) or a path.
         batch_size: Prompts at once.
         rounds: Passes in each precision; medians count.
@@ -67,7 +66,7 @@ def bench_operators(
     small.eval().requires_grad_(False)
     if student in PRESETS:
         stir(small)
-    found = phrases(2000) if prompts is None else read_prompts("prompts", prompts).prompts
+    found = read_prompts("prompts", prompts).prompts
     batch = pad(spread(sorted(Tokenizer(small.context_length).encode(found), key=len), batch_size))
     figures: dict[str, Any] = {"prompts": batch_size, "tokens": int(batch.lengths.sum()), "rounds": rounds}
     rows: dict[str, list[str]] = {}

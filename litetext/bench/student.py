@@ -16,7 +16,6 @@ from litetext.bench.efficiency.measured import open_encoder
 from litetext.bench.efficiency.rounds import spread
 from litetext.bench.timing import Measured
 from litetext.data.prompts.corpora import read_prompts
-from litetext.data.shapes.phrases import phrases
 from litetext.export.graphs import export_onnx, open_onnx
 from litetext.losses import pool
 from litetext.models.text.compact import save_compact
@@ -72,7 +71,7 @@ class _Way(NamedTuple):
 
 
 def bench_student(
-    prompts: str | None = None,
+    prompts: str = "nouns:2000",
     student: str = "s0",
     teacher: str = "teacher",
     batch_size: int = 64,
@@ -86,7 +85,7 @@ def bench_student(
     and computes in 32 bits, transformers' model pads to the student's.
 
     Args:
-        prompts: Corpus; None for phrases about drawn shapes.
+        prompts: Corpus; `nouns:N` needs no file.
         student: `s0`, `s1`, `l` (random weights) or a path.
         teacher: `teacher` (SAM3's size, random weights) or a path.
         batch_size: Prompts at once; also measured at 1.
@@ -112,7 +111,7 @@ def bench_student(
     small.eval().requires_grad_(False)
     if student in PRESETS:
         stir(small)
-    found = phrases(2000) if prompts is None else read_prompts("prompts", prompts).prompts
+    found = read_prompts("prompts", prompts).prompts
     rows = sorted(Tokenizer(small.context_length).encode(found), key=len)
     batch = pad(spread(rows, batch_size))
     figures: dict[str, Any] = {

@@ -135,7 +135,7 @@ def estimators(
 
 
 def student(
-    prompts: str | None = None,
+    prompts: str = "nouns:2000",
     student: str = "s0",
     teacher: str = "teacher",
     batch_size: Positive = 64,
@@ -146,7 +146,7 @@ def student(
     """A student at full speed and in little memory, against teachers and transformers.
 
     Args:
-        prompts: Corpus to draw from; by default phrases about drawn shapes.
+        prompts: Corpus to draw from; nouns:N needs no file.
         student: A checkpoint, or s0, s1, l, nano with random weights.
         teacher: A checkpoint, or teacher for one of SAM3's size with random weights.
         batch_size: Prompts a batch.
@@ -160,7 +160,7 @@ def student(
 
 
 def operators(
-    prompts: str | None = None,
+    prompts: str = "nouns:2000",
     student: str = "s0",
     batch_size: Positive = 64,
     rounds: Positive = 9,
@@ -169,7 +169,7 @@ def operators(
     """Where a student's time goes by kind of operator, in float32, bfloat16 and int8, and what bounds it.
 
     Args:
-        prompts: Corpus to draw from; by default phrases about drawn shapes.
+        prompts: Corpus to draw from; nouns:N needs no file.
         student: A checkpoint, or s0, s1, l, nano with random weights.
         batch_size: Prompts a batch.
         rounds: Passes in each precision; medians count.
@@ -266,7 +266,7 @@ def bench(
     backends: tuple[Literal["eager", "compiled", "onnx", "int8"], ...] = ("eager",),
     batch_sizes: tuple[Positive, ...] = (1, 64),
     dtypes: tuple[Literal["float32", "bfloat16", "float16"], ...] = ("float32",),
-    prompts: str | None = None,
+    prompts: str = "nouns:2000",
     device: str = "cpu",
     threads: Positive = 1,
     seconds: float = 80.0,
@@ -285,7 +285,7 @@ def bench(
         backends: What runs the encoders; those that are not installed are skipped with a line.
         batch_sizes: Prompts at once.
         dtypes: What eager and compiled compute in.
-        prompts: Corpus to draw prompts from; by default phrases about drawn shapes.
+        prompts: Corpus to draw prompts from; nouns:N needs no file.
         device: cpu, cuda, cuda:1, mps.
         threads: CPU threads; where cores are shared, several wait for each other.
         seconds: For all measurements; starting the encoders comes on top.

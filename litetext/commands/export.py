@@ -16,7 +16,7 @@ def export(
     sam3: str | None = None,
     context_length: Positive | None = None,
     positions: Literal["keep", "slice", "interpolate"] = "keep",
-    prompts: str = "shapes:200",
+    prompts: str | None = None,
     tolerance: Annotated[float, AtLeast(0)] | None = None,
     dtype: Literal["fp32", "fp16", "int8", "all"] = "fp32",
     batch: Positive | None = None,
@@ -47,7 +47,8 @@ def export(
             (default: the student's teacher), for efficientsam3 Meta's sam3.pt (default: the text encoder alone).
         context_length: Positions in the export; the student's own by default. Another number needs --positions.
         positions: How N positions are made of the student's: the first N, or resampled, which is another student.
-        prompts: Real prompts to compare on: any corpus that the data sources of fit take; shapes:N needs no file.
+        prompts: Real prompts to compare on: any corpus that the data sources of fit take; by default 200 phrases about
+            nouns, or about shapes for a student of the shapes' SAM3.
         tolerance: Largest absolute error of a feature; 1e-4 by default, and in fp16, int8 and compact a pooled cosine
             of 0.9999, 0.99 and 0.999 instead, and 0.99, 0.98 or 0.97 where numbers have 6, 5 or 4 bits.
         dtype: What an ONNX file stores weights in; int8: the matrices of linear layers only; all: a file of each.
@@ -86,7 +87,7 @@ def export(
         checkpoint,
         to,
         output,
-        read_prompts("prompts", prompts).prompts,
+        None if prompts is None else read_prompts("prompts", prompts).prompts,
         sam3,
         context_length,
         positions,

@@ -9,8 +9,10 @@ import numpy as np
 
 from litetext.checkpoints.reading import open_state
 from litetext.checkpoints.writing import MODEL_PREFIX, replace_text, to_layout, write_state
+from litetext.data.prompts.corpora import read_prompts
 from litetext.export.card import write_card
 from litetext.export.evaluation import Evaluated, write_evaluation
+from litetext.export.masks import world_of
 from litetext.export.measure import measure
 from litetext.export.onnx_folder import write_onnx
 from litetext.export.parity import MIN_COSINE, Parity, parity_of, require_parity
@@ -29,6 +31,8 @@ from litetext.models.text.pruned_vocabulary import OTHERS, kept_ids
 from litetext.models.text.quantized import resident_bytes
 from litetext.tokenizer import UNLIMITED
 
+DRAWN = 200
+"""Phrases to compare features on, if nobody names a corpus."""
 SMALL: tuple[Small, ...] = (6, 8)
 """Bits that a compact student is stored in, if nobody says: the first that keep the cosine."""
 WHY_SMALL = "the smallest form that kept 99.5% of a student's CG_F1 on the embedded benchmark of nouns"
@@ -146,7 +150,7 @@ def export(
     checkpoint: str,
     target: str,
     output: str,
-    prompts: Sequence[str],
+    prompts: Sequence[str] | None = None,
     sam3: str | None = None,
     context_length: int | None = None,
     positions: Positions = "keep",
@@ -167,7 +171,8 @@ def export(
         checkpoint: The student, see `load_text_encoder`.
         target: One of `TARGETS`.
         output: A new folder; it is there as a whole or not at all.
-        prompts: Real prompts to compare features on.
+        prompts: Real prompts to compare features on; None takes `DRAWN` phrases of the world of the shipped SAM3 that
+            reads features of this width, of nouns where none does.
         sam3: The whole SAM3 that gives the rest of the model, for the targets that hold one.
         context_length: See `read_source`.
         positions: See `read_source`.
@@ -212,6 +217,8 @@ def export(
     if tolerance is None:
         tolerance = 1e-4 if exact else float("inf")
     source = read_source(checkpoint, context_length, positions)
+    if prompts is None:
+        prompts = read_prompts("prompts", f"{world_of(source.student.width)}:{DRAWN}").prompts
     request = ExportRequest(
         source, list(dict.fromkeys(prompts)), tolerance, sam3, dtype, batch, keep, length, bits, rows
     )

@@ -9,7 +9,7 @@ from litetext.bench.operators import _KINDS, OTHERS, PRODUCTS, _kind, bench_oper
 def test_shares_add_up_and_products_have_a_bound(unchecked: None, capsys: pytest.CaptureFixture[str]) -> None:
     threads = torch.get_num_threads()
     try:
-        figures = bench_operators(student="nano", batch_size=4, rounds=1)
+        figures = bench_operators("nouns:50", student="nano", batch_size=4, rounds=1)
     finally:
         torch.set_num_threads(threads)
     for precision in ("float32", "bfloat16", "int8"):

@@ -12,6 +12,8 @@ from litetext.checkpoints.reading import open_state
 from litetext.checkpoints.writing import MODEL_PREFIX
 from litetext.commands.export import export as command
 from litetext.commands.parsing import options
+from litetext.data.prompts.corpora import PromptSource, read_prompts
+from litetext.export import targets
 from litetext.export.parity import parity_of, require_parity
 from litetext.export.request import our_features
 from litetext.export.targets import SMALL, TARGETS, WHY_SMALL, export
@@ -315,3 +317,17 @@ def test_a_compact_student_is_small_by_default_and_says_why(tmp_path: Path, lite
         part.numel() * part.element_size() for part in load_text_encoder(tmp_path / "small").state_dict().values()
     )
     assert f"In memory, {held:,} bytes" in card
+
+
+def test_without_prompts_those_of_the_students_world_are_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def read(name: str, path: str) -> PromptSource:
+        asked.append(path)
+        return read_prompts(name, path)
+
+    monkeypatch.setattr(targets, "read_prompts", read)
+    made = export(STUDENT, "text", str(tmp_path / "shapes"), pairs=0)
+    export("checkpoints/student-nouns/student.ckpt", "text", str(tmp_path / "nouns"), pairs=0)
+    assert asked == ["shapes:200", "nouns:200"]
+    assert "on 200 prompts" in made.parities["load_text_encoder, float32"].line("features")

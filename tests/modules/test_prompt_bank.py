@@ -25,7 +25,7 @@ PREDICT = ("predict", "--config", "prompt_bank.yaml", "--data.sources", '{"mine"
 def bank(folder: Path, litetext: Callable[..., Answer]) -> Path:
     """A bank of the shipped student."""
     (folder / "phrases.txt").write_text("\n".join([*PHRASES, "", "cup"]) + "\n", encoding="utf-8")
-    answer = litetext(*PREDICT, "--model.output", "mine.safetensors")
+    answer = litetext(*PREDICT, "--model.text_encoder", STUDENT, "--model.output", "mine.safetensors")
     assert answer.code == 0, answer.err
     assert "mine.safetensors: 5 phrases of different tokens" in answer.out
     assert "359,968 parameters" in answer.out

@@ -14,7 +14,6 @@ from litetext.bench.efficiency.rounds import Cell, Worker, measure, spread, work
 from litetext.bench.efficiency.sam3_time import Sam3Seconds, sam3_seconds
 from litetext.bench.timing import Measured
 from litetext.data.prompts.corpora import read_prompts
-from litetext.data.shapes.phrases import phrases
 from litetext.models.devices import find_device
 from litetext.models.hub import find_model
 from litetext.models.text.mobileclip import PRESETS, STOCK_LENGTH, Padding
@@ -32,7 +31,7 @@ def bench_efficiency(
     backends: Sequence[Backend] = ("eager",),
     batch_sizes: Sequence[int] = (1, 64),
     dtypes: Sequence[Literal["float32", "bfloat16", "float16"]] = ("float32",),
-    prompts: str | None = None,
+    prompts: str = "nouns:2000",
     device: str = "cpu",
     threads: int | None = None,
     seconds: float = 80.0,
@@ -50,7 +49,7 @@ def bench_efficiency(
         backends: What runs them; those that are not installed are skipped.
         batch_sizes: Prompts at once.
         dtypes: What `eager`, `compiled` compute in.
-        prompts: Corpus to draw prompts from; None for phrases about drawn shapes.
+        prompts: Corpus to draw prompts from; `nouns:N` needs no file.
         device: Where.
         threads: CPU threads; None for torch's choice.
         seconds: Time for all measurements; starting the encoders comes on top.
@@ -137,9 +136,7 @@ def _check(contexts: Sequence[int], batches: Sequence[int], threads: int | None,
     find_device(device)
 
 
-def _draw(prompts: str | None) -> tuple[list[str], str]:
-    if prompts is None:
-        return phrases(SAMPLE), f"{SAMPLE} phrases about drawn shapes (litetext.data.shapes.phrases)"
+def _draw(prompts: str) -> tuple[list[str], str]:
     found = read_prompts("prompts", prompts).prompts
     drawn = random.Random(0).sample(found, min(SAMPLE, len(found)))
     return drawn, f"{len(drawn)} of the {len(found)} prompts of {prompts}"
