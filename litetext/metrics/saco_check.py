@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from litetext.metrics.assess import IouType
 from litetext.saco.fields import read_box, read_size, shown
-from litetext.saco.images import AnnotatorFile, evaluated
+from litetext.saco.images import AnnotatorFile, contradictions, evaluated
 from litetext.saco.masks import CheckedMask, mask_box, read_mask
 
 Predictions = dict[int, list[dict[str, Any]]]
@@ -55,8 +55,8 @@ def check_files(
             since it is a part of what they were made for.
 
     Raises:
-        ValueError: No datapoint counts, one has no size, or a quarter of the predictions (with `allow_unknown`: all)
-            belong to nothing in this ground truth.
+        ValueError: No datapoint counts, one has no size, the annotators' files are not of one subset, or a quarter of
+            the predictions (with `allow_unknown`: all) belong to nothing in this ground truth.
     """
     first, counted = annotators[0], evaluated(annotators)
     if not counted:
@@ -64,7 +64,11 @@ def check_files(
             f"{first.name}: none of its {len(first.images):,} datapoints counts: every one lacks instances for an "
             "annotator (is_instance_exhaustive 0)"
         )
-    notes = [note for annotator in annotators for note in annotator.notes]
+    notes = [note for annotator in annotators for note in annotator.notes] + contradictions(annotators)
+    for annotator in annotators[1:]:
+        lacking = [i for i in counted if i not in annotator.images]
+        text = f"{annotator.name} lacks datapoints and so marks nothing there, as officially: {{count}}"
+        notes += _note(lacking, text)
     notes += _strangers(annotators, counted, predictions, source, allow_unknown)
     bad = set[int]()
     sound: list[AnnotatorFile] = []

@@ -5,6 +5,7 @@ read the same files, so that the reader lies below both.
 """
 
 import gzip
+import unicodedata
 import zlib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -236,6 +237,38 @@ def _shift(items: Sequence[dict[str, Any]], categories: Mapping[Id, Any]) -> str
     if max(used) == max(known) + 1 and first == 0 and first not in used and len(known) > 1:
         return "annotations count categories from 1 and `categories` from 0"
     return ""
+
+
+def contradictions(annotators: Sequence[AnnotatorFile]) -> list[str]:
+    """Lines about datapoints of which the files of several annotators say different things.
+
+    Datapoints are matched by their id, so that files of two subsets would be scored against each other.
+
+    Args:
+        annotators: Those of one subset.
+
+    Raises:
+        ValueError: A quarter of the datapoints that two files share have another phrase or image.
+    """
+    first, notes = annotators[0], []
+    for other in annotators[1:]:
+        shared = [i for i in first.images if i in other.images]
+        for key in ("text_input", "file_name"):
+            values = {i: (_plain(first.images[i].get(key)), _plain(other.images[i].get(key))) for i in shared}
+            differ = [i for i, (mine, theirs) in values.items() if mine and theirs and mine != theirs]
+            if not differ:
+                continue
+            mine, theirs = (shown(a.images[differ[0]][key]) for a in (first, other))
+            text = f"datapoints of another {key} in {other.name} than in {first.name}"
+            line = counted(text, differ, f"{theirs}, not {mine}")
+            if 4 * len(differ) >= len(shared):
+                raise ValueError(f"{line}; give the files of annotators of one subset")
+            notes.append(line)
+    return notes
+
+
+def _plain(text: Any) -> str:
+    return " ".join(unicodedata.normalize("NFC", text).casefold().split()) if isinstance(text, str) else ""
 
 
 def evaluated(annotators: Sequence[AnnotatorFile]) -> list[int]:

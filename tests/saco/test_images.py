@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from litetext.saco.images import evaluated, read_annotator, read_json
+from litetext.saco.images import contradictions, evaluated, read_annotator, read_json
 from tests.fixtures.saco_world import content, entry, mark
 
 
@@ -98,3 +98,15 @@ def test_files_that_are_no_json(tmp_path: Path) -> None:
             read_json(path)
     (tmp_path / "bom.json").write_bytes(b"\xef\xbb\xbf[1]")
     assert read_json(tmp_path / "bom.json") == [1]
+
+
+def test_annotators_of_another_subset_are_refused(tmp_path: Path, data: dict[str, Any]) -> None:
+    first, other = read(tmp_path, data), read(tmp_path, data)
+    other.images[1]["text_input"] = " Thing  1"
+    assert contradictions([first, other]) == []
+    other.images[1]["text_input"] = "thing 7"
+    told = "datapoints of another text_input in gt.json than in gt.json: 1 (id 1: 'thing 7', not 'thing 1')"
+    assert contradictions([first, other]) == [told]
+    other.images[2]["text_input"] = "thing 8"
+    with pytest.raises(ValueError, match=r"another text_input .*: 2 .*; give the files of annotators of one subset"):
+        contradictions([first, other])

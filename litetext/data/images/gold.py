@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from litetext.data.images.items import ImagePairs, Pair, Skip, inside
 from litetext.data.images.marks import Lines, in_pixels, read_mark
 from litetext.saco.fields import read_box, read_size
-from litetext.saco.images import AnnotatorFile, evaluated, read_annotator
+from litetext.saco.images import AnnotatorFile, contradictions, evaluated, read_annotator
 from litetext.saco.instances import Truth
 from litetext.saco.subsets import GOLD, SILVER
 
@@ -147,8 +147,8 @@ def read_subset(subset: Subset, evaluated_only: bool = True) -> Contents:
 
     Raises:
         FileNotFoundError: A file is gone.
-        ValueError: A file is not JSON or not in this layout, contradicts itself (see `read_annotator`), or no pair with
-            an instance can be used.
+        ValueError: A file is not JSON or not in this layout, contradicts itself (see `read_annotator`) or the others
+            (see `contradictions`), or no pair with an instance can be used.
     """
     annotators = [read_annotator(path) for path in subset.files]
     counted = set(evaluated(annotators))
@@ -175,7 +175,8 @@ def read_subset(subset: Subset, evaluated_only: bool = True) -> Contents:
     positive = any(truth.boxes for image in images for pair in image.pairs for truth in pair.truths)
     if skips and not positive and any(a.annotations for a in annotators):
         raise ValueError(f"{subset.name}: no pair with an instance can be used; the first reason: {skips[0]}")
-    notes = [note for annotator in annotators for note in annotator.notes] + lines.notes()
+    notes = [note for annotator in annotators for note in annotator.notes]
+    notes += [*contradictions(annotators), *lines.notes()]
     return Contents(images, skips, len(first.images), len(first.images) - len(counted), notes)
 
 
