@@ -5,6 +5,7 @@ Scoring a predictions file and running a model read the same files, so that the 
 
 import gzip
 import zlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,7 +45,8 @@ class VideoAnnotations:
         pairs: Every query, positive and negative, in the order of the file.
         truth: True masklets by video; videos without any are left out.
         evaluated: Categories with a box in any frame, in the order of `categories` (what TETA averages over).
-        left_out: Pairs with a damaged or a missing mask, with the reason; they are in none of the above.
+        left_out: Pairs with a damaged or a missing mask, or a missing annotation, with the reason; they are in none of
+            the above.
         notes: What is wrong in the file, one line a kind.
     """
 
@@ -66,7 +68,8 @@ class VideoAnnotations:
 def read_video_annotations(path: str | Path) -> VideoAnnotations:
     """Reads one ground-truth file of SA-Co VEval.
 
-    A pair with a damaged mask, or without one where there is a box, is left out, unless no annotation has masks.
+    A pair with a damaged mask, or without one where there is a box, is left out, unless no annotation has masks; and so
+    is one with fewer annotations than its `num_masklets`, which would else count as a negative or be easier.
     Entries that name a video or a category which the file does not list are left out as long as they are fewer than a
     quarter. All of that stands in `notes`.
 
@@ -113,13 +116,24 @@ def read_video_annotations(path: str | Path) -> VideoAnnotations:
         kept = [k for k, place in enumerate(places) if pair_of[place] not in left_out]
         if kept:
             truth[video] = found if len(kept) == len(places) else found.take(np.asarray(kept))
+    told = _told(listed, path)
+    present = Counter(pair_of.values())
+    absent = [pair for pair, number in told.items() if number > present[pair] and pair not in left_out]
+    for pair in absent:
+        left_out[pair] = f"video_np_pairs counts {told[pair]:,} masklets, annotations hold {present[pair]:,}"
+    for video in {video for video, _ in absent} & truth.keys():
+        kept = [k for k, c in enumerate(truth[video].categories.tolist()) if (video, c) not in left_out]
+        truth[video] = truth[video].take(np.asarray(kept, dtype=np.int64))
+    truth = {video: found for video, found in truth.items() if len(found)}
+    if absent:
+        notes.append(counted(f"{name}: pairs left out since masklets are not there", absent, left_out[absent[0]]))
     spoilt = {pair_of[place] for place in amiss.damaged}
     notes += amiss.lines(
         f"{name}: annotation",
         f"{len(spoilt):,} pairs are left out for a damaged mask",
         "frames without a box get that of their mask",
     )
-    if lacking := [why for pair, why in left_out.items() if pair not in spoilt]:
+    if lacking := [why for pair, why in left_out.items() if pair not in spoilt and pair not in absent]:
         notes.append(
             f"{name}: {len(lacking):,} pairs are left out for an annotation without masks (first: {lacking[0]})"
         )
@@ -128,6 +142,19 @@ def read_video_annotations(path: str | Path) -> VideoAnnotations:
     with_box = {c for part in truth.values() for c in part.categories[part.boxed.any(axis=1)].tolist()}
     evaluated = [c for c in categories if c in with_box]
     return VideoAnnotations(name, videos, categories, pairs, truth, evaluated, left_out, notes)
+
+
+def _told(listed: Sequence[tuple[Any, dict[str, Any]]], path: str | Path) -> dict[Pair, int]:
+    """How many masklets pairs have, as far as the file tells."""
+    told: dict[Pair, int] = {}
+    for place, item in listed:
+        if item.get("num_masklets") is None:
+            continue
+        try:
+            told[item["video_id"], item["category_id"]] = read_number_id(item["num_masklets"], "num_masklets")
+        except ValueError as error:
+            raise ValueError(f"{path}: video_np_pairs[{place}]: {error}") from error
+    return told
 
 
 def _incomplete(found: Masklets, k: int, any_mask: bool) -> str:

@@ -283,3 +283,23 @@ def test_true_masklets_without_masks_are_no_zeros(tmp_path: Path) -> None:
     assert scores["notes"] == ["mask is left out: gt.json does not hold it"]
     assert scores["dataset_results"]["video_mask_all_phrase_HOTA"] is None
     assert scores["dataset_results"]["video_bbox_all_phrase_HOTA"] == right["video_bbox_all_phrase_HOTA"]
+
+
+def test_a_pair_whose_masklets_are_not_there_is_no_negative(tmp_path: Path) -> None:
+    gt, found = loaded("gt"), loaded("good")
+    assert [pair["num_masklets"] for pair in gt["video_np_pairs"]] == [1, 0]
+    right = scored(tmp_path, gt, found)
+    gt["video_np_pairs"].append({"video_id": 0, "category_id": 3, "num_masklets": "2"})
+    gt["categories"].append({"id": 3, "name": "dog"})
+    scores = scored(tmp_path, gt, found)
+    assert scores["dataset_results"] == right["dataset_results"]
+    assert scores["left_out"] == 1
+    told = (
+        "pairs left out since masklets are not there: 1 (id (0, 3): video_np_pairs counts 2 masklets, annotations hold"
+    )
+    assert scores["notes"] == [f"gt.json: {told} 0)"]
+    gt["annotations"].append({**gt["annotations"][0], "id": 9, "category_id": 3})
+    assert scored(tmp_path, gt, found)["left_out"] == 1, "half of them are there"
+    gt["video_np_pairs"][-1]["num_masklets"] = 0
+    scores = scored(tmp_path, gt, found)
+    assert (scores["left_out"], scores["notes"]) == (0, []), "more than the file tells all count"
