@@ -25,6 +25,7 @@ class Evaluated(NamedTuple):
         iou: `segm` or `bbox`: what was compared.
         left_out: Pairs that should have counted and were left out.
         partial: Only a part of the data was scored, or something was left out.
+        limited: A limit left a part of the data unasked.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Evaluated(NamedTuple):
     iou: str
     left_out: int
     partial: bool
+    limited: bool = False
 
     @property
     def dataset(self) -> str | None:
@@ -51,6 +53,7 @@ class Evaluated(NamedTuple):
         """How the numbers came about."""
         what = "masks" if self.iou == "segm" else "boxes"
         rest = f"; partial: {self.left_out:,} pairs left out" if self.partial else ""
+        rest += ", others unasked by a limit" if self.limited else ""
         return f"CG_F1 of {what}, litetext test{rest}"
 
 
@@ -90,6 +93,7 @@ def read_evaluation(path: str | Path, name: str | None = None) -> Evaluated:
             entry["iou"],
             int(content.get("left_out", 0)),
             bool(content.get("partial", False)),
+            bool(content.get("limited", False)),
         )
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"--results {path}: the entry {chosen} is damaged ({error!r})") from error

@@ -98,7 +98,7 @@ class EvaluationModule(LightningModule):
         official: Mapping[str, Mapping[str, Mapping[str, Any]]],
         skips: Sequence[Skip],
         asked: str,
-        partial: bool,
+        limited: bool,
         dtype: str | None,
     ) -> None:
         """Adds to `results` what stands beside the scores.
@@ -109,7 +109,7 @@ class EvaluationModule(LightningModule):
                 defines them, and become None where nothing was scored.
             skips: What could not be read.
             asked: How much there was to score, for messages.
-            partial: Only a part of the data was scored.
+            limited: A limit (`data.limit`, `trainer.limit_test_batches`) left a part of the data unasked.
             dtype: Type of the segmenter's computation; None without one.
 
         Raises:
@@ -121,7 +121,8 @@ class EvaluationModule(LightningModule):
         add_seeds(self.results)
         self.results |= {
             "dtype": dtype,
-            "partial": partial or bool(skips),
+            "partial": limited or bool(skips),
+            "limited": limited,
             "left_out": left_out,
             "not_scored": {part: why for part, pair in sides.items() if (why := missing_side(*pair)) is not None},
             "official": {
@@ -167,7 +168,8 @@ class EvaluationModule(LightningModule):
             if text:
                 print(f"\n{text}\n")
         if self.results["partial"]:
-            print(f"partial: {self.results['left_out']:,} pairs were left out")
+            limit = ", others unasked by a limit (of data or trainer)" if self.results["limited"] else ""
+            print(f"partial: {self.results['left_out']:,} pairs were left out{limit}")
         for line in segmenter:
             print(line)
         print(f"results     {folder / RESULTS}\npredictions {folder / 'predictions'}")

@@ -293,7 +293,8 @@ class SegEvalModule(EvaluationModule):
         self.results = summarize(scores["segm"], self.text_parameters, TEACHER, scores["bbox"], totals, data.beside)
         by_kind.add_to(self.results["encoders"], TEACHER)
         dtype = self.dtype_name if self.names else None
-        self.complete(sides, numbers, skips, f"{data.pairs:,} pairs", data.partial, dtype)
+        unasked = any(image.pairs and (image.subset, image.file_name) not in records.keys for image in asked)
+        self.complete(sides, numbers, skips, f"{data.pairs:,} pairs", data.limited or unasked, dtype)
         self.results["evaluation"] = self._evaluation(asked, records)
         if self.trainer.is_global_zero:
             self._write(asked, records)

@@ -198,8 +198,12 @@ class VideoEvalModule(EvaluationModule):
                     row = defined(_headline(found, kind), *sides[split], ("CG_F1", "VL_MCC"))
                     scores[kind].setdefault(name, {})[split] = row
         self.results = summarize(scores["segm"], self.text_parameters, TEACHER, scores["bbox"])
+        lost = {(skip.subset, skip.file_name) for skip in skips if skip not in data.skips}
+        unasked = any(
+            (v.split, v.number) not in keys and (v.split, str(v.frames.video.id)) not in lost for v in data.videos
+        )
         asked = f"{len(data.videos):,} videos"
-        self.complete(sides, numbers, skips, asked, data.partial, self.dtype_name)
+        self.complete(sides, numbers, skips, asked, data.limited or unasked, self.dtype_name)
         evaluation = hashlib.blake2b(f"{self.identity} {self.results['left_out']}".encode(), digest_size=16)
         for item in scored:
             evaluation.update(f"{item.split} {item.number} {keys[item.split, item.number]}\n".encode())

@@ -44,7 +44,7 @@ def test_results_are_those_of_the_predictions_files(
     done: Path, tmp_path: Path, litetext: Callable[..., Answer]
 ) -> None:
     results = json.loads((done / RESULTS).read_text())
-    assert results["partial"] is False
+    assert (results["partial"], results["limited"]) == (False, False)
     assert results["left_out"] == 0
     for name, kinds in {"teacher": ["segm", "bbox"], "student": ["segm", "bbox"], "dino": ["bbox"]}.items():
         entry = results["encoders"][name]
@@ -121,6 +121,11 @@ def test_an_interrupted_run_goes_on_and_ends_the_same(
     assert answer.code == 0
     assert len(calls) == 12, "what was done before the interruption is not done again"
     assert json.loads(RESULTS.read_text()) == json.loads((done / RESULTS).read_text())
+    # What a limit of Lightning's leaves out is not asked.
+    answer = litetext(*asked(done), "--trainer.limit_test_batches", "2", "--model.pictures", "0")
+    results = json.loads(RESULTS.read_text())
+    assert (results["partial"], results["limited"], results["left_out"]) == (True, True, 0)
+    assert "partial: 0 pairs were left out, others unasked by a limit" in answer.out
     # Another threshold is another evaluation.
     calls.clear()
     with monkeypatch.context() as patch:

@@ -115,6 +115,7 @@ class SegDataModule(LightningDataModule):
         skips: Pairs left out, with reasons: those known after `setup` on every rank, and those that only decoding
             finds on the rank that met them; `all_skips` joins the ranks.
         missing: Files of each subset that are not in its image folder.
+        limited: `limit` left images out.
 
     Args:
         root: Folder with the annotation files of SA-Co Gold or Silver; or `nouns:N` or `shapes:N`, the embedded
@@ -166,12 +167,12 @@ class SegDataModule(LightningDataModule):
         self.images: list[ImagePairs] = []
         self.skips: list[Skip] = []
         self.missing: dict[str, list[Path]] = {}
-        self._cut = False
+        self.limited = False
 
     @property
     def partial(self) -> bool:
         """Pairs that should count were left out, as far as this rank knows."""
-        return self._cut or bool(self.skips)
+        return self.limited or bool(self.skips)
 
     @property
     def beside(self) -> list[str]:
@@ -227,7 +228,7 @@ class SegDataModule(LightningDataModule):
                     for image in lost
                 ]
             if self.limit is not None and len(there) > self.limit:
-                self._cut, there = True, there[: self.limit]
+                self.limited, there = True, there[: self.limit]
             found.append((name, there))
         for line in [*lines, *(f"missing: {line}" for line in lacking)]:
             rank_zero_info(line)
@@ -246,7 +247,7 @@ class SegDataModule(LightningDataModule):
         self.names = [name for name, _ in found]
         if self.partial:
             left = sum(len(skip.ids) for skip in self.skips)
-            rank_zero_info(f"partial: {left:,} pairs left out" + (" and a limit of images" if self._cut else ""))
+            rank_zero_info(f"partial: {left:,} pairs left out" + (" and a limit of images" if self.limited else ""))
 
     def _read(self) -> Iterator[tuple[str, Path, Contents]]:
         """One subset after another: only one file's JSON is in memory at a time."""

@@ -90,12 +90,12 @@ class VideoDataModule(LightningDataModule):
         self.videos: list[VideoItem] = []
         self.evaluated: dict[str, list[int]] = {}
         self.skips: list[Skip] = []
-        self._cut = False
+        self.limited = False
 
     @property
     def partial(self) -> bool:
         """Videos that should count were left out."""
-        return self._cut or bool(self.skips)
+        return self.limited or bool(self.skips)
 
     def prepare_data(self) -> None:
         """Writes the embedded benchmark if it is asked for and not there; one process a machine."""
@@ -142,7 +142,7 @@ class VideoDataModule(LightningDataModule):
                 )
             items = [item for item in items if item.number not in gone]
             if self.limit is not None and len(items) > self.limit:
-                self._cut, items = True, items[: self.limit]
+                self.limited, items = True, items[: self.limit]
             self.videos += items
             self.evaluated[name] = annotations.evaluated
             self.names.append(name)
