@@ -58,12 +58,12 @@ def order_sensitivity(
     Returns:
         `permuted` (attribute-noun permutation), `shuffled` (all words), `different` (each prompt against another one
         with other words): {`mean`, `low`, `high`, `n`}, the mean distance of pooled features, its 95% interval
-        (bootstrap over prompts) and the number of prompts; `shuffled_alike`, the shuffles of those prompts only that
-        `permuted` is about; `permuted_over_different` and `shuffled_over_different`, ratios of means: 0 for a bag of
-        concepts, 1 if another order is another prompt. `token_permuted` and `token_shuffled`, the same for the mean
-        over a prompt's tokens of the distance between a token's features here and there; None without `tokenize`.
-        `prompts`, how many were used; `unpermuted` and `unshuffled`, how many of them no reordering changes;
-        `retokenized`, reorderings left out because of their tokens. `histogram`: `edges` and, for `permuted`,
+        (bootstrap over prompts, None of a single one) and the number of prompts; `shuffled_alike`, the shuffles of
+        those prompts only that `permuted` is about; `permuted_over_different` and `shuffled_over_different`, ratios of
+        means: 0 for a bag of concepts, 1 if another order is another prompt. `token_permuted` and `token_shuffled`, the
+        same for the mean over a prompt's tokens of the distance between a token's features here and there; None without
+        `tokenize`. `prompts`, how many were used; `unpermuted` and `unshuffled`, how many of them no reordering
+        changes; `retokenized`, reorderings left out because of their tokens. `histogram`: `edges` and, for `permuted`,
         `shuffled` and `different`, prompts between them. What no prompt defines is None with `n` 0.
 
     Raises:
@@ -169,6 +169,8 @@ def _token_distances(
 def _mean(values: np.ndarray, seed: int) -> dict[str, Any]:
     if not len(values):
         return {"mean": None, "low": None, "high": None, "n": 0}
+    if len(values) == 1:  # draws of one value would all be that value
+        return {"mean": float(values[0]), "low": None, "high": None, "n": 1}
     rng = np.random.default_rng(seed)
     draws = values[rng.integers(len(values), size=(_DRAWS, len(values)))].mean(1)
     low, high = np.percentile(draws, [2.5, 97.5])

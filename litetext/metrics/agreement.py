@@ -38,7 +38,7 @@ def neighbour_agreement(student: Float[Tensor, "n d"], teacher: Float[Tensor, "n
         teacher: Pooled teacher features, (N, E).
 
     Returns:
-        A scalar in [0, 1]; 0 with fewer than 3 prompts, where there is nothing to choose.
+        A scalar in [0, 1]; NaN with fewer than 3 prompts, where there is nothing to choose.
 
     Examples:
         >>> teacher = torch.tensor([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0]])
@@ -46,7 +46,7 @@ def neighbour_agreement(student: Float[Tensor, "n d"], teacher: Float[Tensor, "n
         tensor(1.)
     """
     if len(student) < 3:
-        return torch.zeros(())
+        return torch.tensor(torch.nan)
     return (nearest_neighbours(student) == nearest_neighbours(teacher)).float().mean().cpu()
 
 
@@ -59,11 +59,10 @@ class Agreement(Metric):
     - `cosine`: mean over prompts of the mean cosine over their valid tokens;
     - `pooled_cosine`: mean cosine of the features pooled over valid tokens;
     - `agreement`: share of prompts with the teacher's nearest neighbour (`neighbour_agreement`);
-    - `drift`, `teacher_drift`: mean 1 - cosine between the pooled features of a prompt and of its
-    attribute-noun
-      permutation, over the prompts that have one; 0 where none has.
+    - `drift`, `teacher_drift`: mean 1 - cosine between the pooled features of a prompt and of its attribute-noun
+      permutation, over the prompts that have one.
 
-    All are 0 when nothing was seen.
+    What is not defined is NaN: agreement of fewer than 3 prompts, drift without permutations, all of no prompts.
 
     Args:
         compared: Numbers of the prompts that `agreement` is about, each against the others of them; all by default.
@@ -133,9 +132,8 @@ class Agreement(Metric):
         """The values listed in the class docstring, as scalars."""
         seen = self.gathered()
         if not seen:
-            return {
-                name: torch.zeros(()) for name in ("cosine", "pooled_cosine", "agreement", "drift", "teacher_drift")
-            }
+            names = ("cosine", "pooled_cosine", "agreement", "drift", "teacher_drift")
+            return {name: torch.tensor(torch.nan) for name in names}
         pooled = cosine_similarity(seen["student"], seen["teacher"], dim=-1)
         student, teacher = seen["student"], seen["teacher"]
         if self.compared is not None:
@@ -145,6 +143,6 @@ class Agreement(Metric):
             "cosine": seen["cosine"].cpu().double().mean().float(),  # a device may have no float64
             "pooled_cosine": pooled.cpu().double().mean().float(),
             "agreement": neighbour_agreement(student, teacher),
-            "drift": seen["drift"].nanmean().nan_to_num(0),
-            "teacher_drift": seen["teacher_drift"].nanmean().nan_to_num(0),
+            "drift": seen["drift"].nanmean(),
+            "teacher_drift": seen["teacher_drift"].nanmean(),
         }

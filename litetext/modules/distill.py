@@ -127,6 +127,7 @@ class DistillModule(StudentTraining):
         self.optimizer, self.lr_scheduler, self.lr_scheduler_interval = optimizer, lr_scheduler, lr_scheduler_interval
         self._compiled = None if compile_student is None else torch.compile(student.forward, mode=compile_student)
         self.agreement = Agreement()
+        self.validated = 0  # held-out prompts of the last validation
         self.teacher_parameters, self.teacher_fingerprint = 0, ""
         self.store: FeatureStore | None = None
         self._teacher: Teacher | None = None
@@ -164,6 +165,13 @@ class DistillModule(StudentTraining):
         check_weights(self.student, "model.student")
         self.student.reads = data.tokenizer if isinstance(data.tokenizer, HubTokenizer) else None
         self.agreement.compared = data.compared
+        callback: Any = self.trainer.checkpoint_callback
+        if len(data.val) < 3 and getattr(callback, "monitor", None) == "val/agreement":
+            callback.monitor = "val/cosine"
+            rank_zero_info(
+                f"{len(data.val)} held-out prompts have no choice of nearest neighbours: val/agreement is not defined, "
+                "and the best checkpoint goes by val/cosine (data.val_fraction holds out more)"
+            )
         # One process says what the teacher is, and often nobody need read it.
         teacher = Teacher(self.teacher_path, Path(self.features_dir) / CACHE)
         facts = self.trainer.strategy.broadcast(teacher.facts() if self.trainer.is_global_zero else None)
@@ -285,8 +293,10 @@ class DistillModule(StudentTraining):
         shown = ("cosine", "agreement")
         for name, value in self.scores.items():
             self.log(f"val/{name}", value, prog_bar=name in shown, sync_dist=True)
+        self.scores = {name: value for name, value in self.scores.items() if not math.isnan(value)}
         with self.agreement.sync_context():
             seen = self.agreement.gathered()
+        self.validated = len(seen.get("index", ()))
         if not self.trainer.sanity_checking:
             distill_report.log_figures(self.trainer, seen)
         self.agreement.reset()

@@ -130,12 +130,16 @@ def summary(module: Any, scores_line: Callable[[Any, dict[str, float]], str] | N
 def prompt_scores(module: Any, scores: dict[str, float]) -> str:
     """Cosine and agreement on held-out prompts, in a line."""
     few, all_of_them = len(module.agreement.compared or ()), len(module.prompts.val)
-    compared = f"{few:,} of the {all_of_them:,} " if few < all_of_them else ""
-    return (
-        f"validation cosine   {scores['cosine']:.4f} per token, {scores['pooled_cosine']:.4f} pooled; "
-        f"agreement {scores['agreement']:.4f} (share of {compared}held-out prompts with the teacher's "
-        "nearest neighbour)"
-    )
+    cosines = f"validation cosine   {scores['cosine']:.4f} per token, {scores['pooled_cosine']:.4f} pooled"
+    seen = module.validated or all_of_them
+    if seen < all_of_them:
+        cosines += f", of {seen:,} of the {all_of_them:,} held-out prompts (trainer.limit_val_batches: the shortest)"
+    if "agreement" not in scores:
+        return f"{cosines}; agreement is not defined for fewer than 3 prompts"
+    which = "these" if seen < all_of_them else f"{few:,} of the {all_of_them:,} held-out prompts"
+    if few == all_of_them == seen:
+        which = "held-out prompts"
+    return f"{cosines}; agreement {scores['agreement']:.4f} (share of {which} with the teacher's nearest neighbour)"
 
 
 def _speed(trainer: Trainer) -> list[str]:

@@ -13,7 +13,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.cli import SaveConfigCallback
 from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 
 from litetext.modules.checkpointing import CheckpointFile
 from litetext.modules.results_files import BOARDS
@@ -217,6 +217,12 @@ def check_trainer(trainer: Trainer, data: Any = None) -> None:
             f"trainer.use_distributed_sampler is true, and {type(data).__name__} spreads its items over the "
             f"{trainer.world_size} processes itself: each would take a part of its part; give "
             "--trainer.use_distributed_sampler false"
+        )
+    held_out: Any = trainer.limit_val_batches  # type: ignore[attr-defined]
+    if (held_out != 0 and held_out != 1.0) or (held_out == 1 and isinstance(held_out, int)):
+        rank_zero_info(
+            f"trainer.limit_val_batches is {held_out}: what is held out is scored in part, which other runs do not "
+            "compare with"
         )
     cores = max(2, os.cpu_count() or 1)
     if trainer.strategy.root_device.type == "cpu" and trainer.num_devices > cores:

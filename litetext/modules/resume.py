@@ -18,7 +18,7 @@ from litetext.models.text.students import read_checkpoint
 _KEY = "litetext_run"
 _DECIDE = ("model.", "data.", "seed_everything")
 _TRAINER = ("accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm", "precision")
-_LIMITS = ("limit_train_batches", "overfit_batches")
+_LIMITS = ("limit_train_batches", "limit_val_batches", "overfit_batches")  # the best score is of the same prompts
 _CHECKPOINT = ("checkpoint.monitor", "checkpoint.mode")
 _LENGTH = ("trainer.max_epochs", "trainer.max_steps")
 # Where things lie, how fast it goes, and what is compared by content: the student's sizes, the teacher's fingerprint,

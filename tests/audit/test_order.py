@@ -127,6 +127,7 @@ def test_no_prompt_changes() -> None:
 def test_one_prompt(prompts: list[str]) -> None:
     found = order_sensitivity(sequence, prompts)
     assert (found["prompts"], found["different"]["n"], found["permuted"]["n"]) == (1, 0, 1)
+    assert (found["permuted"]["low"], found["permuted"]["high"]) == (None, None), "one value has no spread"
     json.dumps(found, allow_nan=False)
 
 

@@ -11,6 +11,7 @@ import torch
 import yaml
 
 from litetext.data.prompts.datamodule import PromptDataModule
+from litetext.data.prompts.table import PromptTable
 from litetext.models.text.mobileclip import MobileClipText
 from litetext.modules.distill import DistillModule
 from litetext.modules.optim import count_steps, shorten_warmup
@@ -238,3 +239,24 @@ def test_agreement_compares_a_sample_by_hash_and_says_so(
     ]
     assert scores[0]["cosine"] == scores[1]["cosine"]
     assert 9 * scores[1]["agreement"] == pytest.approx(round(9 * scores[1]["agreement"]), abs=1e-5)
+    told = litetext(*FIT, "--run", "part", "--trainer.limit_val_batches", "1", "--data.val_batch_size", "8")
+    assert "of 8 of the 27 held-out prompts (trainer.limit_val_batches: the shortest)" in told.out
+
+
+def test_two_held_out_prompts_have_no_agreement(
+    folder: Path, litetext: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PromptTable, "load", lambda path, load=PromptTable.load: _two_held_out(load(path)))
+    answer = litetext(*FIT)
+    assert answer.code == 0, answer.err
+    assert "agreement is not defined for fewer than 3 prompts" in answer.out
+    best, last = (
+        torch.load(f"checkpoints/tiny/{name}.ckpt", weights_only=True)["litetext"]["scores"]
+        for name in ("best", "last")
+    )
+    assert "agreement" not in best
+    assert best["cosine"] >= last["cosine"], "the best checkpoint goes by cosine"
+
+
+def _two_held_out(table: PromptTable) -> PromptTable:
+    return table._replace(val=table.val[:2])
