@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
 from litetext.metrics.matching import as_boxes, assigned_ious, box_ious, is_tensor, mask_ious, to_rle
+from litetext.saco.fields import shown
 from litetext.saco.instances import Instances, Truth
 from litetext.saco.masks import checked
 
@@ -21,6 +22,9 @@ THRESHOLDS = np.linspace(0.5, 0.95, 10)
 """IoU thresholds; `linspace` gives 0.8999999999999999 for 0.9, as in the official code (`arange` differs)."""
 MIN_SCORE = 0.5
 """Predictions count from this score on (inclusive, in float64)."""
+
+_SLACK = 1e-6
+"""Scores may leave 0..1 by so much, as rounding makes them."""
 
 BOX_EPS = 1e-4
 """Added to the denominators of precision, recall and F1 of instances, as in the official code."""
@@ -44,7 +48,8 @@ def assess(
         IoU thresholds. False positives are n minus true positives, false negatives m minus true positives.
 
     Raises:
-        ValueError: Numbers of scores, masks or boxes that do not belong together, or no annotator.
+        ValueError: Numbers of scores, masks or boxes that do not belong together, scores outside 0..1, boxes that are
+            none, masks of floats, or no annotator.
     """
     if len(detections) != len(truths):
         raise ValueError(f"{len(detections)} detections but {len(truths)} truths: give one of each per datapoint")
@@ -102,7 +107,11 @@ def _match(
     scores = found.scores
     if is_tensor(scores):
         scores = scores.detach().cpu().double().numpy()
-    keep = np.asarray(scores, dtype=np.float64) >= MIN_SCORE
+    scores = np.asarray(scores, dtype=np.float64)
+    # NaN compares as false, so that this refuses it too.
+    if scores.ndim != 1 or not ((scores >= -_SLACK) & (scores <= 1 + _SLACK)).all():
+        raise ValueError(f"scores are {shown(scores.tolist())}; give one from 0 to 1 for each instance")
+    keep = scores >= MIN_SCORE
     total = int(np.count_nonzero(keep))
     predicted = _pick(found, keep, iou_type, "detections") if total else []
     parts = [_instances(annotator, iou_type) for annotator in annotators]

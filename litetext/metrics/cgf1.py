@@ -11,6 +11,7 @@ from torchmetrics import Metric, MetricCollection
 
 from litetext.metrics.assess import IouType, assess
 from litetext.metrics.counts import Counts, headline, official, tally
+from litetext.metrics.keyed import once
 from litetext.saco.instances import Instances, Truth
 
 
@@ -20,9 +21,9 @@ class PhraseCounts(Metric):
     The states `boxes` and `images` are integer counts and reduce by sum, so the numbers are the same, bit for
     bit, for any batching, order or number of ranks. A padded sampler repeats datapoints, and on another rank
     than the original; a sum alone cannot notice. So a third state, `keyed_rows`, remembers one row of 13 integers
-    per datapoint (its id and what it contributed, 104 bytes) and reduces by concatenation. `compute` looks
-    for ids that occur more than once over all ranks and takes the repeated contributions out of the sums
-    again; the first one stays. With `deduplicate=False` there are no keyed rows and the states have a fixed size.
+    per datapoint (its id and what it contributed, 104 bytes) and reduces by concatenation. Of ids that occur more
+    than once over all ranks `compute` counts the first row, and warns where the others differ from it. With
+    `deduplicate=False` there are no keyed rows and the states have a fixed size.
 
     Every datapoint must be given, also those without predictions: they are the true negatives and the misses.
 
@@ -94,9 +95,8 @@ class PhraseCounts(Metric):
         if not len(parts):
             return total
         keyed_rows = (parts if isinstance(parts, Tensor) else torch.cat(parts)).cpu().numpy()
-        repeated = np.ones(len(keyed_rows), dtype=bool)
-        repeated[np.unique(keyed_rows[:, 0], return_index=True)[1]] = False
-        return total - tally(keyed_rows[repeated, 1:]) if repeated.any() else total
+        _, rows = once(keyed_rows[:, :1], keyed_rows[:, 1:])
+        return tally(rows) if len(rows) < len(keyed_rows) else total
 
     def rows(self) -> tuple[Int64[np.ndarray, " d"], Int64[np.ndarray, "d 12"]]:
         """Ids of the datapoints, and what each gave (see `assess`), each once; as `counts`.
@@ -110,8 +110,8 @@ class PhraseCounts(Metric):
         keyed_rows = np.zeros((0, 13), dtype=np.int64)
         if len(parts):
             keyed_rows = (parts if isinstance(parts, Tensor) else torch.cat(parts)).cpu().numpy()
-        once = keyed_rows[np.unique(keyed_rows[:, 0], return_index=True)[1]]
-        return once[:, 0], once[:, 1:]
+        ids, rows = once(keyed_rows[:, :1], keyed_rows[:, 1:])
+        return ids[:, 0], rows
 
     def compute(self) -> Any:
         """The 26 official numbers (see `official`)."""
@@ -125,6 +125,10 @@ class _Headline(PhraseCounts):
         """The number as a float64 scalar."""
         device = "cpu" if self.boxes.device.type == "mps" else self.boxes.device
         return torch.tensor(headline(self.counts())[self.column], dtype=torch.float64, device=device)
+
+    def plot(self, val: Any = None, ax: Any = None) -> Any:
+        """Draws the number, or several over steps, as the metrics of torchmetrics do."""
+        return self._plot(val, ax)
 
 
 class CGF1(_Headline):

@@ -51,9 +51,6 @@ class Counts(NamedTuple):
     def __add__(self, other: "Counts") -> "Counts":  # type: ignore[override]
         return Counts(self.boxes + other.boxes, self.images + other.images)
 
-    def __sub__(self, other: "Counts") -> "Counts":
-        return Counts(self.boxes - other.boxes, self.images - other.images)
-
 
 def tally(rows: Int64[np.ndarray, "d 12"]) -> Counts:
     """Sum the rows of `assess` into counts."""

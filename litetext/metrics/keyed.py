@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 from torchmetrics import Metric
+from torchmetrics.utilities import rank_zero_warn
 
 
 class KeyedMetric(Metric):
@@ -61,5 +62,24 @@ class KeyedMetric(Metric):
         parts = [part if isinstance(part, Tensor) else torch.cat(part) for part in (self.keys, self.values)]
         keys = parts[0].cpu().numpy()
         values = parts[1].cpu().view(torch.float64).numpy()
-        keys, first = np.unique(keys, axis=0, return_index=True)
-        return keys, values[first]
+        return once(keys, values)
+
+
+def once(keys: Int64[np.ndarray, "r k"], values: Any) -> tuple[Any, Any]:
+    """Each key once, ascending, with the first of its rows; warns where rows of one key differ.
+
+    A sampler that repeats entries gives equal rows; others mean that ids start anew with each batch or subset.
+
+    Args:
+        keys: Integers a row, (r, k).
+        values: Rows, (r, w).
+    """
+    found, first, place = np.unique(keys, axis=0, return_index=True, return_inverse=True)
+    differ = (values != values[first[place.reshape(-1)]]).any(axis=1)
+    if differ.any():
+        number = ", ".join(map(str, keys[differ][0].tolist()))
+        rank_zero_warn(
+            f"{int(differ.sum()):,} of {len(keys):,} rows have the id of an earlier row and other numbers (first: id "
+            f"{number}); each id counts once, as it came first: give every datapoint an id of its own"
+        )
+    return found, values[first]

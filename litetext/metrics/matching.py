@@ -55,7 +55,7 @@ def mask_ious(predicted: Masks, truth: Masks) -> Float64[np.ndarray, "n m"]:
     if is_tensor(predicted) and is_tensor(truth):
         from litetext.metrics.tensor_iou import tensor_ious
 
-        return tensor_ious(predicted, truth)
+        return tensor_ious(_boolean(predicted), _boolean(truth))
     return rle_ious(to_rle(predicted), to_rle(truth))
 
 
@@ -83,7 +83,7 @@ def as_boxes(boxes: Any) -> Float64[np.ndarray, "n 4"]:
     """Boxes as a float64 array (n, 4) on the CPU, from an array, a tensor or a nested list.
 
     Raises:
-        ValueError: The input is not n rows of four numbers.
+        ValueError: The input is not n rows of four finite numbers, or an extent is negative.
     """
     values = boxes.detach().cpu().double().numpy() if is_tensor(boxes) else boxes
     array = np.ascontiguousarray(values, dtype=np.float64)
@@ -91,6 +91,9 @@ def as_boxes(boxes: Any) -> Float64[np.ndarray, "n 4"]:
         return np.zeros((0, 4))
     if array.ndim != 2 or array.shape[1] != 4:
         raise ValueError(f"boxes must be (n, 4) [x, y, width, height], got shape {array.shape}")
+    wrong = ~np.isfinite(array).all(axis=1) | (array[:, 2:] < 0).any(axis=1)
+    if wrong.any():
+        raise ValueError(f"box {array[wrong][0].tolist()} is not [x, y, width, height] with finite numbers")
     return array
 
 
@@ -102,7 +105,22 @@ def to_rle(masks: Masks) -> list[Rle]:
     """
     if not is_tensor(masks):
         return list(masks)
-    return encode_masks(masks.detach().cpu().numpy())
+    return encode_masks(_boolean(masks).detach().cpu().numpy())
+
+
+def _boolean(masks: Any) -> Any:
+    """Masks of 0 and 1, or 0 and 255, as boolean ones; floats may be probabilities or logits.
+
+    Raises:
+        ValueError: They are floats, or not (n, height, width).
+    """
+    if masks.ndim != 3:
+        raise ValueError(f"masks must be (n, height, width), got shape {tuple(masks.shape)}")
+    if masks.is_floating_point() or masks.is_complex():
+        raise ValueError(f"masks are {masks.dtype}: cut them first, as probabilities > 0.5 or logits > 0")
+    import torch
+
+    return masks if masks.dtype == torch.bool else masks != 0
 
 
 def rle_text(mask: Rle) -> Rle:

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -274,3 +275,44 @@ def test_the_benchmark_reports_and_agrees() -> None:
     assert result["largest_difference"] < 1e-11
     assert result["us_per_datapoint"] > 0
     assert result["CG_F1"] > 5
+
+
+def test_ids_that_start_anew_with_each_batch_are_told() -> None:
+    box, metric = [[0.1, 0.1, 0.5, 0.5]], PhraseCounts("bbox")
+    found, nothing, truth = Instances([0.9], box), Instances([], []), Truth(boxes=box)
+    for _ in range(2):  # a sampler that fills the last batch up
+        metric.update([0, 1], [found, nothing], [truth, Truth(boxes=[])])
+    with warnings.catch_warnings(action="error"):
+        assert metric.counts().images.tolist() == [1, 0, 1, 0]
+    metric.update([0, 1], [nothing, nothing], [truth, Truth(boxes=[])])
+    with pytest.warns(UserWarning, match=r"1 of 6 rows have the id of an earlier row .* \(first: id 0\)"):
+        assert metric.counts().images.tolist() == [1, 0, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("found", "told"),
+    [
+        (Instances([float("nan")], [[0, 0, 1, 1]]), "scores are .nan."),
+        (Instances([3.2], [[0, 0, 1, 1]]), "give one from 0 to 1"),
+        (Instances([[0.9]], [[0, 0, 1, 1]]), "give one from 0 to 1"),
+        (Instances([0.9], [[0, 0, float("nan"), 1]]), "finite numbers"),
+        (Instances([0.9], [[0.6, 0.6, -0.5, -0.5]]), "finite numbers"),
+    ],
+)
+def test_scores_and_boxes_that_are_none_are_refused(found: Instances, told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        assess([found], [[Truth(boxes=[[0, 0, 1, 1]])]], "bbox")
+
+
+def test_masks_are_cut_before_they_are_compared() -> None:
+    mask = torch.zeros(1, 8, 8, dtype=torch.bool)
+    mask[0, :4, :4] = True
+    right = assess([Instances([0.9], masks=mask)], [[Truth(masks=mask)]])
+    of_a_file = {"size": [8, 8], "counts": [0, 4, 4, 4, 4, 4, 4, 4, 36]}
+    for truth in (mask, [of_a_file]):
+        for values in (mask.to(torch.uint8), mask.to(torch.uint8) * 255):
+            assert (assess([Instances([0.9], masks=values)], [[Truth(masks=truth)]]) == right).all()
+        with pytest.raises(ValueError, match=r"masks are torch.float32: cut them first"):
+            assess([Instances([0.9], masks=mask.float())], [[Truth(masks=truth)]])
+        with pytest.raises(ValueError, match=r"\(n, height, width\)"):
+            assess([Instances([0.9], masks=mask[:, None])], [[Truth(masks=truth)]])
