@@ -101,12 +101,21 @@ def _read_csv(files: Iterable[Path], field: str) -> Iterator[str]:
             problem = f"no column {field!r}" if field else "columns, and none is named"
             there = ", ".join(max(headers.values(), key=len))
             raise ValueError(f"{path} has {problem}; write PATH#COLUMN with one of: {there[:200]}")
-        column = headers[delimiter].index(field)
+        header = headers[delimiter]
+        if header.count(field) > 1:
+            raise ValueError(f"{path} has {header.count(field)} columns {field!r}; rename all but one")
+        column = header.index(field)
         # Strict: a quote that is never closed would make one prompt of all that follows.
         rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
         try:
             next(rows)
-            yield from (row[column] if column < len(row) else "" for row in rows if row)
+            for row in filter(None, rows):
+                if any(cell.strip() for cell in row[len(header) :]):
+                    raise ValueError(
+                        f"{path} line {rows.line_num}: {len(row)} columns, but its header has {len(header)}: "
+                        f"{delimiter.join(row)[:60]!r}; put text that holds a {delimiter!r} in quotes"
+                    )
+                yield row[column] if column < len(row) else ""
         except csv.Error as error:
             raise ValueError(f"{path} is not CSV at line {rows.line_num}: {error}") from error
 

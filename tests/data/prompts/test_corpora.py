@@ -72,6 +72,8 @@ BAD = [
         r"p\.json\.gz cannot be unpacked \(.*\): is it gzip, and complete",
     ),
     ("p.csv#a", b'a,b\n"dog,1\ncat,2\n', r"p\.csv is not CSV at line 3: unexpected end of data"),
+    ("p.csv#a", b"a\nwhite dog, running\n", r"p\.csv line 2: 2 columns, but its header has 1: 'white dog, running'"),
+    ("p.csv#a", b"a,a\ndog,cat\n", r"p\.csv has 2 columns 'a'; rename all but one"),
     ("p.csv", b"a;b\n1;2", r"has columns, and none is named; write PATH#COLUMN with one of: a, b"),
     ("p.csv", b"a,b\n1,2", r"has columns, and none is named; write PATH#COLUMN with one of: a, b"),
     ("p.csv#c", b"a,b\n1,2", r"has no column 'c'; write PATH#COLUMN with one of: a, b"),

@@ -258,7 +258,7 @@ def test_a_folder_of_two_layouts_asks_for_a_name(tmp_path):
         ("p.jsonl", '{"text_annotations": ["A dog", "cat "]}\n{"text_annotations": ["", "A dog"]}', ""),
         ("p.csv", 'id,name\n1,A dog\n2,"cat "\n3,\n4,A dog\n', "#name"),
         ("p.tsv", "id\tname\n1\tA dog\n2\tcat \n3\n4\tA dog\n", "#name"),
-        ("p.csv", "\ufeffid;name\r\n1;A dog\r\n2;cat \r\n3;\r\n4;A dog\r\n", "#name"),
+        ("p.csv", "\ufeffid;name\r\n1;A dog\r\n2;cat \r\n3;\r\n4;A dog;;\r\n", "#name"),
         ("p.txt", "A dog\rcat \r\rA dog\r", ""),
         ("p.jsonl", '"A dog"\r"cat "\r""\r"A dog"', ""),
         ("p.txt", "A dog\ncat \n\nA dog\n".encode("utf-16"), ""),
