@@ -1,6 +1,7 @@
 """Any COCO-style data set as one subset: category names are the query phrases of every image."""
 
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -67,9 +68,9 @@ class _Image(NamedTuple):
 def read_coco(source: CocoSet) -> Contents:
     """Read a COCO-style data set.
 
-    Category names become phrases by `category_phrase`; categories of one name are one phrase. Categories that no
-    annotation uses are left out (Roboflow puts a parent with id 0 in front). A pair's id is image position x number of
-    phrases + phrase position + 1, whatever negatives are drawn.
+    Category names become phrases by `category_phrase`; categories of one name, in whatever case, are one phrase.
+    Categories that no annotation uses are left out (Roboflow puts a parent with id 0 in front). A pair's id is image
+    position x number of phrases + phrase position + 1, whatever negatives are drawn.
 
     Where at least half of the annotations have a segmentation, masks are scored and pairs with an annotation whose
     mask is missing or cannot be used are left out; elsewhere boxes are.
@@ -91,11 +92,12 @@ def read_coco(source: CocoSet) -> Contents:
     listed = by_id(entries["images"], "images", path)
     grouped, notes = by_image(entries["annotations"], listed, categories, path)
     used = {item["category_id"] for items in grouped.values() for item in items}
-    names = {number: _name(category, path) for number, category in categories.items() if number in used}
+    lines = Lines()
+    names = _one_spelling({n: _name(category, path) for n, category in categories.items() if n in used}, lines)
     phrases = list(dict.fromkeys(names.values()))
     if not phrases:
         raise ValueError(f"{path} has no category that an annotation uses: there is nothing to ask for")
-    masks = _masks_are_scored(entries["annotations"], lines := Lines())
+    masks = _masks_are_scored(entries["annotations"], lines)
     fractions = has_fractions(item.get("bbox") for item in entries["annotations"])
     if fractions:
         notes.append("every bbox lies in 0..1, so all are read as fractions of their image, not as pixels")
@@ -147,6 +149,20 @@ def _name(category: dict[str, Any], path: str) -> str:
     if not isinstance(name, (str, int, float)) or not str(name).strip():
         raise ValueError(f"{path}: category {category['id']} has the name {shown(name)}; give text to ask for")
     return category_phrase(str(name))
+
+
+def _one_spelling(names: dict[Id, str], lines: Lines) -> dict[Id, str]:
+    """Phrases that text encoders read alike as one: they would be negatives of each other.
+
+    SAM3's tokenizer reads lower case alone; composed and decomposed accents are the same text.
+    """
+    first: dict[str, str] = {}
+    for number, name in names.items():
+        spelling = first.setdefault(unicodedata.normalize("NFC", name).lower(), name)
+        if spelling != name:
+            lines.add("categories of another spelling of a phrase are that phrase", number, f"{name}: {spelling}")
+            names[number] = spelling
+    return names
 
 
 def _file_name(entry: dict[str, Any]) -> str:

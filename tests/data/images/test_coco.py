@@ -260,3 +260,18 @@ def test_lvis_files_name_their_images_by_address(source: CocoSet, tmp_path: Path
 def test_what_is_no_coco_file_is_told_by_its_place(source: CocoSet, change: Any, told: str) -> None:
     with pytest.raises(ValueError, match=told):
         changed(source, change)
+
+
+def test_categories_that_differ_in_case_or_in_form_of_accents_are_one_phrase(tmp_path: Path) -> None:
+    source = coco_file(tmp_path)
+    names = ["Parent", "Red_Ball", "red ball", "caf\u00e9", "cafe\u0301", "tree"]
+    edit(tmp_path / "coco.json", lambda d: [c.update(name=n) for c, n in zip(d["categories"], names, strict=True)])
+    read = read_coco(source)
+    assert [[p.phrase for p in i.pairs] for i in read.images] == [["Red Ball", "caf\u00e9", "tree"]] * 4
+    assert [[len(p.truths[0].boxes) for p in i.pairs] for i in read.images] == [
+        [2, 0, 0],
+        [1, 0, 0],
+        [0, 1, 0],
+        [0, 1, 1],
+    ]
+    assert read.notes == ["categories of another spelling of a phrase are that phrase: 2 (id 2, 4: red ball: Red Ball)"]
