@@ -49,6 +49,19 @@ def _warn(line: str) -> None:
     warnings.warn(line, stacklevel=4)  # of who calls the segmenter
 
 
+def _listed(phrases: Iterable[str]) -> list[str]:
+    """Phrases as a list: an iterator would be empty when they are segmented, after they were encoded.
+
+    Raises:
+        ValueError: They are a text, or there is none.
+    """
+    if isinstance(phrases, str):
+        raise ValueError(f"phrases is the text {phrases!r}; give a list of phrases")
+    if not (listed := list(phrases)):
+        raise ValueError("phrases is empty; name at least one, such as 'white dog'")
+    return listed
+
+
 class _ObservedFrames:
     """Frames that somebody looks at on their way to the tracker."""
 
@@ -161,7 +174,7 @@ class Segmenter:
         self.sam3.check_width(encoder.width, name)
         return encoder
 
-    def encode(self, phrases: Sequence[str]) -> PhraseFeatures:
+    def encode(self, phrases: Iterable[str]) -> PhraseFeatures:
         """Text features of phrases; each is encoded once, however often it is used.
 
         Args:
@@ -170,10 +183,7 @@ class Segmenter:
         Raises:
             ValueError: There is none, one is empty or no text, or one is not in the bank.
         """
-        if isinstance(phrases, str):
-            raise ValueError(f"phrases is the text {phrases!r}; give a list of phrases")
-        if not phrases:
-            raise ValueError("phrases is empty; name at least one, such as 'white dog'")
+        phrases = _listed(phrases)
         for phrase in phrases:
             if not isinstance(phrase, str):
                 raise ValueError(f"phrases holds {phrase!r}, which is no text; leave it out")
@@ -184,16 +194,17 @@ class Segmenter:
         if new:
             added = self.encoder.encode(new)
             number = {phrase: row + len(known) for phrase, row in added.number.items()}
-            self._known = PhraseFeatures([*known.rows, *added.rows], known.number | number, known.width)
-        return self._known
+            known = PhraseFeatures([*known.rows, *added.rows], known.number | number, known.width)
+            self._known = known
+        return known  # not what another thread may have put there since
 
     @overload
-    def __call__(self, image: list[Any] | tuple[Any, ...], phrases: Sequence[str]) -> list[list[Segments]]: ...
+    def __call__(self, image: list[Any] | tuple[Any, ...], phrases: Iterable[str]) -> list[list[Segments]]: ...
     @overload
     def __call__(
-        self, image: str | os.PathLike[str] | Tensor | np.ndarray | Image, phrases: Sequence[str]
+        self, image: str | os.PathLike[str] | Tensor | np.ndarray | Image, phrases: Iterable[str]
     ) -> list[Segments]: ...
-    def __call__(self, image: Any, phrases: Sequence[str]) -> Any:
+    def __call__(self, image: Any, phrases: Iterable[str]) -> Any:
         """Segments images for several phrases, with one pass of the vision tower each.
 
         Args:
@@ -207,12 +218,14 @@ class Segmenter:
         Raises:
             ValueError: The image cannot be read, or as `encode`.
         """
+        phrases = _listed(phrases)
         if isinstance(image, list | tuple):
             return [list(self.stream(one, phrases)) for one in image]
         return list(self.stream(image, phrases))
 
-    def stream(self, image: str | os.PathLike[str] | Any, phrases: Sequence[str]) -> Iterator[Segments]:
+    def stream(self, image: str | os.PathLike[str] | Any, phrases: Iterable[str]) -> Iterator[Segments]:
         """As `__call__` of one image, phrase by phrase: memory holds the masks of one."""
+        phrases = _listed(phrases)
         if self.nms is None and self.tiles is None:
             pixels = to_rgb(image)
             self._say_what_it_knows(pixels)
@@ -221,8 +234,9 @@ class Segmenter:
             return
         yield from self.find(image, phrases)
 
-    def find(self, image: str | os.PathLike[str] | Any, phrases: Sequence[str]) -> Iterator[Segments]:
+    def find(self, image: str | os.PathLike[str] | Any, phrases: Iterable[str]) -> Iterator[Segments]:
         """As `stream`, with run-length masks alone: what many large images need little memory for."""
+        phrases = _listed(phrases)
         pixels = to_rgb(image)
         self._say_what_it_knows(pixels)
         if self.tiles is not None and max(pixels.shape[1:]) > self.tiles:
@@ -280,7 +294,7 @@ class Segmenter:
         for phrase, seen, at_once in zip(phrases, parts, whole, strict=True):
             yield join(phrase, seen, at_once, tiles, margin)
 
-    def track(self, clip: str | os.PathLike[str] | Iterable[Any], phrases: Sequence[str]) -> list[list[dict[str, Any]]]:
+    def track(self, clip: str | os.PathLike[str] | Iterable[Any], phrases: Iterable[str]) -> list[list[dict[str, Any]]]:
         """Finds the masklets of phrases in a clip, with the tracker that the checkpoint has or the options name.
 
         Args:
@@ -296,6 +310,7 @@ class Segmenter:
         Raises:
             ValueError: A frame cannot be read, the tracker's weights cannot, or as `encode`.
         """
+        phrases = _listed(phrases)
         features = self.encode(phrases).take(phrases)
         frames = FramesAhead(RgbFrames(Clip(Path(clip)) if isinstance(clip, str | os.PathLike) else clip))
         (tracks,) = self._tracker().track(_ObservedFrames(frames, self._say_what_it_knows), {"": features}).values()

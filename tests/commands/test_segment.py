@@ -205,6 +205,7 @@ def test_polygons_and_yolo_beside_run_lengths(images: Path, litetext: Callable[.
 def test_duplicates_and_the_surest(images: Path, litetext: Callable[..., Answer], tiny: Segmenter) -> None:
     phrases = ["white ring", "ring", "white ring"]
     plain = [len(part.scores) for part in tiny("in/rings.png", phrases)]
+    assert [len(part.scores) for part in tiny("in/rings.png", iter(phrases))] == plain, "an iterator is read once"
     assert plain[0] >= 2
     assert plain[1] >= 2
     across = Segmenter("shapes", nms=0.5, across_phrases=True)("in/rings.png", phrases[:2])
