@@ -100,6 +100,7 @@ def _run(argv: list[str]) -> int:
     if not argv or argv[0] in ("-h", "--help"):
         print(_help())
         return 0 if argv else 2
+    argv = list(map(_at_home, argv))
     if argv[0] == "--version":
         print(importlib.import_module("importlib.metadata").version("litetext"))
         return 0
@@ -128,6 +129,12 @@ def _run(argv: list[str]) -> int:
         elif _fails_alone():
             print(f"litetext: error: process {rank}: {line}", file=sys.stderr)
         return 2
+
+
+def _at_home(word: str) -> str:
+    """A word with `~/` as a shell would have expanded it: in `--output=~/x` and `mine=~/x` none does."""
+    head, mark, path = word.rpartition("=")
+    return head + mark + os.path.expanduser(path) if path.startswith("~/") else word
 
 
 def _fails_alone() -> bool:

@@ -104,7 +104,7 @@ def whole_folder(path: str | os.PathLike[str], replace: bool = False) -> Iterato
     """A folder to write into that takes its name when all went well, and is removed when not.
 
     Args:
-        path: The name in the end; nothing may be there but an empty folder.
+        path: The name in the end; nothing may be there but an empty folder, or a link to one.
         replace: Whether a folder there is removed when the new one is complete; for a caller that wrote it itself.
 
     Yields:
@@ -115,6 +115,8 @@ def whole_folder(path: str | os.PathLike[str], replace: bool = False) -> Iterato
         OSError: The folder could not be written.
     """
     path = Path(path)
+    if path.is_symlink():  # which is no folder that can be removed or renamed over
+        path = Path(os.path.realpath(path))
     if not replace and not _free(path):
         raise ValueError(f"{path} is there already; name another folder, or remove it first")
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -313,6 +313,12 @@ def test_version(litetext: Callable[..., Answer]) -> None:
     assert litetext("--version").out.strip().count(".") == 2
 
 
+def test_the_home_folder_in_the_middle_of_a_word(refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/nowhere/home")
+    assert "/nowhere/home/a.json" in refused("score", "--gt=~/a.json", "--predictions", "found.json")
+    assert "/nowhere/home/p.txt" in refused("audit", "--prompts", "mine=~/p.txt", "--output", "out")
+
+
 def test_a_reader_that_goes_is_no_traceback() -> None:
     command = f"{sys.executable} -m litetext --help | true; echo ${{PIPESTATUS[0]}}"
     ran = subprocess.run(["bash", "-c", command], capture_output=True, text=True)

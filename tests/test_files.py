@@ -95,3 +95,10 @@ def test_a_folder_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
     assert (path / "a").read_text() == "a"
     with pytest.raises(ValueError, match="out is there already"), whole_folder(path):
         pass
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "link").symlink_to("disk")
+    for text in "ab":
+        with whole_folder(tmp_path / "link", replace=text == "b") as draft:
+            (draft / "a").write_text(text)
+        assert (tmp_path / "disk" / "a").read_text() == text
+    assert (tmp_path / "link").is_symlink()
