@@ -17,12 +17,16 @@ from torch import nn
 
 from litetext.checkpoints.hub_tokenizer import write_tokenizer
 from litetext.checkpoints.text import TextState
+from litetext.models.text.few_bits import FewBits
 from litetext.models.text.pruned_vocabulary import OTHERS, OtherRows, PrunedEmbedding, prune
 from litetext.models.text.quantized import EMBEDDINGS, Bits, quantize_weights, swap_layers
 from litetext.models.text.student import KIND, Student
 
 COMPACT = "quantized"
 """What config.json of a compact student says beside the student: how its numbers are stored."""
+_SCALES = "scales"
+_BYTES = "bytes"
+"""How that says that scales of 6-bit numbers are bytes; folders of before have them in bfloat16 and say nothing."""
 Build = Callable[[Mapping[str, Any]], Student]
 """Makes a student with initial weights from its configuration."""
 
@@ -59,7 +63,9 @@ def save_compact(
         table = small.embedding.token
         pruned = prune(table, kept, folder / OTHERS)
         small.embedding.token, rows = pruned, len(pruned.kept)  # type: ignore[assignment]  # a table all the same
-    stored = {"tokens": tokens, "linears": linears, "kept": rows}
+    stored: dict[str, Any] = {"tokens": tokens, "linears": linears, "kept": rows}
+    if any(isinstance(part, FewBits) and part.scale.dtype == torch.uint8 for part in small.modules()):
+        stored[_SCALES] = _BYTES
     save_file({key: value.contiguous() for key, value in small.state_dict().items()}, folder / "model.safetensors")
     about: dict[str, Any] = {"model_type": KIND, "student": student.config, COMPACT: stored}
     if student.reads is not None:
@@ -119,6 +125,9 @@ def compact_student(folder: Path, config: Mapping[str, Any], found: TextState, b
         shape, size = token.others.shape(), config["student"]["vocab_size"] - stored["kept"]
         if shape != (size, token.table.weight.shape[1]):
             raise ValueError(f"{token.others.path} holds {shape[0]} token rows where {size} are left out; export again")
+        own = {name: (part.shape[1:].numel(), part.dtype) for name, part in token.table.state_dict().items()}
+        if token.others.layout() != own:
+            raise ValueError(f"{token.others.path} stores its token rows unlike {found.source}; export again")
     return student
 
 
@@ -137,6 +146,12 @@ def _frame(
             inner = (nn.Embedding if tokens == 32 else EMBEDDINGS[tokens])(*shape)
             kept = torch.empty(shape[0], dtype=torch.int64)
             student.embedding.token = PrunedEmbedding(inner, kept, OtherRows(folder / OTHERS))  # type: ignore[assignment]
+        scales = stored.get(_SCALES)
+        if scales not in (None, _BYTES):
+            raise ValueError(f"scales as {scales!r} are not known")
+        for part in student.modules():
+            if scales is None and isinstance(part, FewBits):
+                part.use_bfloat16_scales()
     return student, stored
 
 

@@ -308,7 +308,8 @@ def encode_phrases(encoder: TextEncoder, tokenizer: AnyTokenizer, phrases: Seque
 
 def count_parameters(module: nn.Module) -> int:
     """Number of parameters of a model, frozen ones included; numbers of few bits count as numbers, not as bytes."""
-    stored = {id(part.weight): part.numbers for part in module.modules() if isinstance(part, Stored)}
+    parts = [part for part in module.modules() if isinstance(part, Stored)]
+    stored = {id(part.weight): part.numbers for part in parts} | {id(part.scale): part.scales for part in parts}
     return sum(stored.get(id(p), p.numel()) for p in module.parameters())
 
 

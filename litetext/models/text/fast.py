@@ -17,6 +17,7 @@ from litetext.models.text.encoder import TextEncoder
 from litetext.models.text.fastest import Precision, choose_precision
 from litetext.models.text.mobileclip import STOCK_LENGTH, ConvMlp, DepthwiseConv, MobileClipText, RepMixerBlock
 from litetext.models.text.quantized import dynamic_int8
+from litetext.models.text.stored import StoredLinear
 from litetext.models.text.student import Student
 from litetext.models.text.transformer import Attention, TransformerBlock
 
@@ -263,7 +264,6 @@ def _scaled(linear: nn.Module, scale: Tensor) -> nn.Module:
     if isinstance(linear, nn.Linear):
         linear.weight.mul_(scale[:, None])
     else:
-        rows = cast(Tensor, linear.scale)  # one a row, or one for every group of a row
-        rows.mul_(scale.view(-1, *[1] * (rows.ndim - 1)))
+        cast(StoredLinear, linear).multiply_rows(scale)
     cast(Tensor, linear.bias).mul_(scale)
     return linear

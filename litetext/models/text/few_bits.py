@@ -4,17 +4,26 @@ A scale of its own for a short group keeps one large weight from coarsening a wh
 Dettmers and Zettlemoyer (The case for 4-bit precision, ICML 2023) do; the scale that is stored is the one of a few
 candidates with the least squared error of its group. Where it is known what a layer meets, columns are rounded one
 after the other, and what each loses is made good in those behind it: GPTQ (Frantar et al., ICLR 2023).
+
+Scales of fewer than 6 bits are bfloat16. With 6 bits they are bytes, powers of 2^(-1/32) times a base of their row:
+half the size, and as close, since the numbers are finer than the scales are coarse (with 5 and 4 bits they are not).
 """
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import BFloat16, Float, UInt8
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from litetext.models.text.stored import StoredEmbedding, StoredLinear
+from litetext.models.text.stored import Stored, StoredEmbedding, StoredLinear, fixed
 
 GROUP = 32
 """Most columns that share a scale."""
+_BYTES_FROM = 6
+"""Fewest bits of numbers whose scales are bytes."""
+_STEPS = 32
+"""Scales that are bytes are their row's base times powers of 2^(-1/32): 256 of them span eight halvings."""
+_ROOM = 2
+"""The base beside the scale of a row's largest magnitude: numbers grow where they make good what others lost."""
 _CANDIDATES = tuple(0.7 + 0.05 * i for i in range(9))
 """Scales that are tried, as shares of the one under which the largest magnitude becomes the largest number."""
 _DAMPING = 0.01
@@ -23,7 +32,7 @@ _DAMPING = 0.01
 
 def quantize_groups(
     weight: Float[Tensor, "rows columns"], bits: int = 4, covariance: Float[Tensor, "columns columns"] | None = None
-) -> tuple[UInt8[Tensor, "rows bytes"], BFloat16[Tensor, "rows groups"]]:
+) -> tuple[UInt8[Tensor, "rows bytes"], Tensor]:
     """Numbers of few bits, and one scale for every G columns of a row, 16 to 32 where there are so many.
 
     Args:
@@ -32,28 +41,64 @@ def quantize_groups(
         covariance: Of the inputs that the matrix will be multiplied with, (C, C); None rounds to the nearest number.
 
     Returns:
-        Numbers, see `pack_codes`, and scales (R, C' / G), where C' is C filled with zeros to whole groups.
+        Numbers, see `pack_codes`, and C' / G scales a row, where C' is C filled with zeros to whole groups: bfloat16
+        (R, C' / G) with 4 and 5 bits, bytes (R, C' / G + 2) with 6, see `_pack_scales`.
     """
     weight = weight.detach().float()
     group = _group(weight.shape[1])
     filled = F.pad(weight, (0, -weight.shape[1] % group))
+    base = _bases_for(filled, bits) if bits >= _BYTES_FROM else None
     if covariance is None or weight.is_meta:
         parts = filled.unflatten(1, (-1, group))
-        scales = _scales(parts, bits)
+        scales = _scales(parts, bits, base)
         numbers = _round(parts, scales[:, :, None], bits).flatten(1)
     else:
         whole = F.pad(covariance.float(), (0, -len(covariance) % group, 0, -len(covariance) % group))
-        numbers, scales = _with_feedback(filled, bits, group, whole)
-    return pack_codes((numbers + 2 ** (bits - 1)).to(torch.uint8), bits), scales.to(torch.bfloat16)
+        numbers, scales = _with_feedback(filled, bits, group, whole, base)
+    packed = scales.to(torch.bfloat16) if base is None else _pack_scales(scales, base)
+    return pack_codes((numbers + 2 ** (bits - 1)).to(torch.uint8), bits), packed
 
 
-def _scales(parts: Float[Tensor, "*n group"], bits: int) -> Float[Tensor, "*n"]:
-    """The candidate of each group with the least squared error, as bfloat16 holds it."""
+def _bases_for(weight: Float[Tensor, "rows columns"], bits: int) -> Float[Tensor, "rows 1"]:
+    """What the scales of each row are told against: the largest that it may need, as bfloat16 holds it."""
+    largest = _ROOM * (weight.abs().amax(1, keepdim=True) / (2 ** (bits - 1) - 1)).to(torch.bfloat16).float()
+    return torch.where(largest > 0, largest, torch.ones_like(largest))
+
+
+def _steps(scales: Float[Tensor, "rows *n"], base: Float[Tensor, "rows 1"]) -> Float[Tensor, "rows *n"]:
+    """How many steps below its row's base each scale lies, as a byte holds it; 255 for a group of zeros too."""
+    return torch.round(-_STEPS * torch.log2(scales / base)).clamp_(0, 255)
+
+
+def _widen_steps(steps: Tensor, base: Float[Tensor, "*n 1"]) -> Float[Tensor, "*n groups"]:
+    return base * torch.exp2(steps.float() / -_STEPS)
+
+
+def _pack_scales(
+    scales: Float[Tensor, "rows groups"], base: Float[Tensor, "rows 1"]
+) -> UInt8[Tensor, "rows scalebytes"]:
+    """A byte for each scale, and behind them the two of the row's base, a bfloat16 (R, groups + 2)."""
+    return torch.cat((_steps(scales, base).to(torch.uint8), base.to(torch.bfloat16).view(torch.uint8)), 1)
+
+
+def _bases(packed: UInt8[Tensor, "*n scalebytes"]) -> Float[Tensor, "*n 1"]:
+    # A copy: two bytes are read as one number where they begin at an even place alone.
+    return packed[..., -2:].clone(memory_format=torch.contiguous_format).view(torch.bfloat16).float()
+
+
+def _scales(
+    parts: Float[Tensor, "rows *n group"], bits: int, base: Float[Tensor, "rows 1"] | None
+) -> Float[Tensor, "rows *n"]:
+    """The candidate of each group with the least squared error, as it is stored: as bfloat16, or by steps of a base."""
     largest = parts.abs().amax(-1)
     best, scales = torch.full_like(largest, float("inf")), torch.ones_like(largest)
     for share in _CANDIDATES:
-        scale = (share * largest / (2 ** (bits - 1) - 1)).to(torch.bfloat16).float()
-        scale = torch.where(scale > 0, scale, torch.ones_like(scale))
+        scale = share * largest / (2 ** (bits - 1) - 1)
+        if base is None:
+            scale = scale.to(torch.bfloat16).float()
+            scale = torch.where(scale > 0, scale, torch.ones_like(scale))
+        else:
+            scale = _widen_steps(_steps(scale, base), base)
         error = (_round(parts, scale.unsqueeze(-1), bits) * scale.unsqueeze(-1) - parts).square().sum(-1)
         better = error < best
         best, scales = torch.where(better, error, best), torch.where(better, scale, scales)
@@ -64,7 +109,9 @@ def _round(values: Tensor, scale: Tensor, bits: int) -> Tensor:
     return torch.round(values / scale).clamp_(-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
 
 
-def _with_feedback(weight: Tensor, bits: int, group: int, covariance: Tensor) -> tuple[Tensor, Tensor]:
+def _with_feedback(
+    weight: Tensor, bits: int, group: int, covariance: Tensor, base: Tensor | None
+) -> tuple[Tensor, Tensor]:
     """Numbers (R, C) and scales (R, C / G) whose products with such inputs are close to those of the weight."""
     rest = weight.clone()
     variance = covariance.diagonal()
@@ -74,7 +121,7 @@ def _with_feedback(weight: Tensor, bits: int, group: int, covariance: Tensor) ->
     numbers, scales = torch.empty_like(rest), []
     for start in range(0, rest.shape[1], group):
         part = rest[:, start : start + group]
-        scale = _scales(part, bits)
+        scale = _scales(part[:, None], bits, base)[:, 0]
         errors = torch.empty_like(part)
         for n in range(group):
             here = start + n
@@ -117,20 +164,21 @@ def _unpack_codes(packed: UInt8[Tensor, "*n bytes"], bits: int, columns: int) ->
 
 
 def widen_groups(
-    packed: UInt8[Tensor, "*n bytes"], scale: BFloat16[Tensor, "*n groups"], bits: int, columns: int
+    packed: UInt8[Tensor, "*n bytes"], scale: Tensor, bits: int, columns: int
 ) -> Float[Tensor, "*n columns"]:
     """The numbers that `quantize_groups` stored, float32 (..., C).
 
     Args:
         packed: Of some rows.
-        scale: Their scales (..., C' / G).
+        scale: Their scales: bfloat16 (..., C' / G), or bytes (..., C' / G + 2).
         bits: 4, 5 or 6.
         columns: C.
     """
+    wide_scale = _widen_steps(scale[..., :-2], _bases(scale)) if scale.dtype == torch.uint8 else scale.float()
     group = _group(columns)
     filled = columns + -columns % group
     numbers = _unpack_codes(packed, bits, filled).to(torch.float32) - 2 ** (bits - 1)
-    wide = numbers.unflatten(-1, (-1, group)) * scale.float().unsqueeze(-1)
+    wide = numbers.unflatten(-1, (-1, group)) * wide_scale.unsqueeze(-1)
     return wide.flatten(-2)[..., :columns].contiguous()
 
 
@@ -140,11 +188,10 @@ def _group(columns: int) -> int:
     return next((size for size in range(GROUP, GROUP // 2 - 1, -2) if columns % size == 0), GROUP)
 
 
-class _FewBits:
+class FewBits(Stored):
     """Numbers of `quantize_groups`."""
 
     bits = 4
-    columns: int
 
     @classmethod
     def pack(cls, weight: Tensor, covariance: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -155,34 +202,52 @@ class _FewBits:
         """As `widen_groups`."""
         return widen_groups(weight, scale, self.bits, self.columns)
 
+    def multiply_rows(self, factors: Tensor) -> None:
+        """Multiplies rows, by their scales or the base of these."""
+        if self.scale.dtype == torch.uint8:
+            bases = (_bases(self.scale) * factors[:, None]).to(torch.bfloat16)
+            self.scale[:, -2:] = bases.view(torch.uint8)
+        else:
+            self.scale.mul_(factors[:, None])
 
-class Int4Linear(_FewBits, StoredLinear):
+    @property
+    def scales(self) -> int:
+        """One a group, and one a row where these are bytes: its base."""
+        return self.scale.numel() - (len(self.scale) if self.scale.dtype == torch.uint8 else 0)
+
+    def use_bfloat16_scales(self) -> None:
+        """Makes room for scales that are bfloat16 whatever the bits, as files of before scales were bytes have them."""
+        if self.scale.dtype == torch.uint8:
+            self.scale = fixed(self.scale.new_zeros(len(self.scale), self.scale.shape[1] - 2, dtype=torch.bfloat16))
+
+
+class Int4Linear(FewBits, StoredLinear):
     """A linear layer whose weight is stored in 4 bits."""
 
 
-class Int4Embedding(_FewBits, StoredEmbedding):
+class Int4Embedding(FewBits, StoredEmbedding):
     """A token table stored in 4 bits with one scale for every few columns of a token."""
 
 
-class Int5Linear(_FewBits, StoredLinear):
+class Int5Linear(FewBits, StoredLinear):
     """A linear layer whose weight is stored in 5 bits."""
 
     bits = 5
 
 
-class Int5Embedding(_FewBits, StoredEmbedding):
+class Int5Embedding(FewBits, StoredEmbedding):
     """A token table stored in 5 bits with one scale for every few columns of a token."""
 
     bits = 5
 
 
-class Int6Linear(_FewBits, StoredLinear):
+class Int6Linear(FewBits, StoredLinear):
     """A linear layer whose weight is stored in 6 bits."""
 
     bits = 6
 
 
-class Int6Embedding(_FewBits, StoredEmbedding):
+class Int6Embedding(FewBits, StoredEmbedding):
     """A token table stored in 6 bits with one scale for every few columns of a token."""
 
     bits = 6

@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from litetext.models.text.stored import StoredEmbedding
+from litetext.models.text.stored import StoredEmbedding, fixed
 from litetext.tokenizer import END, START
 
 Table = nn.Embedding | StoredEmbedding
@@ -71,8 +71,18 @@ class OtherRows:
         rows, width = self._file().get_slice("weight").get_shape()
         return rows, width
 
+    def layout(self) -> dict[str, tuple[int, torch.dtype]]:
+        """Columns and type of what is stored for each row, by name, as in what `read` gives.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+            ValueError: It is no file of token rows.
+        """
+        parts = {name: self._file().get_slice(name)[0:0] for name in self._file().keys()}  # noqa: SIM118  # no mapping
+        return {name: (part.shape[1:].numel(), part.dtype) for name, part in parts.items()}
+
     def read(self, numbers: Iterable[int]) -> dict[str, Tensor]:
-        """Some rows, stacked: `weight`, and `scale` where the table is in 8 or 4 bits."""
+        """Some rows, stacked: `weight`, and `scale` where the table is in 8 bits or fewer."""
         chosen = list(numbers)
         slices = {name: self._file().get_slice(name) for name in self._file().keys()}  # noqa: SIM118  # no mapping
         return {name: torch.cat([part[n : n + 1] for n in chosen]) for name, part in slices.items()}
@@ -135,7 +145,7 @@ def prune(table: Table, kept: Iterable[int], others: str | os.PathLike[str]) -> 
     """Splits a token table into rows in memory and rows in a file, which is written.
 
     Args:
-        table: The whole table, in 32, 8 or 4 bits; it stays as it is.
+        table: The whole table, in 32 bits or fewer; it stays as it is.
         kept: Token ids to keep in memory.
         others: The file to write.
 
@@ -153,5 +163,6 @@ def prune(table: Table, kept: Iterable[int], others: str | os.PathLike[str]) -> 
     save_file({name: part[absent].contiguous() for name, part in parts.items()}, others)
     width = table.columns if isinstance(table, StoredEmbedding) else table.embedding_dim
     inner = type(table)(len(chosen), width)
-    inner.load_state_dict({name: part[chosen] for name, part in parts.items()})
-    return PrunedEmbedding(inner.requires_grad_(False), chosen, OtherRows(others))
+    for name, part in parts.items():
+        setattr(inner, name, fixed(part[chosen]))
+    return PrunedEmbedding(inner, chosen, OtherRows(others))

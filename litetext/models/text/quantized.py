@@ -24,7 +24,7 @@ from litetext.models.text.few_bits import (
     Int6Embedding,
     Int6Linear,
 )
-from litetext.models.text.stored import LayerInputs, StoredEmbedding, StoredLinear
+from litetext.models.text.stored import LayerInputs, Stored, StoredEmbedding, StoredLinear
 from litetext.models.text.student import Student
 
 _Module = TypeVar("_Module", bound=nn.Module)
@@ -51,7 +51,7 @@ def quantize_rows(
     return torch.round(weight / scale[:, None]).clamp_(-127, 127).to(torch.int8), scale
 
 
-class _EightBits:
+class _EightBits(Stored):
     """Numbers of `quantize_rows`."""
 
     @classmethod
@@ -62,6 +62,10 @@ class _EightBits:
     def widen(self, weight: Tensor, scale: Tensor) -> Tensor:
         """Numbers times their row's scale."""
         return weight * scale.unsqueeze(-1)
+
+    def multiply_rows(self, factors: Tensor) -> None:
+        """Multiplies rows, by their scales."""
+        self.scale.mul_(factors)
 
 
 class Int8Linear(_EightBits, StoredLinear):

@@ -64,6 +64,14 @@ class Stored(nn.Module):
             scale: Their scales.
         """
 
+    @abstractmethod
+    def multiply_rows(self, factors: Tensor) -> None:
+        """Multiplies the weight's rows in place.
+
+        Args:
+            factors: One a row, (R,).
+        """
+
     def take(self, weight: Tensor, covariance: Tensor | None = None) -> None:
         """Stores a weight (R, C); see `pack`."""
         self.weight, self.scale = map(fixed, self.pack(weight, covariance))
@@ -72,6 +80,11 @@ class Stored(nn.Module):
     def numbers(self) -> int:
         """How many numbers the weight is, however few bytes hold them."""
         return len(self.weight) * self.columns
+
+    @property
+    def scales(self) -> int:
+        """How many numbers the scales are."""
+        return self.scale.numel()
 
 
 class StoredLinear(Stored):

@@ -8,13 +8,16 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from litetext.losses import pool
 from litetext.models.text.compact import COMPACT, save_compact
+from litetext.models.text.few_bits import FewBits, Int6Embedding, Int6Linear
 from litetext.models.text.folder import stored_config
 from litetext.models.text.loading import load_text_encoder
 from litetext.models.text.mobileclip import MobileClipText
+from litetext.models.text.pruned_vocabulary import OTHERS
 from litetext.models.text.quantized import (
     Bits,
     Int8Embedding,
@@ -77,7 +80,7 @@ def test_packed_layers_count() -> None:
 
 
 @pytest.mark.parametrize("repmixer", [False, True])
-@pytest.mark.parametrize(("tokens", "linears"), [(8, 8), (8, 32), (32, 32), (4, 4), (8, 4)])
+@pytest.mark.parametrize(("tokens", "linears"), [(8, 8), (8, 32), (32, 32), (4, 4), (8, 4), (6, 6)])
 @pytest.mark.parametrize("kept", [None, [0, 1, 2, 3, 150]])
 def test_folders_open_again(
     tmp_path: Path, repmixer: bool, tokens: Bits, linears: Bits, kept: list[int] | None
@@ -100,6 +103,81 @@ def test_folders_of_before_four_bits_open(tmp_path: Path, told: bool, bits: Bits
     config["quantized"] |= {"tokens": told, "linears": told}
     (tmp_path / "config.json").write_text(json.dumps(config))
     assert torch.equal(load_text_encoder(tmp_path)(*BATCH), written(*BATCH))
+
+
+@pytest.mark.parametrize("kept", [None, [0, 1, 2, 3, 150]])
+def test_folders_of_before_scales_were_bytes_open(tmp_path: Path, kept: list[int] | None) -> None:
+    exact, draw = nano().reparameterize(), torch.Generator().manual_seed(0)
+    exact.drop_unused()
+    table = exact.embedding.token
+    written = save_compact(nano(), tmp_path, kept, 6, 6)
+    state = load_file(tmp_path / "model.safetensors")
+    rows = torch.arange(200) if kept is None else torch.tensor(kept)
+
+    def older(stored: dict[str, Tensor], part: FewBits, prefix: str) -> Tensor:
+        """Puts a bfloat16 for each group in the place of bytes, and gives what the numbers mean with those."""
+        count, size = stored[f"{prefix}scale"].shape
+        stored[f"{prefix}scale"] = (torch.rand(count, size - 2, generator=draw) / 100).to(torch.bfloat16)
+        return part.widen(stored[f"{prefix}weight"], stored[f"{prefix}scale"])
+
+    for name, part in written.named_modules():
+        if isinstance(part, Int6Embedding):
+            table.weight[rows] = older(state, part, f"{name}.")
+            inner = part
+        elif isinstance(part, Int6Linear):
+            exact.get_submodule(name).weight.copy_(older(state, part, f"{name}."))
+    save_file(state, tmp_path / "model.safetensors")
+    if kept is not None:
+        others = load_file(tmp_path / OTHERS)
+        table.weight[torch.ones(200, dtype=torch.bool).index_fill_(0, rows, False)] = older(others, inner, "")
+        save_file(others, tmp_path / OTHERS)
+    with pytest.raises(ValueError, match=r"does not fit its config\.json: blocks\.0.*scale.*; export it again"):
+        load_text_encoder(tmp_path)  # it says bytes
+    _tell(tmp_path, None)
+    found = load_text_encoder(tmp_path)
+    torch.testing.assert_close(found(*BATCH), exact(*BATCH), rtol=1e-4, atol=1e-4)
+    if kept is None:  # and is written again as it is
+        again = save_compact(found, tmp_path / "again", [0, 5], 6, 6)
+        assert torch.equal(again(*BATCH), found(*BATCH))
+        assert torch.equal(load_text_encoder(tmp_path / "again")(*BATCH), found(*BATCH))
+
+
+@pytest.mark.parametrize(("bits", "told"), [(8, None), (6, "bytes"), (5, None), (4, None), (32, None)])
+def test_a_folder_says_how_its_scales_are_stored(tmp_path: Path, bits: Bits, told: str | None) -> None:
+    save_compact(nano(), tmp_path, None, bits, bits)
+    assert stored_config(tmp_path)[COMPACT].get("scales") == told
+
+
+@pytest.mark.parametrize(
+    ("told", "message"),
+    [
+        (None, r"model\.safetensors does not fit its config\.json: blocks\..*scale.* and \d+ more; export it again$"),
+        ("words", r"config\.json does not describe a student \(scales as 'words' are not known\); export it again$"),
+        (["bytes"], r"config\.json does not describe a student \(scales as \['bytes'\] are not known\)"),
+    ],
+)
+def test_a_damaged_header_is_one_line(tmp_path: Path, told: object, message: str) -> None:
+    save_compact(nano(), tmp_path, None, 6, 6)
+    _tell(tmp_path, told)
+    with pytest.raises(ValueError, match=message):
+        load_text_encoder(tmp_path)
+
+
+def test_rows_stored_in_another_way_than_those_in_memory_are_refused(tmp_path: Path) -> None:
+    save_compact(nano(), tmp_path, [0, 1, 2], 6, 6)
+    others = load_file(tmp_path / OTHERS)
+    save_file(others | {"scale": others["scale"][:, 1:].contiguous()}, tmp_path / OTHERS)
+    with pytest.raises(ValueError, match=r"other_tokens\.safetensors stores its token rows unlike .*; export again"):
+        load_text_encoder(tmp_path)
+
+
+def _tell(folder: Path, scales: object) -> None:
+    """Writes into a folder's config.json how its scales are stored; None says nothing of them, as folders of before."""
+    config = json.loads((folder / "config.json").read_text())
+    del config[COMPACT]["scales"]
+    if scales is not None:
+        config[COMPACT]["scales"] = scales
+    (folder / "config.json").write_text(json.dumps(config))
 
 
 def test_unknown_bits_are_refused(tmp_path: Path) -> None:
