@@ -133,8 +133,8 @@ def fit_once(
     Raises:
         ValueError: The fit wrote no best checkpoint, or what is there learnt from something else.
     """
+    from litetext.checkpoints.lightning import read_checkpoint
     from litetext.commands import lightning as lightning_cli
-    from litetext.models.text.students import read_checkpoint
 
     folder = Path(lightning_cli.CHECKPOINTS, run)
     best, last, mark = folder / "best.ckpt", folder / "last.ckpt", folder / _MARK
@@ -180,7 +180,7 @@ def _done(mark: Path, content: Mapping[str, str], overwrite: bool) -> dict[str, 
 
 
 def _readable(path: Path) -> bool:
-    from litetext.models.text.students import read_checkpoint
+    from litetext.checkpoints.lightning import read_checkpoint
 
     try:
         return path.is_file() and bool(read_checkpoint(str(path)))

@@ -15,12 +15,12 @@ from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 
+from litetext.checkpoints.lightning import read_checkpoint
 from litetext.commands.aliases import public_option, public_options, public_paths
 from litetext.commands.config_files import deep_merge, read_config
 from litetext.commands.error_lines import one_line
 from litetext.commands.own_keys import check_own_keys
 from litetext.files import RepeatedKeyError, parse_json
-from litetext.models.text.students import read_checkpoint
 from litetext.modules.callbacks import LastCheckpoint, StepSeed
 from litetext.modules.checkpointing import BestCheckpoint
 from litetext.modules.ending import EndsAtOnce

@@ -6,12 +6,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from litetext.checkpoints.lightning import read_checkpoint
 from litetext.checkpoints.text import resize_positions
 from litetext.models.text.folder import stored_config
 from litetext.models.text.kinds import build_student
 from litetext.models.text.loading import load_text_encoder
 from litetext.models.text.student import Student
-from litetext.models.text.students import read_checkpoint
 from litetext.shipped import shipped
 
 Positions = Literal["keep", "slice", "interpolate"]

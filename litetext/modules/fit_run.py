@@ -15,6 +15,7 @@ from lightning.pytorch.cli import SaveConfigCallback
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 
+from litetext.checkpoints.lightning import read_checkpoint
 from litetext.modules.checkpointing import CheckpointFile
 from litetext.modules.results_files import BOARDS
 from litetext.modules.resume import RunOptions
@@ -111,8 +112,6 @@ def _refusal(run: str, earlier: list[Path], owner: dict[str, Any]) -> str:
 
 
 def _step(resumed: Path | None) -> int:
-    from litetext.models.text.students import read_checkpoint
-
     return int(read_checkpoint(str(resumed))["global_step"])
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch.optim.lr_scheduler import LambdaLR
 
-from litetext.models.text.students import read_checkpoint
+from litetext.checkpoints.lightning import read_checkpoint
 
 _KEY = "litetext_run"
 _DECIDE = ("model.", "data.", "seed_everything")

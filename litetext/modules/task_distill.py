@@ -9,6 +9,7 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor
 
+from litetext.checkpoints.lightning import read_checkpoint
 from litetext.data.features.store import FeatureStore
 from litetext.data.images.task import TaskBatch, TaskDataModule
 from litetext.data.options import check_minimum
@@ -20,7 +21,7 @@ from litetext.models.sam3.detector_outputs import DetectorOutputs, decode_masks,
 from litetext.models.sam3.image import Sam3Image
 from litetext.models.sam3.postprocess import finish, official_scores
 from litetext.models.text.encoder import require_sam3_tokens
-from litetext.models.text.students import load_student, read_checkpoint
+from litetext.models.text.students import load_student
 from litetext.modules import distill_report, taught
 from litetext.modules.distill_optim import check_loss_weights, check_recipe
 from litetext.modules.run_data import run_data

@@ -12,8 +12,8 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler, get_worker_info
 
-from litetext.data.drawn.benchmarks import subsets_beside, write_images
 from litetext.data.drawn.folder import drawn_benchmark, own_folder
+from litetext.data.drawn.images import subsets_beside, write_images
 from litetext.data.images.coco import CocoSet, read_coco
 from litetext.data.images.gold import Contents, find_subsets, read_subset
 from litetext.data.images.items import ImagePairs, SegItem, Skip, of_all_ranks, ready

@@ -10,8 +10,8 @@ from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_info
 from torch.utils.data import DataLoader
 
-from litetext.data.drawn.benchmarks import write_videos
 from litetext.data.drawn.folder import drawn_benchmark, own_folder
+from litetext.data.drawn.videos import write_videos
 from litetext.data.images.datamodule import RankSampler
 from litetext.data.images.items import Skip
 from litetext.data.options import check_minimum

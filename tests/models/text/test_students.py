@@ -1,6 +1,5 @@
-"""Checkpoints that are none: each refusal says what is wrong."""
+"""Students of our own checkpoints: files that hold none are refused."""
 
-import fractions
 from pathlib import Path
 
 import pytest
@@ -9,23 +8,10 @@ import torch
 from litetext.models.text.students import load_student
 
 
-def test_what_is_no_checkpoint_says_why(tmp_path: Path) -> None:
+def test_what_holds_no_student_says_why(tmp_path: Path) -> None:
     torch.save({"state_dict": {"a": torch.zeros(100)}}, tmp_path / "other.ckpt")
-    torch.save({"state_dict": {}, "x": fractions.Fraction(1, 2)}, tmp_path / "objects.ckpt")
-    whole = (tmp_path / "other.ckpt").read_bytes()
-    (tmp_path / "cut.ckpt").write_bytes(whole[: len(whole) // 2])
-    (tmp_path / "empty.ckpt").write_bytes(b"")
-    (tmp_path / "text.ckpt").write_text("not a checkpoint " * 20)
+    with pytest.raises(ValueError, match="holds no litetext student"):
+        load_student(str(tmp_path / "other.ckpt"))
     torch.save([1, 2], tmp_path / "list.ckpt")
-    for name, told in {
-        "empty": "it is empty (0 bytes); take another",
-        "cut": "it is no whole file of torch.save: of another kind, or cut short; take another",
-        "text": "it is no whole file of torch.save: of another kind, or cut short; take another",
-        "objects": "it holds more than tensors and plain values (fractions.Fraction), which could run code",
-        "list": "is no Lightning checkpoint: it has no state_dict",
-        "other": "holds no litetext student",
-    }.items():
-        with pytest.raises(ValueError) as caught:  # noqa: PT011
-            load_student(str(tmp_path / f"{name}.ckpt"))
-        text = str(caught.value).removeprefix(f"{tmp_path / name}.ckpt ")
-        assert text.removeprefix("cannot be read as a checkpoint: ").startswith(told)
+    with pytest.raises(ValueError, match="is no Lightning checkpoint"):
+        load_student(str(tmp_path / "list.ckpt"))
