@@ -28,6 +28,7 @@ def export_onnx(
     length: int | None = None,
     name: str = "model.onnx",
     about: Mapping[str, str] | None = None,
+    traced: Path | None = None,
 ) -> Path:
     """Writes a student as an ONNX file, for any runtime.
 
@@ -45,6 +46,7 @@ def export_onnx(
         length: Tokens of every prompt, L; None for any number.
         name: Of the file.
         about: What the file says of itself, its `metadata_props`.
+        traced: For `int8`, a file of the same student, batch and length in `fp32`: it is not traced again.
 
     Returns:
         The file.
@@ -64,20 +66,10 @@ def export_onnx(
     target = Path(folder) / name
     target.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory() as scratch, _quiet():
-        file = Path(scratch) / "model.onnx" if dtype == "int8" else target
-        torch.onnx.export(
-            graph,
-            graph.inputs,
-            file,
-            input_names=list(INPUTS),
-            output_names=list(OUTPUTS),
-            dynamic_shapes=graph.shapes,
-            dynamo=True,
-            external_data=False,  # a student is far below the 2 GB of one file
-            verbose=False,
-        )
-        if dtype == "int8":
-            model = onnx.load(file)
+        if dtype != "int8":
+            _trace(graph, target)
+        else:
+            model = onnx.load(traced or _trace(graph, Path(scratch) / "model.onnx"))
             del model.graph.value_info[:]  # the quantiser transposes weights and leaves their old shapes there
             quantize_dynamic(
                 model,
@@ -92,6 +84,21 @@ def export_onnx(
             onnx.helper.set_model_props(model, dict(about))
             onnx.save(model, target)
     return target
+
+
+def _trace(graph: Graph, file: Path) -> Path:
+    torch.onnx.export(
+        graph,
+        graph.inputs,
+        file,
+        input_names=list(INPUTS),
+        output_names=list(OUTPUTS),
+        dynamic_shapes=graph.shapes,
+        dynamo=True,
+        external_data=False,  # a student is far below the 2 GB of one file
+        verbose=False,
+    )
+    return file
 
 
 def float_operators(file: str | os.PathLike[str]) -> list[str]:

@@ -52,7 +52,8 @@ def write_onnx(request: ExportRequest, folder: Path) -> ExportResult:
     for dtype in types:
         name = "model.onnx" if len(types) == 1 or dtype == "fp32" else f"model_{dtype}.onnx"
         about = properties(student, dtype, length)
-        file = export_onnx(student, folder, dtype, request.batch, request.length, name, about)
+        traced = folder / "model.onnx" if "fp32" in encoders else None
+        file = export_onnx(student, folder, dtype, request.batch, request.length, name, about, traced)
         encode = as_the_card_says(folder, file.name, student, request.batch)
         what = f"ONNX Runtime, {dtype}"
         parities[what] = parity_of(our_features(student, request.prompts), encode(request.prompts))

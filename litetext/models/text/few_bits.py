@@ -44,11 +44,14 @@ def quantize_groups(
         Numbers, see `pack_codes`, and C' / G scales a row, where C' is C filled with zeros to whole groups: bfloat16
         (R, C' / G) with 4 and 5 bits, bytes (R, C' / G + 2) with 6, see `_pack_scales`.
     """
+    rows, columns = weight.shape
+    group = _group(columns)
+    if weight.is_meta:
+        return _frame(rows, columns, group, bits)
     weight = weight.detach().float()
-    group = _group(weight.shape[1])
-    filled = F.pad(weight, (0, -weight.shape[1] % group))
+    filled = F.pad(weight, (0, -columns % group))
     base = _bases_for(filled, bits) if bits >= _BYTES_FROM else None
-    if covariance is None or weight.is_meta:
+    if covariance is None:
         parts = filled.unflatten(1, (-1, group))
         scales = _scales(parts, bits, base)
         numbers = _round(parts, scales[:, :, None], bits).flatten(1)
@@ -57,6 +60,17 @@ def quantize_groups(
         numbers, scales = _with_feedback(filled, bits, group, whole, base)
     packed = scales.to(torch.bfloat16) if base is None else _pack_scales(scales, base)
     return pack_codes((numbers + 2 ** (bits - 1)).to(torch.uint8), bits), packed
+
+
+def _frame(rows: int, columns: int, group: int, bits: int) -> tuple[Tensor, Tensor]:
+    """Of `quantize_groups` the shapes alone, on the meta device, where its many operations would take their time."""
+    groups = -(-columns // group)
+    size = groups * group // 2 + (bits - 4) * -(-groups * group // 8)
+    scales = (groups, torch.bfloat16) if bits < _BYTES_FROM else (groups + 2, torch.uint8)
+    numbers, packed = (
+        torch.empty(rows, width, dtype=kind, device="meta") for width, kind in ((size, torch.uint8), scales)
+    )
+    return numbers, packed
 
 
 def _bases_for(weight: Float[Tensor, "rows columns"], bits: int) -> Float[Tensor, "rows 1"]:

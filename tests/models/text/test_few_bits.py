@@ -104,6 +104,12 @@ def test_rows_are_multiplied(bits: int) -> None:
     torch.testing.assert_close(layer.widened().weight, before * factors[:, None], rtol=4e-3, atol=0)
 
 
+@given(st.integers(1, 100), BITS)
+def test_a_frame_without_numbers_has_their_shapes(columns: int, bits: int) -> None:
+    frame, made = (quantize_groups(torch.ones(3, columns, device=device), bits) for device in ("meta", "cpu"))
+    assert [(part.shape, part.dtype) for part in frame] == [(part.shape, part.dtype) for part in made]
+
+
 @given(st.integers(0, 2**32 - 1), st.sampled_from([4, 5]), st.integers(1, 70))
 def test_numbers_that_fit_come_back(seed: int, bits: int, columns: int) -> None:
     most = 2 ** (bits - 1)
