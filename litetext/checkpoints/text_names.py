@@ -86,20 +86,24 @@ def _mobileclip(root: str) -> tuple[Rule, ...]:
     return (
         Rule("embedding.token.weight", f"{root}embedding_layer.weight"),
         Rule("embedding.position", f"{root}positional_embedding.pos_embed.pos_embed", POSITIONS),
-        *rename(transformer | repmixer, "blocks.{n}.", block),
+        *rename(transformer, "blocks.{n}.", block),
+        *_repmixer(block, repmixer, f"{block}convffn."),
+        *rename({"final_norm": "final_layer_norm"}, "", root),
+        Rule("eot_projection", f"{root}projection_layer"),
+    )
+
+
+def _repmixer(block: str, names: Mapping[str, str], mlp: str) -> tuple[Rule, ...]:
+    """A RepMixer block: modules by their names there, and what has other axes there."""
+    return (
+        *rename(names, "blocks.{n}.", block),
         *(
-            Rule(
-                f"blocks.{{n}}.conv_mlp.{fc}.{p}",
-                f"{block}convffn.{fc}.{p}",
-                POINTWISE if p == "weight" else None,
-            )
+            Rule(f"blocks.{{n}}.conv_mlp.{fc}.{p}", f"{mlp}{fc}.{p}", POINTWISE if p == "weight" else None)
             for fc in ("fc1", "fc2")
             for p in ("weight", "bias")
         ),
         Rule("blocks.{n}.scale", f"{block}layer_scale", SCALE),
         Rule("blocks.{n}.mixer.scale", f"{block}token_mixer.layer_scale", SCALE),
-        *rename({"final_norm": "final_layer_norm"}, "", root),
-        Rule("eot_projection", f"{root}projection_layer"),
     )
 
 
@@ -133,19 +137,11 @@ def _litetext() -> tuple[Rule, ...]:
         "conv_mlp.conv": "conv_feed_forward.depthwise_conv",
         "conv_mlp.norm": "conv_feed_forward.depthwise_batchnorm",
     }
-    mlp = f"{block}conv_feed_forward.mlp."
     return (
         Rule("embedding.token.weight", f"{root}embeddings.token_embedding.weight"),
         Rule("embedding.position", f"{root}embeddings.position_embedding.position_embedding", POSITIONS),
         *_transformers_block(f"{root}layers."),
-        *rename(repmixer, "blocks.{n}.", block),
-        *(
-            Rule(f"blocks.{{n}}.conv_mlp.{fc}.{p}", f"{mlp}{fc}.{p}", POINTWISE if p == "weight" else None)
-            for fc in ("fc1", "fc2")
-            for p in ("weight", "bias")
-        ),
-        Rule("blocks.{n}.scale", f"{block}layer_scale", SCALE),
-        Rule("blocks.{n}.mixer.scale", f"{block}token_mixer.layer_scale", SCALE),
+        *_repmixer(block, repmixer, f"{block}conv_feed_forward.mlp."),
         *rename({"final_norm": "final_layer_norm"}, "", root),
         # Apple multiplies by this matrix from the right, a Linear by its transpose.
         Rule("eot_projection", f"{root}projection.weight", TRANSPOSE),

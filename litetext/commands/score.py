@@ -268,7 +268,8 @@ def _score_videos(
     gt: Sequence[str], predictions: str, official: str | None, entry: str | None, allow_unknown: bool, layout: Layout
 ) -> dict[str, Any]:
     """Prints the numbers of videos; gives what --output holds."""
-    from litetext.metrics.veval_files import KINDS, score_video_files
+    from litetext.metrics.veval_files import score_video_files
+    from litetext.metrics.video import KINDS
     from litetext.saco.images import read_json
 
     if len(gt) != 1:

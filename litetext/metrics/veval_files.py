@@ -1,7 +1,7 @@
 """SA-Co VEval predictions files: the official numbers, per data set and per (video, phrase) pair."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,14 +12,32 @@ from litetext.metrics.hota import hota_numbers
 from litetext.metrics.saco_check import UNKNOWN
 from litetext.metrics.teta import teta_numbers
 from litetext.metrics.track_results import complete_tracks
-from litetext.metrics.video import PLACES, VideoRows, assess_video, phrase_numbers
+from litetext.metrics.video import KINDS, PLACES, VideoRows, assess_video, phrase_numbers
 from litetext.saco.fields import read_id, read_number_id, shown
 from litetext.saco.images import read_json
 from litetext.saco.masklets import Amiss, Masklets, Video, VideoId, by_video, masklets
 from litetext.saco.masks import mask_area
 from litetext.saco.videos import Pair, VideoAnnotations, read_video_annotations
 
-KINDS: dict[IouType, str] = {"segm": "mask", "bbox": "bbox"}
+
+class _Named(NamedTuple):
+    """What tracks name of the ground truth, in words; `fate` is that of tracks that name what it lacks."""
+
+    field: str
+    one: str
+    lacking: str
+    fate: str
+    remedy: str
+
+
+_VIDEO = _Named(
+    *("video_id", "video", "videos that {} does not hold", "are ignored"),
+    "give the ground truth that they are for",
+)
+_CATEGORY = _Named(
+    *("category_id", "category", "categories that {} does not know", "are false alarms, as officially"),
+    "correct their category_id",
+)
 
 
 class VideoPredictions(NamedTuple):
@@ -62,37 +80,8 @@ def read_video_predictions(
         raise ValueError(f"{path} must hold a JSON list of tracks, got {type(content).__name__}")
     tracks = [_track(item, f"{path}: track {number}") for number, item in enumerate(content)]
     name, known = Path(path).name, annotations.videos
-    strangers = [k for k, track in enumerate(tracks) if track["video_id"] not in known]
-    notes: list[str] = []
-    if strangers:
-        first = f"track {strangers[0]} names video {tracks[strangers[0]]['video_id']!r}"
-        if len(strangers) == len(tracks):
-            raise ValueError(f"{path}: no track is of a video in {annotations.name} ({first}); give the file it is for")
-        if not allow_unknown and 4 * len(strangers) >= len(tracks):
-            raise ValueError(
-                f"{path}: {len(strangers):,} of {len(tracks):,} tracks are of videos that {annotations.name} does not "
-                f"hold ({first}); give the ground truth that they are for, or {UNKNOWN}"
-            )
-        notes.append(
-            f"{name}: tracks of videos that {annotations.name} does not hold are ignored: {len(strangers):,} "
-            f"(first: {first})"
-        )
-    odd = [k for k, track in enumerate(tracks) if track["category_id"] not in annotations.categories]
-    if odd:
-        first = f"track {odd[0]}: category {tracks[odd[0]]['category_id']}"
-        if len(odd) == len(tracks):
-            raise ValueError(
-                f"{path}: no track is of a category in {annotations.name} (first: {first}); give the file it is for"
-            )
-        if not allow_unknown and 4 * len(odd) >= len(tracks):
-            raise ValueError(
-                f"{path}: {len(odd):,} of {len(tracks):,} tracks are of categories that {annotations.name} does not "
-                f"know (first: {first}); correct their category_id, or {UNKNOWN}"
-            )
-        notes.append(
-            f"{name}: tracks of categories that {annotations.name} does not know are false alarms, as officially: "
-            f"{len(odd):,} (first: {first})"
-        )
+    notes = _strangers(tracks, _VIDEO, known, path, annotations.name, allow_unknown)
+    notes += _strangers(tracks, _CATEGORY, annotations.categories, path, annotations.name, allow_unknown)
     seen: set[str] = set()
     twice = [k for k, item in enumerate(content) if (text := json.dumps(item)) in seen or seen.add(text)]
     if twice:
@@ -119,6 +108,25 @@ def read_video_predictions(
     if not tracks:
         notes.append(f"{name} holds no track: nothing was found anywhere")
     return VideoPredictions(found, notes, kinds)
+
+
+def _strangers(
+    tracks: Sequence[dict[str, Any]], named: _Named, known: Container[Any], path: str | Path, gt: str, allow: bool
+) -> list[str]:
+    """A line about tracks that name what the ground truth lacks; many of them are an error."""
+    strangers = [k for k, track in enumerate(tracks) if track[named.field] not in known]
+    if not strangers:
+        return []
+    first = f"first: track {strangers[0]} names {named.one} {tracks[strangers[0]][named.field]!r}"
+    if len(strangers) == len(tracks):
+        raise ValueError(f"{path}: no track is of a {named.one} in {gt} ({first}); give the file it is for")
+    lacking = named.lacking.format(gt)
+    if not allow and 4 * len(strangers) >= len(tracks):
+        raise ValueError(
+            f"{path}: {len(strangers):,} of {len(tracks):,} tracks are of {lacking} ({first}); {named.remedy}, "
+            f"or {UNKNOWN}"
+        )
+    return [f"{Path(path).name}: tracks of {lacking} {named.fate}: {len(strangers):,} ({first})"]
 
 
 def _track(item: Any, where: str) -> dict[str, Any]:

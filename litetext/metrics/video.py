@@ -19,6 +19,8 @@ from litetext.metrics.teta import teta_rows
 from litetext.metrics.video_iou import Overlaps, overlaps
 from litetext.saco.videos import Masklets
 
+KINDS: dict[IouType, str] = {"segm": "mask", "bbox": "bbox"}
+"""The official words for what is compared."""
 PLACES = {"50_95": slice(None), "50": slice(0, 1), "75": slice(5, 6)}
 """Thresholds behind the official suffixes: the mean of all ten, 0.5, 0.75."""
 

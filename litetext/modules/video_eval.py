@@ -17,8 +17,7 @@ from litetext.data.videos.ahead import FramesAhead
 from litetext.data.videos.datamodule import VideoDataModule, VideoItem
 from litetext.data.videos.frames import ReadableFrames, UnreadableFrame
 from litetext.metrics.assess import IouType
-from litetext.metrics.veval_files import KINDS
-from litetext.metrics.video import assess_video
+from litetext.metrics.video import KINDS, assess_video
 from litetext.metrics.video_metrics import TETA, PhraseHOTA, VideoCGF1
 from litetext.models.devices import DTypeOption
 from litetext.models.sam3.image import Sam3Image
@@ -44,7 +43,7 @@ from litetext.saco.videos import Masklets, masklets
 
 
 class VideoEvalModule(EvaluationModule):
-    """Scores text encoders by the masklets that a frozen SAM3 finds with them (paper, Table 4), all in one pass.
+    """Scores text encoders by the masklets that a frozen SAM3 predicts with them (paper, Table 4), all in one pass.
 
     Args:
         sam3: The segmenter: a folder of `Sam3VideoModel` with a trained tracker, one of `Sam3Model`, or a hub id
