@@ -13,7 +13,7 @@ import pytest
 
 from litetext.cli import LIGHTNING_COMMANDS, PLAIN_COMMANDS
 from litetext.commands import lightning
-from litetext.commands.bench import BENCHMARKS, bench, compare, figures
+from litetext.commands.bench import BENCHMARKS, bench, compare, output_file
 from litetext.commands.parsing import parse
 
 ROOT = Path(__file__).parent.parent
@@ -115,7 +115,7 @@ def test_plain_commands_have_the_options_that_are_shown(command: str) -> None:
             function, words = compare, words[1:]
         else:
             named = bool(words) and not words[0].startswith("-")
-            others = [figures]
+            others = [output_file]
             function, words = (BENCHMARKS[words[0]], words[1:]) if named else (bench, words)
         try:
             parse(function, words, f"litetext {command}", *others)

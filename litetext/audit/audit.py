@@ -9,8 +9,9 @@ import numpy as np
 
 from litetext.audit.context import context_stats
 from litetext.audit.corpus import Corpus, tokenize_corpus
+from litetext.audit.fit_yaml import to_yaml
 from litetext.audit.options import AuditOptions, Parts, Progress
-from litetext.audit.prescription import prescribe, to_yaml
+from litetext.audit.prescription import prescribe
 from litetext.audit.vocabulary import covered, vocabulary_stats
 from litetext.data.prompts.corpora import PromptSource, read_prompts
 from litetext.tokenizer import VOCAB_SIZE, Tokenizer

@@ -9,15 +9,13 @@ from typing import Any
 import torch
 
 from litetext.audit.context import context_cost
-from litetext.audit.fit_yaml import fit_lines, to_yaml
+from litetext.audit.fit_yaml import fit_lines
 from litetext.audit.paper import retention
 from litetext.audit.vocabulary import HALF, OTHERS
 from litetext.audit.words import listed, number, plural, share
 from litetext.models.text.encoder import count_parameters
 from litetext.models.text.mobileclip import PRESETS, MobileClipText
 from litetext.models.text.teacher import Sam3TextEncoder
-
-__all__ = ["BUDGET", "CANDIDATES", "SAFE", "prescribe", "smallest_context", "to_yaml"]
 
 BUDGET = 0.025
 """Share of the tokens that a context may lose; the paper's choice of 16 loses 2.1%."""
@@ -32,7 +30,9 @@ _SMALLER = 0.5
 _PUBLISHED = ("s0", "s1", "l")
 _TINY = "nano"
 _SAM3_TOKENS = ("sam3", "student")
+"""Kinds of encoders that read SAM3's tokens."""
 TEACHER = "facebook/sam3"
+"""Who teaches where no SAM3 was audited."""
 
 
 def smallest_context(
@@ -80,8 +80,8 @@ def prescribe(
     Returns:
         `lines` [{`key`, `value`, `reason`}]: the decisions, then each option of the YAML by its path; `warnings`: what
         is not as it should be; the numbers behind them: `budget`, `context_length`, `token_loss`, `budget_met`,
-        `contexts` (loss by candidate), `vocabulary`, `teacher`, `student`, `students`; and `config`, which `to_yaml`
-        writes.
+        `contexts` (loss by candidate), `vocabulary`, `teacher`, `student`, `students`; and `config`, which
+        `fit_yaml.to_yaml` writes.
 
     Raises:
         ValueError: If there is no prompt, or an argument is out of its range.
@@ -117,11 +117,7 @@ def _teacher(audit: Mapping[str, Any]) -> dict[str, Any]:
     with torch.device("meta"):
         sam3 = Sam3TextEncoder()
     sizes = {"context_length": sam3.context_length, "width": sam3.width}
-    return {"audited": False, "name": TEACHER, "parameters": _count(sam3), **sizes}
-
-
-def _count(model: torch.nn.Module) -> int:
-    return count_parameters(model)
+    return {"audited": False, "name": TEACHER, "parameters": count_parameters(sam3), **sizes}
 
 
 def _teacher_line(teacher: Mapping[str, Any]) -> dict[str, str]:
@@ -223,7 +219,7 @@ def _student(
 
 def _size(preset: str, context: int, teacher: Mapping[str, Any]) -> dict[str, Any]:
     with torch.device("meta"):
-        count = _count(MobileClipText(preset, context, width=teacher["width"]))  # type: ignore[arg-type]
+        count = count_parameters(MobileClipText(preset, context, width=teacher["width"]))  # type: ignore[arg-type]
     return {
         "parameters": count,
         "fp32_bytes": 4 * count,

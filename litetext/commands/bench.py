@@ -302,7 +302,7 @@ def bench(
     return report
 
 
-def figures(*, output: str | None = None, overwrite: bool = False) -> str | None:
+def output_file(*, output: str | None = None, overwrite: bool = False) -> str | None:
     """Checks the file that the figures of every benchmark go to, before minutes of measuring.
 
     Args:
@@ -344,7 +344,7 @@ def compare(before: str, after: str | None = None, /) -> None:
 
 
 def run(argv: Sequence[str]) -> None:
-    """Runs one benchmark, the comparison of text encoders, or that of two files, and prints what it found.
+    """Runs one benchmark, the comparison of text encoders, or that of two files, and prints its figures.
 
     Args:
         argv: Arguments after `bench`: the name of a benchmark, `compare` or neither, and its options.
@@ -359,17 +359,17 @@ def run(argv: Sequence[str]) -> None:
     if name is not None and name not in BENCHMARKS:
         raise ValueError(f"there is no benchmark {name!r}; choose from {', '.join([*BENCHMARKS, 'compare'])}")
     if name is None:
-        options = parse(bench, argv, "litetext bench", figures, epilog=_listed())
+        options = parse(bench, argv, "litetext bench", output_file, epilog=_listed())
     else:
-        options = parse(BENCHMARKS[name], argv[1:], f"litetext bench {name}", figures)
-    output = figures(output=options.pop("output"), overwrite=options.pop("overwrite"))
+        options = parse(BENCHMARKS[name], argv[1:], f"litetext bench {name}", output_file)
+    output = output_file(output=options.pop("output"), overwrite=options.pop("overwrite"))
     facts = _facts(options.get("threads"))
     if name is None:
-        from litetext.bench.efficiency.run import figures as of_encoders
+        from litetext.bench.efficiency.run import figures
 
         report = bench(**options)
         if output is not None:
-            write_record(output, "encoders", options, facts, of_encoders(report), report)
+            write_record(output, "encoders", options, facts, figures(report), report)
         return
     measured = BENCHMARKS[name](**options)
     width = max(map(len, measured))

@@ -32,6 +32,7 @@ from litetext.modules.student_training import StudentTraining
 from litetext.modules.teacher import CACHE, Teacher, check_teacher, teacher_tokenizer
 
 PARTS = ("mse", "cosine_distance", "consistency")
+"""The losses, by the names of `losses` and of the logs."""
 
 
 class DistillModule(StudentTraining):

@@ -35,7 +35,7 @@ def polygons(mask: Bool[np.ndarray, "h w"]) -> list[Ring]:
     found = []
     for part in range(1, count + 1):
         ring = outer[part]
-        for hole in sorted(holes.get(part, []), key=lambda hole: _area(hole)):
+        for hole in sorted(holes.get(part, []), key=_area):
             ring = _slit(ring, hole)
         found.append(ring - 1)
     return sorted(found, key=_area, reverse=True)

@@ -88,14 +88,20 @@ class Facts(NamedTuple):
     seconds: float
 
 
+PEAK = (
+    "most memory held meanwhile, weights included: on CUDA what torch allocated, otherwise how far the process's "
+    "resident memory rose above what torch takes alone; null where that was not read, as for ONNX Runtime, beside "
+    "whose session the exported encoder lies"
+)
+"""What the memory of a pass is."""
+
+
 class Pass(NamedTuple):
     """One pass over prompts.
 
     Attributes:
         seconds: Time of it, tokenizing not included.
-        peak_mb: Most memory held meanwhile, weights included: on CUDA what torch allocated, otherwise how far the
-            process's resident memory rose above what torch takes alone; None where that was not read, as for ONNX
-            Runtime, beside whose session the exported encoder lies.
+        peak_mb: Its memory, see `PEAK`, in MB of 2**20 bytes; None where it was not read.
     """
 
     seconds: float

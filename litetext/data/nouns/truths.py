@@ -44,6 +44,11 @@ def _with_attributes(thing: Thing, sprite: Sprite, rng: random.Random, most: int
     return thing
 
 
+def _places(sprite: Sprite) -> list[str]:
+    """Positions that the sprite has."""
+    return [name for name in POSITIONS if is_at(name, sprite)]
+
+
 def _plain(kind: str) -> Callable[[Scene, int, random.Random], Meaning | None]:
     def draw(scene: Scene, position: int, rng: random.Random) -> Meaning | None:
         thing = name_kind(scene.sprites[position].noun, rng, kind)
@@ -64,7 +69,7 @@ def _position(scene: Scene, position: int, rng: random.Random) -> Meaning | None
         thing = _with_attributes(thing, sprite, rng, most=1)
     if rng.random() < 0.4:
         return Meaning(thing._replace(position=rng.choice(EXTREMES)))
-    places = [name for name in POSITIONS if is_at(name, sprite)]
+    places = _places(sprite)
     return Meaning(thing._replace(position=rng.choice(places))) if places else None
 
 
@@ -151,14 +156,14 @@ def _long(scene: Scene, position: int, rng: random.Random) -> Meaning | None:
         candidates = [other for other in scene.sprites if other is not sprite and other.noun in anchor.nouns]
         if not anchor.attributes and candidates and rng.random() < 0.8:
             anchor = _with_attributes(anchor, rng.choice(candidates), rng)
-        places = [name for name in POSITIONS if is_at(name, sprite)]
+        places = _places(sprite)
         if places and rng.random() < 0.2:
             head = head._replace(position=rng.choice(places))
         return Meaning(head, meaning.relation, anchor)
     meaning = Meaning(_with_attributes(name_any(sprite.noun, rng), sprite, rng))
     if chance < 0.85:
         return _contrast(meaning, scene, position, rng)
-    places = [name for name in POSITIONS if is_at(name, sprite)]
+    places = _places(sprite)
     return Meaning(meaning.head._replace(position=rng.choice(places))) if places else None
 
 

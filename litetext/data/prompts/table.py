@@ -9,24 +9,17 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from hashlib import blake2b
 from pathlib import Path
-from typing import NamedTuple, Protocol, overload
+from typing import NamedTuple, overload
 
 import numpy as np
 
+from litetext.checkpoints.hub_tokenizer import AnyTokenizer
 from litetext.data.permutation import Mode, permute
 from litetext.data.prompts.augment import recombine
 from litetext.data.prompts.corpora import Split
 from litetext.data.token_rows import TokenRows, order_keys
 
 _PIECE = 1 << 16
-
-
-class _Encoder(Protocol):
-    """What the table needs of a tokenizer."""
-
-    def encode(self, prompts: Sequence[str]) -> list[list[int]]:
-        """Token ids of prompts, unpadded."""
-        ...
 
 
 class Texts(Sequence[str]):
@@ -142,8 +135,8 @@ class PromptTable(NamedTuple):
     def build(
         cls,
         texts: Iterable[str],
-        tokenizer: _Encoder,
-        reordered: _Encoder,
+        tokenizer: AnyTokenizer,
+        reordered: AnyTokenizer,
         mode: Mode | None,
         split: Split,
         most: int | None = None,
@@ -168,7 +161,7 @@ class PromptTable(NamedTuple):
         return cls(Texts.of(prompts), rows, _permuted(prompts, rows, reordered, mode), train, val)
 
     def augmented(
-        self, count: int, seed: int, tokenizer: _Encoder, reordered: _Encoder, mode: Mode | None, split: Split
+        self, count: int, seed: int, tokenizer: AnyTokenizer, reordered: AnyTokenizer, mode: Mode | None, split: Split
     ) -> "PromptTable":
         """The table with new phrases of the training prompts' own words behind its prompts, to train on.
 
@@ -189,9 +182,8 @@ class PromptTable(NamedTuple):
 
         made = recombine([self.prompts[i] for i in self.train.tolist()], count, seed, held_out)
         rows = _encoded(tokenizer, made)
-        known = self.rows.joined(
-            self.permuted.rows.take(self.permuted.place(self.val)[self.permuted.place(self.val) >= 0])
-        )
+        of_val = self.permuted.place(self.val)
+        known = self.rows.joined(self.permuted.rows.take(of_val[of_val >= 0]))
         kept = _first_of_each(known.joined(rows))
         kept = kept[kept >= len(known)] - len(known)
         made, rows = [made[i] for i in kept.tolist()], rows.take(kept)
@@ -287,7 +279,7 @@ def _joined(parts: list[TokenRows]) -> TokenRows:
     return TokenRows(ids, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
 
 
-def _encoded(tokenizer: _Encoder, prompts: Sequence[str]) -> TokenRows:
+def _encoded(tokenizer: AnyTokenizer, prompts: Sequence[str]) -> TokenRows:
     return _joined([TokenRows.of(tokenizer.encode(prompts[piece])) for piece in _pieces(len(prompts))])
 
 
@@ -301,7 +293,7 @@ def _first_of_each(rows: TokenRows) -> np.ndarray:
     return np.sort(order[new])
 
 
-def _permuted(prompts: Sequence[str], rows: TokenRows, reordered: _Encoder, mode: Mode | None) -> SomeRows:
+def _permuted(prompts: Sequence[str], rows: TokenRows, reordered: AnyTokenizer, mode: Mode | None) -> SomeRows:
     numbers: list[np.ndarray] = []
     parts: list[TokenRows] = []
     for piece in _pieces(len(prompts) if mode is not None else 0):

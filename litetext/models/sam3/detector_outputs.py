@@ -94,7 +94,7 @@ def run_detector(
     readers = [layer.cross_attn for layer in model.detr_encoder.layers]
     readers += [layer.text_cross_attn for layer in model.detr_decoder.layers]
     with _outputs(readers) as attended:
-        encoded = sam3._encode(vision, features, lengths)
+        encoded = sam3.run_detr(vision, features, lengths)
     queries = encoded.queries
     none = queries.logits.new_zeros(0, queries.logits.shape[-1], *vision.levels[0].shape[-2:])
     outputs = DetectorOutputs(tuple(attended), queries.logits, queries.presence, queries.boxes, none)

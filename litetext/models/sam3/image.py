@@ -71,8 +71,16 @@ class DecoderOutputs(NamedTuple):
     masks: Float[Tensor, "n q y x"]
 
 
-class _Encoded(NamedTuple):
-    """A chunk of phrases up to the masks."""
+class DetrOutputs(NamedTuple):
+    """What the detector makes of N phrases, up to the masks.
+
+    Attributes:
+        queries: What the box and score heads give.
+        hidden: The queries' states after the last decoder layer, (N, Q, D).
+        tokens: The image after the encoder, (N, H W, D).
+        prompt: What they attended to, text and then the geometry token, (N, M, D).
+        valid: Which of that counts, bool (N, M).
+    """
 
     queries: Queries
     hidden: Tensor
@@ -163,7 +171,7 @@ class Sam3Image(FrozenSam3):
         none = empty[..., 0], empty[:, 0, 0], empty, empty.new_zeros(0, queries, height, width)
         parts = [DecoderOutputs(*none)]
         for start in range(0, len(lengths), chunk):
-            encoded = self._encode(vision, features[start : start + chunk], lengths[start : start + chunk])
+            encoded = self.run_detr(vision, features[start : start + chunk], lengths[start : start + chunk])
             logits, boxes, presence = (part[-1] for part in encoded.queries)
             parts.append(DecoderOutputs(logits, presence, boxes, self._draw(vision, encoded, encoded.hidden)))
         return DecoderOutputs(*(torch.cat(part) for part in zip(*parts, strict=True)))
@@ -204,7 +212,7 @@ class Sam3Image(FrozenSam3):
         self, vision: Vision, features: Tensor, lengths: Tensor, size: tuple[int, int], threshold: float, chunk: int
     ) -> Iterator[Instances]:
         for start in range(0, len(lengths), chunk):
-            encoded = self._encode(vision, features[start : start + chunk], lengths[start : start + chunk])
+            encoded = self.run_detr(vision, features[start : start + chunk], lengths[start : start + chunk])
             logits, boxes, presence = _on_cpu(encoded.queries)
             scores = official_scores(logits, presence)
             if bool(scores.isnan().any()):
@@ -251,7 +259,7 @@ class Sam3Image(FrozenSam3):
         return self._fuse(vision, features, lengths)
 
     def _fuse(self, vision: Vision, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        # Also of N phrases about an image each, with gradients for the text: see `answers`.
+        # Also of N phrases about an image each, with gradients for the text: see `run_detector`.
         count = len(lengths)
         longest = int(lengths.max())
         lengths = lengths.to(self.device)
@@ -276,16 +284,22 @@ class Sam3Image(FrozenSam3):
             )
         return tokens, prompt, valid
 
-    def _encode(self, vision: Vision, features: Tensor, lengths: Tensor) -> _Encoded:
-        """A chunk through the DETR encoder and decoder."""
+    def run_detr(self, vision: Vision, features: Tensor, lengths: Tensor) -> DetrOutputs:
+        """Runs the DETR encoder and decoder, without the masks.
+
+        Args:
+            vision: Of one image, or of N.
+            features: Text features of N phrases, (N, L, D).
+            lengths: Their valid tokens, (N,).
+        """
         model = self.model
         tokens, prompt, valid = self._fuse(vision, features, lengths)
         shape = torch.tensor([vision.levels[-1].shape[-2:]])  # on the CPU, where it is read
         decoded = decode(model, tokens, vision.positions, shape, prompt, valid)
         queries = box_and_score_heads(model, decoded, prompt, valid)
-        return _Encoded(queries, decoded.intermediate_hidden_states[-1], tokens, prompt, valid)
+        return DetrOutputs(queries, decoded.intermediate_hidden_states[-1], tokens, prompt, valid)
 
-    def _draw(self, vision: Vision, encoded: _Encoded, queries: Tensor) -> Tensor:
+    def _draw(self, vision: Vision, encoded: DetrOutputs, queries: Tensor) -> Tensor:
         # The finer levels stay a batch of one: the pixel decoder adds them to each phrase's coarsest.
         return self.model.mask_decoder(
             decoder_queries=queries,
@@ -295,7 +309,7 @@ class Sam3Image(FrozenSam3):
             prompt_mask=encoded.valid,
         ).pred_masks
 
-    def _draw_kept(self, vision: Vision, encoded: _Encoded, kept: Tensor, drawn: Tensor) -> Tensor:
+    def _draw_kept(self, vision: Vision, encoded: DetrOutputs, kept: Tensor, drawn: Tensor) -> Tensor:
         """Masks of the kept queries alone, in order, filled up with others to the same number for every phrase.
 
         `kept` and `drawn` are on the CPU.

@@ -38,22 +38,8 @@ STOCK_LENGTH = 32
 """Tokens to which transformers' `Sam3Processor` fills every prompt, whatever its tokenizer's settings are."""
 PRESETS: dict[str, dict[str, Any]] = {
     "s0": {"embed_width": 512, "heads": 8, "layers": 4, "repmixer": True, "embedding_rank": 0, "width": 256},
-    "s1": {
-        "embed_width": 512,
-        "heads": 8,
-        "layers": 12,
-        "repmixer": False,
-        "embedding_rank": 0,
-        "width": 256,
-    },
-    "l": {
-        "embed_width": 768,
-        "heads": 12,
-        "layers": 12,
-        "repmixer": False,
-        "embedding_rank": 0,
-        "width": 256,
-    },
+    "s1": {"embed_width": 512, "heads": 8, "layers": 12, "repmixer": False, "embedding_rank": 0, "width": 256},
+    "l": {"embed_width": 768, "heads": 12, "layers": 12, "repmixer": False, "embedding_rank": 0, "width": 256},
     "nano": {"embed_width": 48, "heads": 4, "layers": 2, "repmixer": False, "embedding_rank": 6, "width": 64},
 }
 """Towers by name; `layers` counts transformer blocks, to which `repmixer` adds one block at each end."""
