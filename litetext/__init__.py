@@ -2,7 +2,7 @@
 
 from litetext import Segmenter
 segmenter = Segmenter("checkpoints/sam3-tiny", text_encoder="student.ckpt")
-found = segmenter("image.png", ["white dog", "cup"])
+results = segmenter("image.png", ["white dog", "cup"])
 """
 
 import lazy_loader

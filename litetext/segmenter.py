@@ -2,7 +2,7 @@
 
 from litetext import Segmenter
 segmenter = Segmenter("nouns", text_encoder="student.ckpt")
-found = segmenter("image.png", ["red apple", "dog"])
+results = segmenter("image.png", ["red apple", "dog"])
 """
 
 import os

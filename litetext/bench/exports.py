@@ -1,4 +1,4 @@
-"""Every export of a student, end to end: a table of what is found through it beside what the student finds.
+"""Every export of a student, end to end: a table of its predictions beside the student's.
 
 python -m litetext.bench.exports checkpoints/student-nouns/student.ckpt
 """

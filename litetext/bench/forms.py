@@ -1,4 +1,4 @@
-"""Every form that a student runs in or is stored in: its bytes, its features, and what a SAM3 finds with it."""
+"""Every form that a student runs in or is stored in: its bytes, its features, and a SAM3's predictions with it."""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path

@@ -75,7 +75,7 @@ def bench_segment(
 
     Two cases: `tiny`, the shipped SAM3 with its own text encoder, and `heavy`, one with random weights whose vision
     tower costs far more than a phrase, as in `facebook/sam3`. The students are random towers of the `nano` preset.
-    Every query is kept and its mask drawn, so that no encoder is cheaper because it finds less.
+    Every query is kept and its mask drawn, so that no encoder is cheaper because it predicts fewer instances.
 
     Args:
         images: Scenes of the world of shapes.

@@ -72,7 +72,7 @@ def bench_video(
 
     Returns:
         Flat figures: for each setting the growth of the process's memory over that after a first short video (MiB),
-        seconds a frame, and masklets found.
+        seconds a frame, and predicted masklets.
     """
     figures: dict[str, Any] = {"sam3": sam3, "chunk": chunk}
     fresh = multiprocessing.get_context("spawn")

@@ -15,7 +15,7 @@ _QUALITIES = {
 def draw_curve(
     path: Path, groups: Mapping[str, Mapping[str, Any]], sizes: Mapping[str, Mapping[str, int]], title: str
 ) -> bool:
-    """Draws what an ablation found against the parameters of its variants, as SVG.
+    """Draws an ablation's scores against the parameters of its variants, as SVG.
 
     Args:
         path: The file.

@@ -28,7 +28,7 @@ class Side(NamedTuple):
     """What one text encoder led to.
 
     Attributes:
-        picture: The image with what was found, uint8 (y, x, 3); small images are enlarged.
+        picture: The image with its predictions, uint8 (y, x, 3); small images are enlarged.
         scores: Of each phrase's instances, highest first.
         seconds: Time the text encoder took for all phrases.
         parameters: Of the text encoder.
@@ -47,7 +47,8 @@ class Answer(NamedTuple):
         phrases: The query phrases, each once.
         teacher: What SAM3's own text encoder led to.
         student: What the other one led to.
-        shared: Of each phrase, the IoU of all pixels that each of them found; None where neither found any.
+        shared: Of each phrase, the IoU of all pixels of one's instances with all of the other's; None where neither
+            has any.
     """
 
     phrases: list[str]

@@ -103,7 +103,7 @@ class _ReadableClip(Clip):
 
 
 class Results:
-    """Writes what is found, and keeps what goes into predictions.json.
+    """Writes predictions, and keeps what goes into predictions.json.
 
     Args:
         segmenter: Finds it.

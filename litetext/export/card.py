@@ -66,7 +66,7 @@ def _body(name: str, source: ExportSource, result: ExportResult) -> str:
         "",
         *(f"- {parity.line(what)}" for what, parity in result.parities.items()),
         "",
-        "What is found in images of the embedded benchmark, this export against litetext:",
+        "Predictions on images of the embedded benchmark, this export against litetext:",
         "",
         *(f"- {agreement.line()}" for agreement in result.agreements),
     ]

@@ -1,4 +1,4 @@
-"""What `litetext test` found with a student, as the hub reads it: `.eval_results/*.yaml`, and a card's model-index."""
+"""Scores of `litetext test` with a student, as the hub reads them: `.eval_results/*.yaml`, and a card's model-index."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""The end of the road: what is found in images through an export, beside what its student finds."""
+"""The end of the road: the predictions of an export on images, beside its student's."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -14,7 +14,7 @@ from litetext.saco.instances import Instances
 from litetext.shipped import BY_WIDTH
 
 THRESHOLD = 0.5
-"""Least score of what SAM3 finds; transformers' own default of 0.3 is another."""
+"""Least score of a SAM3's predictions; transformers' own default of 0.3 is another."""
 PAIRS = 160
 """Pairs of image and phrase that are compared."""
 FEW = 8
@@ -42,13 +42,13 @@ Encode = Callable[[Sequence[str]], list[Tensor]]
 
 
 class MaskAgreement(NamedTuple):
-    """How far what is found through an export is what is found through its student.
+    """How far the predictions of an export are those of its student.
 
     Attributes:
         where: The SAM3.
         pairs: Pairs of image and phrase that were compared.
-        found: Instances found through the student.
-        presence: Pairs in which only one of the two finds anything.
+        found: Instances that the student predicts.
+        presence: Pairs in which only one of the two predicts any.
         unmatched: Instances of either that the other does not have.
         edge: Instances of either that the other lacks, whose scores are within `EDGE` of the threshold; not counted
             in the two above.
@@ -81,7 +81,7 @@ class MaskAgreement(NamedTuple):
     def fault(self) -> str:
         """What must not be in 32 bits; empty if nothing."""
         if self.presence or self.unmatched:
-            return "it finds other instances"
+            return "it predicts other instances"
         return "" if self.score <= SCORE else f"scores may differ by {SCORE:g}"
 
 
@@ -138,7 +138,7 @@ def choose_pairs(
 
 
 def through(sam3: Sam3Image, encode: Encode) -> Segment:
-    """What litetext finds with features from anywhere, at its own threshold."""
+    """The predictions of litetext with features from anywhere, at its own threshold."""
 
     def segment(image: Tensor, phrases: Sequence[str]) -> list[Instances]:
         rows = encode(phrases)
@@ -154,7 +154,7 @@ def through(sam3: Sam3Image, encode: Encode) -> Segment:
 
 
 def answers(segment: Segment, pairs: Sequence[ImagePhrases]) -> list[Instances]:
-    """What is found of every pair, in order."""
+    """The predictions of every pair, in order."""
     return [part for image, phrases in pairs for part in segment(image, phrases)]
 
 

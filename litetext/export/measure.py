@@ -12,7 +12,7 @@ from litetext.shipped import shipped
 
 
 def measure(request: ExportRequest, result: ExportResult, folder: Path, pairs: int | None, exact: bool) -> ExportResult:
-    """Compares what an export finds in images with what its student finds.
+    """Compares an export's predictions on images with its student's.
 
     An export that holds a whole SAM3 is run as its card says. Of others the features go into the shipped SAM3 that
     reads them, and into the one that was given.
@@ -25,7 +25,7 @@ def measure(request: ExportRequest, result: ExportResult, folder: Path, pairs: i
         exact: It must find the same.
 
     Raises:
-        ValueError: If `exact` and it finds something else.
+        ValueError: If `exact` and it predicts something else.
     """
     if pairs == 0:
         return replace(result, unmeasured="no pairs were asked for (--pairs 0)")
@@ -50,8 +50,8 @@ def measure(request: ExportRequest, result: ExportResult, folder: Path, pairs: i
         for agreement in found:
             if agreement.fault and agreement.dtype == "fp32":
                 raise ValueError(
-                    f"nothing was written, since the export does not find what the student finds: {agreement.fault}: "
-                    f"{agreement.line()}; accept it with --tolerance"
+                    f"nothing was written, since the export does not predict what the student predicts: "
+                    f"{agreement.fault}: {agreement.line()}; accept it with --tolerance"
                 )
     return replace(result, agreements=tuple(found), unmeasured=why)
 
@@ -82,5 +82,5 @@ def _compare(request: ExportRequest, result: ExportResult, path: Path, name: str
     elif result.encode is not None:
         theirs = through(sam3, result.encode)
     else:
-        raise TypeError("an export gives features or what it finds, one of them at least")
+        raise TypeError("an export gives features or predictions, one of them at least")
     return agreement_of(ours, answers(theirs, chosen), name)

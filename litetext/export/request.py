@@ -53,17 +53,17 @@ class ExportResult:
     """What a target made.
 
     Attributes:
-        parities: What the gate found, by what was compared; all within the tolerance.
+        parities: What the gate measured, by what was compared; all within the tolerance.
         opens: How the export is opened, Markdown for the card.
         notes: What its user has to know.
         encode: Features of prompts as the export gives them.
         also: The same of each of its files, by name, where it has several.
-        segment: What the export finds in an image, where it holds a whole SAM3 that does it alone.
+        segment: The export's predictions on an image, where it holds a whole SAM3 that does it alone.
         whole: Path of the whole SAM3 that it holds, relative to its folder; None if it holds none.
         fits: Which phrases it encodes as the student does; None for all.
-        agreements: What was found in images, beside the student; empty where `unmeasured` says why.
+        agreements: The predictions on images, beside the student's; empty where `unmeasured` says why.
         unmeasured: Why nothing was compared in images.
-        evaluated: What `litetext test` found with the student, if it was given.
+        evaluated: The scores of `litetext test` with the student, if they were given.
     """
 
     parities: dict[str, Parity]

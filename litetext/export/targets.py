@@ -181,13 +181,13 @@ def export(
         dtype: What ONNX files store weights in.
         batch: Prompts at once of ONNX and ExportedProgram; None for any number.
         keep: Prompts whose tokens stay, in memory of a compact student, in a trimmed one at all; None for all tokens.
-        pairs: Pairs of image and phrase in which what is found is compared too; None takes 160, and 8 in a SAM3 of
+        pairs: Pairs of image and phrase whose predictions are compared too; None takes 160, and 8 in a SAM3 of
             full size; 0 compares none. Where features must be equal to 1e-4, so must scores, and instances be the same.
         overwrite: Replace an earlier export of that name, once the new one is whole.
         length: Tokens of every prompt of ONNX and ExportedProgram, padding included; None for any number.
         bits: What a compact student stores weights in; None takes the first of `SMALL` that are close enough.
         rows: Token rows that a compact student has in memory at most, the most frequent ones of `keep`.
-        evaluated: What `litetext test` found with the student, for the card and the hub.
+        evaluated: The scores of `litetext test` with the student, for the card and the hub.
 
     Returns:
         What was made.
@@ -195,7 +195,7 @@ def export(
     Raises:
         FileNotFoundError: If the checkpoint or the SAM3 is not there.
         ValueError: If the student cannot be exported so, its features there differ by more than the tolerance, or
-            it finds something else there, or something else than an export has the name.
+            it predicts something else there, or something else than an export has the name.
         OSError: If a file could not be written.
     """
     if target not in TARGETS:

@@ -112,8 +112,8 @@ class GroundingDino(Detector):
         model: The model of transformers; its parameters are frozen.
         processor: Its processor.
         together: Phrases a prompt, fewer where they exceed the model's text length. Phrases of one prompt compete:
-            SAM 3's authors found 30 a prompt much better on SA-Co Gold than one (section F.1). What a phrase
-            finds then depends on its neighbours.
+            SAM 3's authors found 30 a prompt much better on SA-Co Gold than one (section F.1). What is predicted
+            for a phrase then depends on its neighbours.
     """
 
     usual_threshold = 0.4

@@ -50,7 +50,7 @@ def worst(images: Iterable[ImagePairs], records: Records, encoders: Sequence[str
 
     Args:
         images: Images of one subset.
-        records: What was found.
+        records: The predictions.
         encoders: Names; disagreement is that of the others with the first (with the ground truth if it is alone).
         count: How many at most.
     """

@@ -26,10 +26,10 @@ def couples_of(images: Iterable[ImagePairs]) -> dict[str, Couples]:
 def is_right(rows: np.ndarray) -> np.ndarray:
     """Whether each datapoint is answered right.
 
-    That is: nothing found where nothing is meant, otherwise one instance for each object at an IoU of 0.5 or more.
+    That is: nothing predicted where nothing is meant, otherwise one instance for each object at an IoU of 0.5 or more.
 
     Args:
-        rows: Rows of `assess`: instances found, instances meant, matches at each threshold from 0.5 on, int (d, 12).
+        rows: Rows of `assess`: predicted instances, true ones, matches at each threshold from 0.5 on, int (d, 12).
 
     Returns:
         Bool (d,).

@@ -60,7 +60,7 @@ def select(
 def encode_instances(
     scores: Sequence[float], boxes: Sequence[list[float]], masks: Bool[np.ndarray, "n h w"], nms: float | None
 ) -> Instances:
-    """What is found for a phrase with run lengths as JSON holds them.
+    """The instances of a phrase with run lengths as JSON holds them.
 
     Args:
         scores: n scores.

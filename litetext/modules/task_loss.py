@@ -12,7 +12,8 @@ shares, KL(t, s) = t log(t / s) + (1 - t) log((1 - t) / (1 - s)), which is 0 whe
     M = mean over pixels and queries, the latter weighed by the teacher's scores, of KL(mask(t), mask(s))
 
 A query of the student is compared with the same query of the teacher: they start from the same frozen embedding, so
-that nothing need be matched. Where the teacher finds nothing, classes, boxes and masks say nothing, and weigh nothing.
+that nothing need be matched. Where the teacher predicts nothing, classes, boxes and masks say nothing and weigh
+nothing.
 """
 
 import torch

@@ -7,7 +7,7 @@ Slicing-aided inference (Akyon et al. 2022) with masks. An edge inside the image
    the assignment with the largest sum). Objects that no tile sees whole are put together from their parts.
 3. The whole image, at the model's scale, decides about objects that no tile sees whole: its mask stands for several
    parts of one. About smaller objects the tiles decide, which see them better.
-4. Of two masks that still overlap by more than a half (IoU), as when one tile finds an object twice,
+4. Of two masks that still overlap by more than a half (IoU), as when a tile predicts one object twice,
    the one with the higher score stays.
 """
 
@@ -102,7 +102,7 @@ def _starts(length: int, side: int, overlap: float) -> list[int]:
 
 
 def pieces(found: Instances, number: int, tile: Tile, margin: int) -> list[Piece]:
-    """The instances that a tile found, in the image's place; empty masks are left out.
+    """The instances predicted in a tile, in the image's place; empty masks are left out.
 
     Args:
         found: From the model, for the tile.
@@ -129,7 +129,7 @@ def join(phrase: str, parts: Sequence[Piece], whole: Sequence[Piece], tiles: Seq
 
     Args:
         phrase: The phrase.
-        parts: What the tiles found, in any order.
+        parts: What was predicted in the tiles, in any order.
         whole: What the whole image showed at once.
         tiles: All tiles.
         margin: As in `pieces`.

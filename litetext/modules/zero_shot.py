@@ -72,7 +72,7 @@ class ZeroShot:
     def find(
         self, item: SegItem, threshold: float, chunk: Callable[[Detector], int], threads: MaskThreads
     ) -> BegunRecord:
-        """What each detector finds in an image, by name, by pair id.
+        """Each detector's predictions for an image, by name, by pair id.
 
         Args:
             item: The image and its phrases.
@@ -106,5 +106,5 @@ class ZeroShot:
 
 
 def _joined(scores: list[float], boxes: list[list[float]], parts: list[Future[list[Rle]]]) -> Instances:
-    """What was found with its masks, which other threads began before."""
+    """Detections with their masks, which other threads began before."""
     return Instances(scores, boxes, [rle_text(rle) for part in parts for rle in part.result()])

@@ -1,10 +1,10 @@
-"""Instances that a model finds, and marks of annotators; without torch, so that files are scored without it."""
+"""Instances that a model predicts, and marks of annotators; without torch, so that files are scored without it."""
 
 from typing import Any, NamedTuple
 
 
 class Instances(NamedTuple):
-    """The k instances that a model finds for one phrase in one image, in the units of SA-Co; there may be none.
+    """The k instances that a model predicts for one phrase in one image, in the units of SA-Co; there may be none.
 
     Attributes:
         scores: k scores in 0..1: tensor (k,), array or list.

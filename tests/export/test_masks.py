@@ -1,4 +1,4 @@
-"""What is found through an export is what is found through its student, as the export's card opens it."""
+"""An export's predictions are those of its student, as the export's card opens it."""
 
 from pathlib import Path
 from typing import Any
@@ -88,7 +88,7 @@ def test_what_differs_in_images_is_refused_though_features_agree(
         ]
 
     monkeypatch.setattr(transformers_target, "stock_segment", careless)
-    with pytest.raises(ValueError, match="does not find what the student finds: it finds other instances"):
+    with pytest.raises(ValueError, match="does not predict what the student predicts: it predicts other instances"):
         export(STUDENT, "transformers", str(tmp_path / "out"), PROMPTS, pairs=24)
     assert not (tmp_path / "out").exists()
     export(STUDENT, "transformers", str(tmp_path / "out"), PROMPTS, pairs=0)

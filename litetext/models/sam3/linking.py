@@ -1,4 +1,4 @@
-"""Tracking by detection: what a SAM3 finds frame by frame, linked to masklets.
+"""Tracking by detection: a SAM3's detections in each frame, linked to masklets.
 
 For SAM3s without a trained tracker (see `tracking`). A detection continues the masklet whose last mask it overlaps
 most, in the assignment with the largest sum of IoU; what continues none begins a new one if its score is high enough.
@@ -52,7 +52,7 @@ class Linker:
     masklets: list[Masklet] = field(default_factory=list)
 
     def add(self, frame: int, found: Instances) -> None:
-        """Takes what was found in the next frame.
+        """Takes the detections of the next frame.
 
         Args:
             frame: Its number; ascending.

@@ -22,7 +22,7 @@ Tracks = Sequence[dict[str, Any]]
 """Masklets of one phrase, entries of `masklet_entry`."""
 
 VideoTracks = dict[str, list[Tracks]]
-"""What was found in a video: by text encoder, masklets of each phrase."""
+"""Predictions for a video: by text encoder, masklets of each phrase."""
 
 
 class Tracker(Protocol):
@@ -52,7 +52,7 @@ class Tracker(Protocol):
 
 
 class _Detected(NamedTuple):
-    """What a phrase found in a frame, and its linker; threads encode the masks."""
+    """The detections of a phrase in a frame, and its linker; threads encode the masks."""
 
     linker: Linker
     frame: int

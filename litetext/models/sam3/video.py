@@ -233,7 +233,7 @@ class Sam3Video(FrozenSam3):
     def track(
         self, frames: VideoFrames, features: Mapping[str, TextBatch], chunk: int = 16
     ) -> dict[str, list[list[dict[str, Any]]]]:
-        """The masklets of every phrase; what one phrase finds does not depend on the others.
+        """The masklets of every phrase; those of one phrase do not depend on the others.
 
         An object that SAM3 takes back within its hotstart (15 frames as published) appears in no frame. Its score is
         that of its first detection; where it is out of sight it has no mask, an empty box and area 0.
