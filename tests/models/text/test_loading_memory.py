@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from litetext.models.text.teacher import Sam3TextEncoder
 LAYOUTS = ("meta", "sam3", "sharded", "published", "efficientsam3", "exported", "text", "ckpt")
 
 
+@cache
 def teacher(width: int) -> Sam3TextEncoder:
     return Sam3TextEncoder.random(
         0,
@@ -36,6 +38,7 @@ def teacher(width: int) -> Sam3TextEncoder:
     )
 
 
+@cache
 def student(width: int) -> MobileClipText:
     sizes = {"width": 64, "embed_width": width, "heads": width // 64, "layers": 4, "embedding_rank": 0}
     torch.manual_seed(0)
