@@ -18,7 +18,7 @@ from tests.fixtures.detectors_world import save_dino
 from tests.fixtures.kills import wait_until
 from tests.fixtures.runs import Answer
 
-TEST = ("test", "--config", "shapes.yaml", "--data.root", "shapes:3", "--trainer.enable_progress_bar", "false")
+TEST = ("test", "--config", "shapes.yaml", "--data.root", "shapes:2", "--trainer.enable_progress_bar", "false")
 TWO = ("--trainer.accelerator", "cpu", "--trainer.devices", "2", "--trainer.strategy", "ddp")
 RESULTS = Path("lightning_logs/shapes/results.json")
 SUBSETS = ("attributes", "crowded", "common", "word_order")
@@ -51,7 +51,7 @@ def test_results_are_those_of_the_predictions_files(
         assert entry["iou"] == kinds[0]
         assert set(entry["subsets"]) == set(SUBSETS)
         for subset in SUBSETS:
-            gt = [str(done / f"checkpoints/shapes/3/gold_{subset}_merged_{a}_release_test.json") for a in "abc"]
+            gt = [str(done / f"checkpoints/shapes/2/gold_{subset}_merged_{a}_release_test.json") for a in "abc"]
             found = done / f"lightning_logs/shapes/predictions/{name}/{subset}.json"
             output = tmp_path / "scores.json"
             answer = litetext("score", "--gt", *gt, "--predictions", str(found), "--output", str(output))
@@ -68,7 +68,7 @@ def test_results_are_those_of_the_predictions_files(
     counted = [p for s in SUBSETS for p in predictions(done, "dino", s) if p["score"] >= 0.5]
     assert counted, "the detector finds something"
     assert not any("segmentation" in p for p in counted)
-    # Twelve images say little, but a segmenter that hears nothing has 0.
+    # Eight images say little, but a segmenter that hears nothing has 0.
     assert results["encoders"]["teacher"]["average"]["CG_F1"] > 50
     assert results["encoders"]["student"]["average"]["retention"] > 0.9
     assert results["encoders"]["student"]["text_parameters"] == 359_968
@@ -119,7 +119,7 @@ def test_an_interrupted_run_goes_on_and_ends_the_same(
         patch.setattr(SegEvalModule, "segment", counts)
         answer = litetext(*asked(done), "--model.chunk", "3", "--model.pictures", "0")
     assert answer.code == 0
-    assert len(calls) == 12, "what was done before the interruption is not done again"
+    assert len(calls) == 8, "what was done before the interruption is not done again"
     assert json.loads(RESULTS.read_text()) == json.loads((done / RESULTS).read_text())
     # What a limit of Lightning's leaves out is not asked.
     answer = litetext(*asked(done), "--trainer.limit_test_batches", "2", "--model.pictures", "0")
@@ -131,7 +131,7 @@ def test_an_interrupted_run_goes_on_and_ends_the_same(
     with monkeypatch.context() as patch:
         patch.setattr(SegEvalModule, "segment", counts)
         assert litetext(*asked(done), "--model.threshold", "0.7", "--model.pictures", "0").code == 0
-    assert len(calls) == 12
+    assert len(calls) == 8
 
 
 @pytest.mark.usefixtures("copied")

@@ -16,7 +16,7 @@ from tests.fixtures.runs import Answer
 
 RESULTS = Path("lightning_logs/shapes_video/results.json")
 COLUMNS = ["CG_F1", "VL_MCC", "pmF1", "pHOTA", "pDetA", "pAssA", "TETA"]
-VIDEOS, FRAMES = 3, 5
+VIDEOS, FRAMES = 3, 4
 
 
 @pytest.fixture(scope="module")
