@@ -10,9 +10,10 @@ import hashlib
 import html
 import importlib.util
 import re
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Collection, Sequence
 from functools import lru_cache
-from itertools import chain, repeat
+from itertools import chain, count
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -23,6 +24,8 @@ from jaxtyping import Bool, Int64
 from tokenizers import Tokenizer as FastTokenizer
 from tokenizers import models, pre_tokenizers
 from torch import Tensor
+
+from litetext.token_rows import TokenRows, no_collection
 
 START = 49406
 END = 49407
@@ -71,13 +74,14 @@ def pad(rows: Sequence[Sequence[int]], length: int | None = None, pad_id: int = 
     Raises:
         ValueError: If a row is longer than `length`.
     """
-    lengths = np.fromiter(map(len, rows), dtype=np.int64, count=len(rows))
+    rows = TokenRows.of(rows)
+    lengths = rows.lengths
     longest = int(lengths.max(initial=0))
     length = longest if length is None else length
     if length < longest:
         raise ValueError(f"length={length} is shorter than a row of {longest} tokens; give at least that")
     ids = np.full((len(rows), length), pad_id, dtype=np.int64)
-    ids[np.arange(length) < lengths[:, None]] = np.fromiter(chain.from_iterable(rows), np.int64, int(lengths.sum()))
+    ids[np.arange(length) < lengths[:, None]] = rows.ids
     return TokenBatch(torch.from_numpy(ids), torch.from_numpy(lengths))
 
 
@@ -166,25 +170,36 @@ class Tokenizer:
         Raises:
             ValueError: If a prompt is no text, or too long under `overflow="error"`.
         """
+        return self.rows(prompts).tolist()
+
+    def rows(self, prompts: Sequence[str]) -> TokenRows:
+        """What `encode` gives, in two flat arrays: for many prompts, of which no list is made.
+
+        Args:
+            prompts: Any texts.
+
+        Returns:
+            For each prompt START, its words, END: at most `context_length` ids.
+
+        Raises:
+            ValueError: If a prompt is no text, or too long under `overflow="error"`.
+        """
         if isinstance(prompts, str | bytes):
             raise ValueError(f"prompts is one {type(prompts).__name__}, {_short(prompts)}; give a list of prompts")
         prompts = list(prompts)
-        rows = _merge_prompts(prompts)
-        if max(map(len, rows), default=0) > self.context_length:
-            for prompt, row in zip(prompts, rows, strict=True):
-                self._fit(prompt, row)
-        return rows
-
-    def _fit(self, prompt: str, row: list[int]) -> None:
-        if len(row) <= self.context_length:
-            return
+        pieces = (prompts[first : first + _AT_ONCE] for first in range(0, len(prompts), _AT_ONCE))
+        with no_collection():
+            rows = TokenRows.concatenated(map(_merge_prompts, pieces))
+        long = np.flatnonzero(rows.lengths > self.context_length)
+        if not len(long):
+            return rows
         if self.overflow == "error":
             raise ValueError(
-                f"prompt {_short(prompt)} has {len(row)} tokens, more than context_length="
+                f"prompt {_short(prompts[long[0]])} has {rows.lengths[long[0]]} tokens, more than context_length="
                 f"{self.context_length}; shorten it, raise the context length, or choose overflow: truncate"
             )
-        self.truncated += 1
-        row[self.context_length - 1 :] = [END]
+        self.truncated += len(long)
+        return rows.cut(self.context_length, END)
 
     def __call__(self, prompts: Sequence[str], length: int | None = None) -> TokenBatch:
         """Token ids of prompts, padded with 0.
@@ -196,41 +211,59 @@ class Tokenizer:
         Returns:
             The batch (B, L).
         """
-        return pad(self.encode(prompts), length)
+        return pad(self.rows(prompts), length)
 
 
 # Ids of plain words met so far in this process. Clearing it costs time and never changes an id.
 _KNOWN: dict[str, list[int]] = {}
 _MOST_KNOWN = 250_000
 _LONGEST_KNOWN = 64
+_AT_ONCE = 1 << 16
+"""Prompts whose words are in memory at one time."""
 
 
-def _merge_prompts(prompts: list[str]) -> list[list[int]]:
-    """START, the words' ids, END: plain words by look-up, all other prompts the long way.
+def _merge_prompts(prompts: list[str]) -> TokenRows:
+    """START, the words' ids, END of one prompt at least: plain words by look-up, all other prompts the long way.
 
     No token crosses a space, so a prompt of plain words has their ids in a row. A word that is not plain is
-    never in the table, so that its prompt is cleaned as a whole.
+    never in the table, so that its prompt is cleaned as a whole. No step is taken for each prompt or word in Python:
+    between two prompts stands a line break, a word whose ids are END and START.
     """
     try:
-        met = set(chain.from_iterable(map(str.split, prompts, repeat(" "))))
+        text = " \n ".join(prompts)
     except TypeError:
         raise ValueError(_not_text(prompts)) from None
-    new = [word for word in met - _KNOWN.keys() if _is_plain(word)]
+    if text.count("\n") >= len(prompts):  # a prompt has one of its own, and must be cleaned: so must a tab
+        text = " \n ".join(["\t" if "\n" in prompt else prompt for prompt in prompts])
+    number: defaultdict[str, int] = defaultdict(count().__next__)
+    words = np.fromiter(map(number.__getitem__, text.split(" ")), np.int64)
+    found = _look_up(number)
+    breaks = np.zeros(0, np.int64)
+    if len(prompts) > 1:
+        found[number["\n"]] = [END, START]
+        breaks = np.flatnonzero(words == number["\n"])
+    table = TokenRows.of([row or [] for row in found])
+    inner = table.take(words)
+    ids = np.concatenate([[START], inner.ids, [END]]).astype(np.int32)
+    bounds = np.concatenate([[0], inner.bounds[breaks + 1], [len(ids)]])
+    odd = np.array([row is None for row in found])[words]
+    if not odd.any():
+        return TokenRows(ids, bounds)
+    others = np.unique(np.searchsorted(breaks, np.flatnonzero(odd)))
+    merged = _merge([clean(prompts[i]) for i in others])
+    order = np.arange(len(prompts))
+    order[others] = np.arange(len(prompts), len(prompts) + len(others))
+    return TokenRows(ids, bounds).joined(TokenRows.of([[START, *row, END] for row in merged])).take(order)
+
+
+def _look_up(words: Collection[str]) -> list[list[int] | None]:
+    """Ids of distinct words, learned where they are new; None of a word that is not plain, or beyond the table."""
+    new = [word for word in words if word not in _KNOWN and _is_plain(word)]
     if len(_KNOWN) + len(new) > _MOST_KNOWN:
         _KNOWN.clear()
-        new = [word for word in met if _is_plain(word)][:_MOST_KNOWN]
+        new = [word for word in words if _is_plain(word)][:_MOST_KNOWN]
     _KNOWN.update(zip(new, _merge([word.lower() for word in new]), strict=True))
-    known = _KNOWN.__getitem__
-    rows, others = [], []
-    for i, prompt in enumerate(prompts):
-        try:
-            rows.append([START, *chain.from_iterable(map(known, prompt.split(" "))), END])
-        except KeyError:
-            rows.append([])
-            others.append(i)
-    for i, row in zip(others, _merge([clean(prompts[i]) for i in others]), strict=True):
-        rows[i] = [START, *row, END]
-    return rows
+    return list(map(_KNOWN.get, words))
 
 
 def _is_plain(word: str) -> bool:
@@ -240,18 +273,26 @@ def _is_plain(word: str) -> bool:
 
 def _merge(texts: list[str]) -> list[list[int]]:
     """Ids of cleaned texts."""
-    # Splitting is Meta's own expression in the same regex engine; only its pieces go to the merging library.
-    split = [_PIECES.findall(text) for text in texts]
-    pieces = list({piece for row in split for piece in row})
+    # Splitting is Meta's own expression in the same regex engine; letters alone are one piece.
+    split = [[text] if text.isascii() and text.isalpha() else _PIECES.findall(text) for text in texts]
+    ids: dict[str, list[int]] = {piece: [] for piece in set(chain.from_iterable(split))}
+    # Merging ends with a whole word wherever the vocabulary has it (all of them are tested), in letters that are bytes.
+    symbols = _vocabulary()[0]
+    pieces = []
+    for piece, row in ids.items():
+        if piece.isascii() and (number := symbols.get(piece + "</w>")) is not None:
+            row.append(number)
+        else:
+            pieces.append(piece)
     # One call for all pieces, as if they were the words of one text: the library's threads bring nothing for pieces
     # this short, and once it has used them, every process forked later warns of it.
     merged = _fast_tokenizer().encode(pieces, is_pretokenized=True, add_special_tokens=False)
-    ids: dict[str, list[int]] = {piece: [] for piece in pieces}
     for number, word in zip(merged.ids, merged.word_ids, strict=True):
         if word is not None:
             ids[pieces[word]].append(number)
     ids |= {name: [number] for name, number in _SPECIAL.items()}  # Meta knows its special tokens by name
-    return [list(chain.from_iterable([ids[piece] for piece in row])) for row in split]
+    # Most words are one piece; what is made here is only read.
+    return [ids[row[0]] if len(row) == 1 else list(chain.from_iterable([ids[piece] for piece in row])) for row in split]
 
 
 def _not_text(prompts: list[str]) -> str:

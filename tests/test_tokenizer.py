@@ -52,6 +52,29 @@ def words(text):
     return row[1:-1]
 
 
+def test_every_whole_word_of_the_vocabulary_is_one_token():
+    symbols = tokenizer._vocabulary()[0]
+    pieces = [symbol.removesuffix("</w>") for symbol in symbols if symbol.endswith("</w>") and symbol.isascii()]
+    merged = tokenizer._fast_tokenizer().encode(pieces, is_pretokenized=True, add_special_tokens=False)
+    assert merged.ids == [symbols[piece + "</w>"] for piece in pieces]
+    assert len(pieces) > 30_000
+
+
+@given(st.lists(TEXTS | PRINTABLE, max_size=8), st.integers(3, 12), st.integers(1, 4))
+@example(["a\nb", "red dog", " \n ", "", "caf\u00e9", "white  dog"], 12, 6)
+@example(["\n"], 3, 1)
+def test_rows_are_those_of_each_prompt_alone(texts, context, at_once):
+    words_of = [PLAIN.encode(text) for text in texts]
+    expected = [[START, *ids[: context - 2], END] for ids in words_of]
+    encoder = Tokenizer(context)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tokenizer, "_AT_ONCE", at_once)
+        rows = encoder.rows(texts)
+    assert rows.tolist() == expected == encoder.encode(texts)
+    assert rows.lengths.tolist() == [len(row) for row in expected]
+    assert encoder.truncated == 2 * sum(len(ids) > context - 2 for ids in words_of)
+
+
 def test_golden_ids():
     texts = [case["text"] for case in GOLDEN]
     assert [row[1:-1] for row in Tokenizer(UNCUT).encode(texts)] == [case["encode"] for case in GOLDEN]

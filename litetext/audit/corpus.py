@@ -1,15 +1,15 @@
 """A prompt corpus as tokens: tokenized once, in steps, for every part of an audit."""
 
 from collections.abc import Callable, Sequence
-from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
 
+from litetext.token_rows import TokenRows
 from litetext.tokenizer import UNLIMITED, Tokenizer
 
 CHUNK = 8192
-"""Prompts that are Python lists of ids at one time; the rest are arrays."""
+"""Prompts between two words of progress; where a tokenizer makes lists, so many are lists at one time."""
 
 
 class Corpus(NamedTuple):
@@ -55,11 +55,10 @@ def tokenize_corpus(
     Returns:
         The corpus; without prompts its arrays are empty.
     """
-    tokenize = tokenize or Tokenizer(UNLIMITED).encode
-    ids, lengths = [np.empty(0, np.int32)], [np.empty(0, np.int32)]
+    tokenize = tokenize or Tokenizer(UNLIMITED).rows
+    parts: list[TokenRows] = []
     for start in range(0, len(prompts), CHUNK):
-        rows = tokenize(list(prompts[start : start + CHUNK]))
-        lengths.append(np.fromiter(map(len, rows), np.int32, len(rows)))
-        ids.append(np.fromiter(chain.from_iterable(rows), np.int32, int(lengths[-1].sum())))
+        parts.append(TokenRows.of(tokenize(list(prompts[start : start + CHUNK]))))
         progress(min(1.0, (start + CHUNK) / len(prompts)))
-    return Corpus(prompts, np.concatenate(ids), np.concatenate(lengths))
+    rows = TokenRows.concatenated(parts)
+    return Corpus(prompts, rows.ids, rows.lengths.astype(np.int32))

@@ -120,8 +120,8 @@ def softmax_robustness(
         raise ValueError("robustness needs at least one image; give images")
     distinct = list(dict.fromkeys(phrases))
     context = min(encoder.context_length for _, encoder in encoders)
-    rows = Tokenizer(UNLIMITED).encode(distinct)
-    kept = [phrase for phrase, row in zip(distinct, rows, strict=True) if len(row) <= context]
+    lengths = Tokenizer(UNLIMITED).rows(distinct).lengths.tolist()
+    kept = [phrase for phrase, length in zip(distinct, lengths, strict=True) if length <= context]
     if not kept:
         raise ValueError(f"none of {len(distinct)} phrases fits {context} tokens; give shorter phrases")
     reference = teacher.encode(kept)

@@ -168,7 +168,7 @@ def _forms(student: Student, corpus: Sequence[str], folder: Path, skipped: dict[
         file = export_onnx(student, folder, dtype, name=f"{dtype}.onnx")
         yield Form(f"ONNX {dtype}", _onnx(student, file), file.stat().st_size)
     tokenizer, calibration = student.tokenizer, student.tokenizer.encode(corpus)
-    ids = [i for row in tokenizer.cut_to(UNLIMITED).encode(corpus) for i in row]
+    ids = tokenizer.cut_to(UNLIMITED).rows(corpus).ids
     size = student.config["vocab_size"]
     kept = kept_ids(np.bincount(ids, minlength=size), size, tokenizer.special)
     for tokens, linears in STORED:

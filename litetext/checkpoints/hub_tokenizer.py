@@ -16,6 +16,7 @@ from tokenizers import Tokenizer as FastTokenizer
 from torch import Tensor
 
 from litetext.files import reason
+from litetext.token_rows import TokenRows
 from litetext.tokenizer import TokenBatch, Tokenizer, pad
 
 Overflow = Literal["truncate", "error"]
@@ -170,6 +171,10 @@ class HubTokenizer:
             rows[n] = row
         self.truncated += len(long)
         return rows
+
+    def rows(self, prompts: Sequence[str]) -> TokenRows:
+        """What `encode` gives, in two flat arrays."""
+        return TokenRows.of(self.encode(prompts))
 
     def as_sam3(self, prompts: Sequence[str]) -> list[bool]:
         """Whether each prompt comes out in the tokens of SAM3's whole tokenizer; never without `sam3_ids`."""

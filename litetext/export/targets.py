@@ -64,7 +64,7 @@ def _compact(request: ExportRequest, folder: Path) -> ExportResult:
     tokenizer, met = student.tokenizer, request.prompts if request.keep is None else request.keep
     if request.keep is not None:
         size = student.config["vocab_size"]
-        ids = [i for row in tokenizer.cut_to(UNLIMITED).encode(request.keep) for i in row]
+        ids = tokenizer.cut_to(UNLIMITED).rows(request.keep).ids
         kept = kept_ids(np.bincount(ids, minlength=size), request.rows or size, tokenizer.special)
     calibration, ours = tokenizer.encode(met), our_features(student, request.prompts)
 

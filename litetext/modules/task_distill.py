@@ -13,7 +13,6 @@ from litetext.checkpoints.lightning import read_checkpoint
 from litetext.data.features.store import FeatureStore
 from litetext.data.images.task import TaskBatch, TaskDataModule
 from litetext.data.options import check_minimum
-from litetext.data.token_rows import TokenRows
 from litetext.losses import masked_cosine, masked_mse
 from litetext.metrics.cgf1 import PhraseCounts
 from litetext.metrics.counts import headline
@@ -32,6 +31,7 @@ from litetext.modules.task_loss import DETECTOR_PARTS, detector_losses
 from litetext.modules.teacher import CACHE, Teacher
 from litetext.saco.instances import Instances, Truth
 from litetext.shipped import shipped
+from litetext.token_rows import TokenRows
 from litetext.tokenizer import TokenBatch, Tokenizer, pad
 
 PARTS = (*DETECTOR_PARTS, "mse", "cosine")
@@ -132,7 +132,7 @@ class TaskDistillModule(StudentTraining):
         self.store: FeatureStore | None = None
         self.vision_store: VisionStore | None = None
         self._sam3: list[Sam3Image] = []  # in a list, so that it is no part of the module's weights
-        self._rows: tuple[list[list[int]], list[list[int]]] = ([], [])
+        self._rows = TokenRows.of([]), TokenRows.of([])
 
     @property
     def prompts(self) -> TaskDataModule:
@@ -174,7 +174,7 @@ class TaskDistillModule(StudentTraining):
         sam3.check_width(student.width, f"model.start {start}")
         self.detector = identify(sam3)
         own, whole = Tokenizer(student.context_length), Tokenizer(facts.context_length)
-        self._rows = own.encode(data.prompts), whole.encode(data.prompts)
+        self._rows = own.rows(data.prompts), whole.rows(data.prompts)
         rank_zero_info(
             f"{own.truncated:,} of {len(data.prompts):,} phrases cut at {own.context_length} tokens for the student, "
             f"{whole.truncated:,} at {whole.context_length} for the teacher"
@@ -191,11 +191,11 @@ class TaskDistillModule(StudentTraining):
         if not isinstance(batch, TaskBatch) or self.store is None:
             return batch
         numbers = batch.index.tolist()
-        tokens = pad([self._rows[0][n] for n in numbers])
+        tokens = pad(self._rows[0].take(numbers))
         if self.student.padding == "reference":
             more = self.student.context_length - tokens.ids.shape[1]
             tokens = TokenBatch(torch.nn.functional.pad(tokens.ids, (0, more)), tokens.lengths)
-        lengths = torch.tensor([len(self._rows[1][n]) for n in numbers])
+        lengths = torch.from_numpy(self._rows[1].take(numbers).lengths)
         return batch._replace(tokens=tokens, teacher_features=self.store.padded(batch.index), teacher_lengths=lengths)
 
     # Losses
@@ -299,11 +299,11 @@ class TaskDistillModule(StudentTraining):
 class _PaddedTexts:
     """Phrases and their token rows as the store of features asks for them."""
 
-    def __init__(self, phrases: Sequence[str], rows: list[list[int]]) -> None:
+    def __init__(self, phrases: Sequence[str], rows: TokenRows) -> None:
         self.phrases, self.rows = phrases, rows
 
     def feature_rows(self) -> TokenRows:
-        return TokenRows.of(self.rows)
+        return self.rows
 
     def feature_prompt(self, row: int) -> str:
         return self.phrases[row]

@@ -24,8 +24,8 @@ from torch import Tensor
 from litetext.data.features.manifest import StoreKey, write_manifest
 from litetext.data.features.shards import write_shard
 from litetext.data.features.store import FeatureStore, ShardIndex
-from litetext.data.token_rows import TokenRows, find_keys, order_keys
 from litetext.files import drafts
+from litetext.token_rows import TokenRows, find_keys, order_keys
 
 Rows = Sequence[Sequence[int]]
 Encode = Callable[[Rows], Sequence[Tensor]]

@@ -13,7 +13,7 @@ from litetext.data.nouns.phrases import KINDS, Phrase
 from litetext.data.nouns.render import boxes, render
 from litetext.data.nouns.scenes import COLOURS, SIZE, Scene
 from litetext.data.nouns.sheet import core
-from litetext.tokenizer import TokenBatch, Tokenizer, pad
+from litetext.tokenizer import TokenBatch, Tokenizer
 
 KIND_NAMES = (*KINDS, "open")
 OBJECTS = 6
@@ -131,7 +131,7 @@ def collate(scenes: list[Scene], drawn: list[list[Phrase]], tokenizer: Tokenizer
         objects=torch.from_numpy(objects),
         labels=torch.from_numpy(labels),
         image=torch.tensor([b for b, _ in flat], dtype=torch.int64),
-        tokens=pad(tokenizer.encode([phrase.text for _, phrase in flat]), CONTEXT),
+        tokens=tokenizer([phrase.text for _, phrase in flat], CONTEXT),
         words=torch.tensor([_words(phrase) for _, phrase in flat], dtype=torch.int64).view(-1, 3),
         text_values=torch.tensor([_text_values(phrase) for _, phrase in flat], dtype=torch.int64).view(
             -1, len(TEXT_VALUES)

@@ -24,10 +24,9 @@ from litetext.data.prompts.table import (
     first_by_hash,
     give_back,
     is_permutation,
-    no_collection,
 )
 from litetext.data.sampling import EpochSampler, rarity
-from litetext.data.token_rows import TokenRows
+from litetext.token_rows import TokenRows, no_collection
 from litetext.tokenizer import TokenBatch, Tokenizer, pad
 
 _COMPARED = 4096
@@ -64,11 +63,11 @@ class PromptDataset(Dataset):
         data = self.data
         epoch, place = np.divmod(np.asarray(positions), len(self))  # a training batch says its epoch, see EpochSampler
         index = self.indices[place]
-        rows = [data.rows[i] for i in index]
+        rows = data.rows.take(index)
         orders = data.fixed_permutations(index) if self.held_out else data.permutations(index, int(epoch[0]))
         changed = [b for b, row in enumerate(orders) if row is not None]
         permuted = [row for row in orders if row is not None]
-        length = max(map(len, rows))
+        length = int(rows.lengths.max())
         numbers = data.permuted_numbers(index[np.asarray(changed, dtype=np.int64)]) if self.held_out else None
         tokens = pad(rows, length)
         moved = pad(permuted, length) if permuted else TokenBatch(*_no_rows(length))

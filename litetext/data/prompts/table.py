@@ -6,7 +6,7 @@ A million prompts take some 60 MB this way, once a machine: what each process ad
 import ctypes
 import gc
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
 from typing import NamedTuple, overload
@@ -17,7 +17,7 @@ from litetext.checkpoints.hub_tokenizer import AnyTokenizer
 from litetext.data.permutation import Mode, permute
 from litetext.data.prompts.augment import recombine
 from litetext.data.prompts.corpora import Split
-from litetext.data.token_rows import TokenRows, order_keys
+from litetext.token_rows import TokenRows, order_keys
 
 _PIECE = 1 << 16
 
@@ -250,18 +250,6 @@ def first_by_hash(prompts: Sequence[str], count: int) -> list[int]:
     return sorted(sorted(range(len(prompts)), key=digests.__getitem__)[:count])
 
 
-@contextmanager
-def no_collection() -> Iterator[None]:
-    """Holds the search for cycles of garbage, which would go through millions of lists, none of them in a cycle."""
-    before = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if before:
-            gc.enable()
-
-
 def give_back() -> None:
     """Gives memory that is free in this process back to the system, where the C library can."""
     gc.collect()
@@ -273,14 +261,8 @@ def _pieces(count: int) -> Iterator[slice]:
     return (slice(first, first + _PIECE) for first in range(0, count, _PIECE))
 
 
-def _joined(parts: list[TokenRows]) -> TokenRows:
-    ids = np.concatenate([np.zeros(0, "<i4"), *(part.ids for part in parts)])
-    lengths = np.concatenate([np.zeros(0, np.int64), *(part.lengths for part in parts)])
-    return TokenRows(ids, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
-
-
 def _encoded(tokenizer: AnyTokenizer, prompts: Sequence[str]) -> TokenRows:
-    return _joined([TokenRows.of(tokenizer.encode(prompts[piece])) for piece in _pieces(len(prompts))])
+    return TokenRows.concatenated(tokenizer.rows(prompts[piece]) for piece in _pieces(len(prompts)))
 
 
 def _first_of_each(rows: TokenRows) -> np.ndarray:
@@ -299,9 +281,9 @@ def _permuted(prompts: Sequence[str], rows: TokenRows, reordered: AnyTokenizer, 
     for piece in _pieces(len(prompts) if mode is not None else 0):
         texts = [permute(prompt, 0, mode or "swap") for prompt in prompts[piece]]
         moved = [k for k, (text, prompt) in enumerate(zip(texts, prompts[piece], strict=True)) if text != prompt]
-        found = reordered.encode([texts[k] for k in moved])
+        found = reordered.rows([texts[k] for k in moved])
         first, before = piece.start, list(rows[piece])
-        good = [(first + k, row) for k, row in zip(moved, found, strict=True) if is_permutation(row, before[k])]
-        numbers.append(np.fromiter((number for number, _ in good), np.int64, len(good)))
-        parts.append(TokenRows.of([row for _, row in good]))
-    return SomeRows(np.concatenate([np.zeros(0, np.int64), *numbers]), _joined(parts))
+        good = [is_permutation(row, before[k]) for k, row in zip(moved, found, strict=True)]
+        numbers.append(first + np.asarray(moved, dtype=np.int64)[good])
+        parts.append(found.take(np.flatnonzero(good)))
+    return SomeRows(np.concatenate([np.zeros(0, np.int64), *numbers]), TokenRows.concatenated(parts))

@@ -14,7 +14,7 @@ from litetext.data.drawn.datamodule import DrawnDataModule
 from litetext.data.options import check_minimum
 from litetext.data.shapes.phrases import VALUES
 from litetext.data.shapes.world import FIRST_HELD_OUT, SIZE, ShapePhrase, ShapeScene, draw_phrases, draw_scene, render
-from litetext.tokenizer import TokenBatch, Tokenizer, pad
+from litetext.tokenizer import TokenBatch, Tokenizer
 
 
 class ShapesBatch(NamedTuple):
@@ -88,7 +88,7 @@ def _collate(
     return ShapesBatch(
         pixels=torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1,
         image=torch.tensor([b for b, _ in flat]),
-        tokens=pad(tokenizer.encode([phrase.text for _, phrase in flat])),
+        tokens=tokenizer([phrase.text for _, phrase in flat]),
         owner=torch.tensor(owner, dtype=torch.int64),
         masks=torch.from_numpy(np.stack(masks)) if masks else torch.zeros(0, SIZE, SIZE, dtype=torch.bool),
         boxes=torch.tensor([_box(mask) for mask in masks]).view(-1, 4),

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from litetext.checkpoints.hub_tokenizer import AnyTokenizer, HubTokenizer
 from litetext.models.text.stored import Stored
+from litetext.token_rows import TokenRows
 from litetext.tokenizer import UNLIMITED, Tokenizer, pad
 
 _BATCH = 128
@@ -164,21 +165,24 @@ class TextEncoder(nn.Module):
         """What decides a prompt's features besides its tokens, weights and configuration: the padding it sees."""
         return "unpadded"
 
-    def tokenize(self, phrases: Sequence[str], whole: bool = False) -> list[list[int]]:
+    def tokenize(self, phrases: Sequence[str], whole: bool = False) -> TokenRows:
         """Token ids of phrases by the encoder's tokenizer, without padding.
 
         Args:
             phrases: Noun phrases.
             whole: Do not cut them to the context.
 
+        Returns:
+            For each phrase its ids, as a sequence of lists.
+
         Raises:
             ValueError: If the encoder has no row for a token.
         """
         return self._rows(phrases, self.tokenizer.cut_to(UNLIMITED) if whole else self.tokenizer)
 
-    def _rows(self, phrases: Sequence[str], tokenizer: AnyTokenizer) -> list[list[int]]:
-        rows = tokenizer.encode(phrases)
-        largest = max((max(row) for row in rows if row), default=0)
+    def _rows(self, phrases: Sequence[str], tokenizer: AnyTokenizer) -> TokenRows:
+        rows = tokenizer.rows(phrases)
+        largest = int(rows.ids.max(initial=0))
         if largest >= self.vocab_size:
             whose = "SAM3's" if isinstance(tokenizer, Tokenizer) else "its"
             raise ValueError(

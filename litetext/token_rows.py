@@ -1,7 +1,9 @@
 """Token rows of many prompts in two flat arrays, which may lie in memory or in a mapped file."""
 
+import gc
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import chain, pairwise
 from typing import overload
 
@@ -36,8 +38,16 @@ class TokenRows(Sequence[list[int]]):
             return rows
         rows = list(rows)
         lengths = np.fromiter(map(len, rows), dtype=np.int64, count=len(rows))
-        bounds = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        bounds = _bounds(lengths)
         return cls(np.fromiter(chain.from_iterable(rows), dtype="<i4", count=int(bounds[-1])), bounds)
+
+    @classmethod
+    def concatenated(cls, parts: Iterable["TokenRows"]) -> "TokenRows":
+        """The rows of all parts, in order."""
+        parts = list(parts)
+        lengths = np.concatenate([np.zeros(0, np.int64), *(part.lengths for part in parts)])
+        ids = np.concatenate([np.zeros(0, "<i4"), *(part.ids for part in parts)])
+        return cls(ids, _bounds(lengths))
 
     def __len__(self) -> int:
         """Number of rows."""
@@ -64,10 +74,17 @@ class TokenRows(Sequence[list[int]]):
     def __iter__(self) -> Iterator[list[int]]:
         """The rows, in order."""
         for first in range(0, len(self), 4096):
-            bounds = self.bounds[first : first + 4097].tolist()
-            ids = self.ids[bounds[0] : bounds[-1]].tolist()
-            for start, end in pairwise(bounds):
-                yield ids[start - bounds[0] : end - bounds[0]]
+            yield from self._lists(first, 4096)
+
+    def tolist(self) -> list[list[int]]:
+        """The rows as lists."""
+        with no_collection():
+            return self._lists(0, len(self))
+
+    def _lists(self, first: int, count: int) -> list[list[int]]:
+        bounds = self.bounds[first : first + count + 1]
+        ids = self.ids[bounds[0] : bounds[-1]].tolist()
+        return [ids[start:end] for start, end in pairwise((bounds - bounds[0]).tolist())]
 
     def __eq__(self, other: object) -> bool:
         """Whether other rows are the same, be they lists."""
@@ -86,14 +103,27 @@ class TokenRows(Sequence[list[int]]):
         """Some rows, in the order given."""
         index = np.asarray(index, dtype=np.int64)
         lengths = self.bounds[index + 1] - self.bounds[index]
-        bounds = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-        within = np.arange(bounds[-1]) - np.repeat(bounds[:-1], lengths)
-        return TokenRows(self.ids[np.repeat(self.bounds[index], lengths) + within], bounds)
+        bounds = _bounds(lengths)
+        return TokenRows(self.ids[np.repeat(self.bounds[index] - bounds[:-1], lengths) + np.arange(bounds[-1])], bounds)
 
     def joined(self, others: "TokenRows") -> "TokenRows":
         """These rows and then others."""
         ids = np.concatenate([self.ids, others.ids])
         return TokenRows(ids, np.concatenate([self.bounds, others.bounds[1:] + self.bounds[-1]]))
+
+    def cut(self, most: int, end: int) -> "TokenRows":
+        """The first ids of each row.
+
+        Args:
+            most: Ids that a row keeps at most, 1 or more.
+            end: What the last id of a row that was longer becomes.
+        """
+        lengths = self.lengths
+        kept = np.minimum(lengths, most)
+        bounds = _bounds(kept)
+        ids = self.ids[np.repeat(self.bounds[:-1] - bounds[:-1], kept) + np.arange(bounds[-1])]
+        ids[bounds[1:][lengths > most] - 1] = end
+        return TokenRows(ids, bounds)
 
     def keys(self) -> np.ndarray:
         """Content of each row as a number of 128 bits: two uint64, (count, 2)."""
@@ -117,6 +147,25 @@ class TokenRows(Sequence[list[int]]):
         for first in range(0, len(self.ids), _PIECE):
             digest.update(self.ids[first : first + _PIECE].astype("<i8").tobytes())
         return digest.hexdigest()
+
+
+@contextmanager
+def no_collection() -> Iterator[None]:
+    """Holds the search for cycles of garbage, which would go through millions of lists, none of them in a cycle."""
+    before = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if before:
+            gc.enable()
+
+
+def _bounds(lengths: np.ndarray) -> np.ndarray:
+    """Where rows of these lengths begin, and the end of the last."""
+    bounds = np.zeros(len(lengths) + 1, dtype=np.int64)
+    np.cumsum(lengths, out=bounds[1:])
+    return bounds
 
 
 def order_keys(keys: np.ndarray) -> np.ndarray:

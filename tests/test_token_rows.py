@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from litetext.data.token_rows import TokenRows, find_keys, order_keys
+from litetext.token_rows import TokenRows, find_keys, order_keys
 
 rows_of = st.lists(st.lists(st.integers(0, 250_000), max_size=6), max_size=12)
 
@@ -23,6 +23,10 @@ def test_as_lists(rows: list[list[int]], data: st.DataObject) -> None:
         chosen = data.draw(st.lists(st.integers(0, len(rows) - 1)))
         assert list(held.take(chosen)) == [rows[i] for i in chosen]
         assert list(held.joined(held.take(chosen))) == rows + [rows[i] for i in chosen]
+        assert TokenRows.concatenated([held, held.take(chosen)]).tolist() == rows + [rows[i] for i in chosen]
+    assert held.tolist() == rows
+    most = data.draw(st.integers(1, 7))
+    assert held.cut(most, 9).tolist() == [row if len(row) <= most else [*row[: most - 1], 9] for row in rows]
     with pytest.raises(IndexError):
         held[len(rows)]
 
@@ -36,6 +40,10 @@ def test_keys_tell_rows_apart_and_are_found(rows: list[list[int]], others: list[
         place = find_keys(keys[order], TokenRows.of(others).keys())
         for row, at in zip(others, place.tolist(), strict=True):
             assert rows[order[at]] == row if at >= 0 else row not in rows
+
+
+def test_no_rows() -> None:
+    assert TokenRows.concatenated([]).tolist() == TokenRows.of([]).cut(3, 9).tolist() == []
 
 
 def test_keys_that_share_their_first_half() -> None:
