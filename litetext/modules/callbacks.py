@@ -111,14 +111,11 @@ class LastCheckpoint(Checkpoint):
             raise SystemExit(128 + (self._signal or signal.SIGTERM))
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Saves the finished run."""
+        """Saves the finished run, and gives the signals back."""
         self._save(trainer)
-
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Gives the signals back."""
         self._restore()
 
-    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Gives the signals back."""
         self._restore()
 
@@ -135,6 +132,7 @@ class LastCheckpoint(Checkpoint):
         self._signal = number
 
     def _restore(self) -> None:
+        # Before the trainer does the same: what was taken over is its own handler, which holds it and the model.
         for number, old in self._old.items():
             signal.signal(number, old)
         self._old.clear()

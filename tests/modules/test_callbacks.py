@@ -1,7 +1,9 @@
 """A run that was killed or stopped, and resumed, ends with the weights of the run left alone, bit for bit."""
 
+import gc
 import os
 import signal
+import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -54,8 +56,9 @@ def test_stopped_and_resumed(
     number: int, call: int, options: tuple[str, ...], folder: Path, litetext: Callable[..., Answer],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    assert litetext(*FIT, "--run", "alone", *options).code == 0
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    assert litetext(*FIT, "--run", "alone", *options).code == 0
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
     with monkeypatch.context() as patch:
         strike(patch, number, call)
         stopped = litetext(*FIT, "--run", "stopped", *options)
@@ -102,14 +105,16 @@ def test_another_seed_is_another_run(folder: Path, litetext: Callable[..., Answe
     assert not same("checkpoints/a/last.ckpt", "checkpoints/b/last.ckpt")
 
 
-def test_the_runs_seed_reaches_the_order_of_batches(
+def test_the_runs_seed_reaches_the_order_of_batches_and_a_finished_run_leaves_memory(
     folder: Path, litetext: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     orders: list[list[list[int]]] = []
+    modules: list[weakref.ref[DistillModule]] = []
     step = DistillModule.training_step
 
     def noted(self: DistillModule, batch: Any, *args: Any) -> Any:
         orders[-1].append(batch.index.tolist())
+        modules.append(weakref.ref(self))
         return step(self, batch, *args)
 
     monkeypatch.setattr(DistillModule, "training_step", noted)
@@ -117,6 +122,8 @@ def test_the_runs_seed_reaches_the_order_of_batches(
         orders.append([])
         assert litetext(*FIT, "--run", f"run{number}", "--trainer.max_epochs", "1", options).code == 0
     assert orders[0] == orders[2] != orders[1]
+    gc.collect()
+    assert modules[0]() is None  # the parser of the last run may keep the last
 
 
 def test_an_interval_below_one_is_refused() -> None:
