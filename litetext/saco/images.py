@@ -248,27 +248,32 @@ def contradictions(annotators: Sequence[AnnotatorFile]) -> list[str]:
         annotators: Those of one subset.
 
     Raises:
-        ValueError: A quarter of the datapoints that two files share have another phrase or image.
+        ValueError: A quarter of the datapoints that two files share have another phrase.
     """
     first, notes = annotators[0], []
     for other in annotators[1:]:
         shared = [i for i in first.images if i in other.images]
         for key in ("text_input", "file_name"):
-            values = {i: (_plain(first.images[i].get(key)), _plain(other.images[i].get(key))) for i in shared}
-            differ = [i for i, (mine, theirs) in values.items() if mine and theirs and mine != theirs]
+            values = ((i, first.images[i].get(key), other.images[i].get(key)) for i in shared)
+            differ = [i for i, mine, theirs in values if mine != theirs and _differ(mine, theirs)]
             if not differ:
                 continue
             mine, theirs = (shown(a.images[differ[0]][key]) for a in (first, other))
             text = f"datapoints of another {key} in {other.name} than in {first.name}"
             line = counted(text, differ, f"{theirs}, not {mine}")
-            if 4 * len(differ) >= len(shared):
+            # Images are those of the first file, whatever the others call them.
+            if key == "text_input" and 4 * len(differ) >= len(shared):
                 raise ValueError(f"{line}; give the files of annotators of one subset")
             notes.append(line)
     return notes
 
 
-def _plain(text: Any) -> str:
-    return " ".join(unicodedata.normalize("NFC", text).casefold().split()) if isinstance(text, str) else ""
+def _differ(mine: Any, theirs: Any) -> bool:
+    """Whether two texts say different things, as far as both say anything."""
+    if not isinstance(mine, str) or not isinstance(theirs, str):
+        return False
+    plain = [" ".join(unicodedata.normalize("NFC", text).casefold().split()) for text in (mine, theirs)]
+    return all(plain) and plain[0] != plain[1]
 
 
 def evaluated(annotators: Sequence[AnnotatorFile]) -> list[int]:

@@ -110,3 +110,9 @@ def test_annotators_of_another_subset_are_refused(tmp_path: Path, data: dict[str
     other.images[2]["text_input"] = "thing 8"
     with pytest.raises(ValueError, match=r"another text_input .*: 2 .*; give the files of annotators of one subset"):
         contradictions([first, other])
+    moved = read(tmp_path, data)
+    for image in moved.images.values():
+        image["file_name"] = "elsewhere/" + image["file_name"]
+    assert [line.split(":")[0] for line in contradictions([first, moved])] == [
+        "datapoints of another file_name in gt.json than in gt.json"
+    ]
