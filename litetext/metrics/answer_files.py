@@ -1,6 +1,7 @@
 """Answers of systems behind an interface, one an image or a pair, as predictions of SA-Co."""
 
 import re
+import unicodedata
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -191,7 +192,7 @@ def _pairs(place: int | Mapping[str, list[int]]) -> list[int]:
 
 
 def _phrase(text: Any) -> str:
-    return " ".join(str(text or "").casefold().split()).strip(" .")
+    return " ".join(unicodedata.normalize("NFC", str(text or "")).casefold().split()).strip(" .")
 
 
 def _contents(path: str | Path) -> Iterator[tuple[str, Any]]:

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
+from torchmetrics.utilities import rank_zero_warn
 
 from litetext.metrics.assess import IouType, assess
 from litetext.metrics.counts import Counts, headline, official, tally
@@ -120,11 +121,19 @@ class PhraseCounts(Metric):
 
 class _Headline(PhraseCounts):
     column = ""
+    both = True
+    """It needs positives and negatives."""
 
     def compute(self) -> Tensor:
         """The number as a float64 scalar."""
+        counts = self.counts()
+        found, false, rejected, missed = counts.images.tolist()
+        if self.both and found + missed and not false + rejected:
+            rank_zero_warn(
+                f"{self.column} is 0, as officially, since no datapoint is a negative: give some, or take PMF1"
+            )
         device = "cpu" if self.boxes.device.type == "mps" else self.boxes.device
-        return torch.tensor(headline(self.counts())[self.column], dtype=torch.float64, device=device)
+        return torch.tensor(headline(counts)[self.column], dtype=torch.float64, device=device)
 
     def plot(self, val: Any = None, ax: Any = None) -> Any:
         """Draws the number, or several over steps, as the metrics of torchmetrics do."""
@@ -158,6 +167,7 @@ class PMF1(_Headline):
     """pmF1: positive micro F1, mean over ten IoU thresholds, in percent. See `PhraseCounts`."""
 
     column = "pmF1"
+    both = False
 
 
 def phrase_metrics(iou_type: IouType = "segm", prefix: str | None = None) -> MetricCollection:

@@ -12,6 +12,9 @@ from litetext.saco.masks import CheckedMask, mask_box, read_mask
 Predictions = dict[int, list[dict[str, Any]]]
 
 
+OVER = 1.05
+"""Where a box ends that reaches far over the edge, as a share of the side."""
+CORNERS = "as corners [x1, y1, x2, y2] would where [x, y, width, height] is meant"
 UNKNOWN = "--allow_unknown where the rest is what you mean to score"
 """The way out where much of a predictions file belongs to nothing in the ground truth."""
 
@@ -115,11 +118,13 @@ def _sound_marks(
     """An annotator's annotations with checked masks and boxes, the datapoints that cannot be scored, and lines."""
     marks = dict(annotator.annotations)
     masked = any(item.get("segmentation") for i in counted for item in marks.get(i, ()))
-    broken, odd, boxed = dict[int, str](), list[int](), list[int]()
+    broken, odd, boxed, crowds = dict[int, str](), list[int](), list[int](), list[int]()
     for i in counted:
         if not (items := marks.get(i)):
             continue
         size = _size(annotator, i, first)
+        if all(item.get("iscrowd") for item in items):
+            crowds.append(i)
         marks[i] = kept = []
         for item in items:
             code = item.get("segmentation")
@@ -137,6 +142,9 @@ def _sound_marks(
     name = annotator.name
     lines = _note(broken, f"{name}: datapoints left out for a damaged mask: {{count}}", broken)
     lines += _note(odd, f"{name}: masks of another size than their image match nothing: {{count}}")
+    lines += _note(
+        crowds, f"{name}: datapoints of which crowds alone are marked are negatives, as officially: {{count}}"
+    )
     lines += _note(boxed, f"{name}: boxes that are missing or no boxes are those of their masks: {{count}}")
     return marks, set(broken), lines
 
@@ -215,6 +223,13 @@ def _other_unit(marks: Sequence[Any], items: Sequence[tuple[int, Any]], notes: l
     fractions = max(map(max, true)) <= 1.5
     # A box of fractions may reach over the edge a little, one in pixels of a small image is hardly below 2.
     strange = [(i, box) for i, box in found if (max(box) > 2 if fractions else 0 < max(box) <= 1.5)]
+    ends = [(i, box, max(box[0] + box[2], box[1] + box[3])) for i, box in found if fractions and max(box) <= 2]
+    over = [(i, box) for i, box, end in ends if end > OVER]
+    if over and 4 * len(over) >= len(found):
+        first = f"id {over[0][0]}: {over[0][1]}"
+        notes.append(
+            f"predictions: {len(over):,} of {len(found):,} boxes reach far over the edge, {CORNERS} (first: {first})"
+        )
     if not strange:
         return ""
     units = (

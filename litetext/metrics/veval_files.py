@@ -9,7 +9,7 @@ import numpy as np
 
 from litetext.metrics.assess import IouType
 from litetext.metrics.hota import hota_numbers
-from litetext.metrics.saco_check import UNKNOWN
+from litetext.metrics.saco_check import CORNERS, OVER, UNKNOWN
 from litetext.metrics.teta import teta_numbers
 from litetext.metrics.track_results import complete_tracks
 from litetext.metrics.video import KINDS, PLACES, VideoRows, assess_video, phrase_numbers
@@ -160,18 +160,24 @@ def _fractions(parts: Sequence[Masklets], annotations: VideoAnnotations, name: s
 
 
 def _outside(found: Mapping[VideoId, Masklets], videos: Mapping[VideoId, Video], name: str) -> list[str]:
-    """A line if predicted boxes have nothing in their frame: they match nothing."""
-    count, first = 0, ""
+    """Lines if predicted boxes have nothing in their frame, and match nothing, or are corners."""
+    count, first, over, total = 0, "", 0, 0
     for number, part in found.items():
         right, bottom = videos[number].width, videos[number].height
         boxes = part.boxes[part.boxed & (part.boxes[..., 2:] > 0).all(-1)]
-        far = boxes[((boxes[:, :2] >= (right, bottom)) | (boxes[:, :2] + boxes[:, 2:] <= 0)).any(1)]
+        ends = boxes[:, :2] + boxes[:, 2:]
+        outside = ((boxes[:, :2] >= (right, bottom)) | (ends <= 0)).any(1)
+        reaching = (ends > (OVER * right, OVER * bottom)).any(1) & ~outside
+        over, total, far = over + int(reaching.sum()), total + len(boxes), boxes[outside]
         if len(far):
             count, first = (
                 count + len(far),
                 first or f"video {number}: {far[0].tolist()}, its frames have {right} x {bottom}",
             )
-    return [f"{name}: boxes outside their frame match nothing: {count:,} (first: {first})"] if count else []
+    lines = [f"{name}: boxes outside their frame match nothing: {count:,} (first: {first})"] if count else []
+    if over and 4 * over >= total:
+        lines.append(f"{name}: {over:,} of {total:,} boxes reach far over the edge of their frame, {CORNERS}")
+    return lines
 
 
 def asked_categories(annotations: VideoAnnotations, predictions: dict[VideoId, Masklets]) -> dict[VideoId, list[int]]:

@@ -277,6 +277,17 @@ def test_the_benchmark_reports_and_agrees() -> None:
     assert result["CG_F1"] > 5
 
 
+def test_positives_alone_are_told() -> None:
+    box = [[0.1, 0.1, 0.5, 0.5]]
+    metrics = phrase_metrics("bbox")
+    metrics.update([0], [Instances([0.9], box)], [Truth(boxes=box)])
+    with pytest.warns(UserWarning, match="is 0, as officially, since no datapoint is a negative") as told:
+        numbers = metrics.compute()
+    assert (numbers["CG_F1"], numbers["IL_MCC"]) == (0, 0)
+    assert numbers["pmF1"] > 99
+    assert len(told) == 2
+
+
 def test_ids_that_start_anew_with_each_batch_are_told() -> None:
     box, metric = [[0.1, 0.1, 0.5, 0.5]], PhraseCounts("bbox")
     found, nothing, truth = Instances([0.9], box), Instances([], []), Truth(boxes=box)

@@ -303,3 +303,10 @@ def test_a_pair_whose_masklets_are_not_there_is_no_negative(tmp_path: Path) -> N
     gt["video_np_pairs"][-1]["num_masklets"] = 0
     scores = scored(tmp_path, gt, found)
     assert (scores["left_out"], scores["notes"]) == (0, []), "more than the file tells all count"
+
+
+def test_boxes_of_corners_are_told(tmp_path: Path) -> None:
+    found = [{**track, "bboxes": [[40.0, 30.0, 60.0, 45.0]] * 3} for track in loaded("good")]
+    notes = scored(tmp_path, loaded("gt"), found)["notes"]
+    assert len(notes) == 1
+    assert "boxes reach far over the edge of their frame, as corners [x1, y1, x2, y2] would" in notes[0]

@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 
 from litetext.data.images.gold import Contents
 from litetext.data.images.items import ImagePairs, Pair, Skip, inside
-from litetext.data.images.marks import Lines, Mark, has_fractions, read_mark
+from litetext.data.images.marks import CROWDS, Lines, Mark, has_fractions, read_mark
 from litetext.data.images.orientation import Exif
 from litetext.saco.fields import Id, category_phrase, read_id, read_size, shown
 from litetext.saco.images import by_id, by_image, read_entries, read_json
@@ -131,7 +131,10 @@ def read_coco(source: CocoSet) -> Contents:
             if phrase in image.faults:
                 skips.append(Skip(source.name, file_name, (pair_id,), image.faults[phrase]))
                 continue
-            truth = _truth(image.marks.get(phrase, []), masks)
+            marks = image.marks.get(phrase, [])
+            if marks and all(mark.crowd for mark in marks):
+                lines.add(CROWDS, pair_id)
+            truth = _truth(marks, masks)
             positives += bool(truth.boxes)
             pairs.append(Pair(pair_id, phrase, (truth,)))
         if pairs:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from litetext.data.images.items import ImagePairs, Pair, Skip, inside
-from litetext.data.images.marks import Lines, in_pixels, read_mark
+from litetext.data.images.marks import CROWDS, Lines, in_pixels, read_mark
 from litetext.saco.fields import read_box, read_size
 from litetext.saco.images import AnnotatorFile, contradictions, evaluated, read_annotator
 from litetext.saco.instances import Truth
@@ -203,6 +203,8 @@ def _pair(number: int, entry: dict[str, Any], annotators: Sequence[AnnotatorFile
                 masks.append(found[0])
                 boxes.append(found[1])
                 crowd.append(bool(item["iscrowd"]))
+        if crowd and all(crowd):
+            lines.add(CROWDS, number, f"by {annotator.name}")
         truths.append(Truth(masks, boxes, crowd, exhaustive))
     kind, twin = entry.get("kind"), entry.get("twin")
     return Pair(

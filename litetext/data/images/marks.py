@@ -7,6 +7,7 @@ from litetext.saco.fields import counted, read_box, shown
 from litetext.saco.masks import CheckedMask, mask_box, read_mask
 
 ELSEWHERE = "annotations whose bbox lies elsewhere than their mask"
+CROWDS = "pairs of which crowds alone are marked are negatives, as officially"
 _CORNERS = "annotations whose bbox [x, y, width, height] reaches far over the edge, as one of two corners would"
 _OVER = 1.05
 _FRACTIONS = 2.0

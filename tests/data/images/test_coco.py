@@ -275,3 +275,10 @@ def test_categories_that_differ_in_case_or_in_form_of_accents_are_one_phrase(tmp
         [0, 1, 1],
     ]
     assert read.notes == ["categories of another spelling of a phrase are that phrase: 2 (id 2, 4: red ball: Red Ball)"]
+
+
+def test_a_pair_of_crowds_alone_is_told(tmp_path: Path) -> None:
+    source = coco_file(tmp_path)
+    edit(tmp_path / "coco.json", lambda d: [d["annotations"][n].update(iscrowd=1) for n in (0, 2)])
+    told = "pairs of which crowds alone are marked are negatives, as officially: 1 (id 7)"
+    assert read_coco(source).notes == [told], "the first image has a ball that is no crowd"
