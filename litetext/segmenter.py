@@ -193,6 +193,11 @@ class Segmenter:
         new = list(dict.fromkeys(phrase for phrase in phrases if phrase not in known.number))
         if new:
             added = self.encoder.encode(new)
+            if added.truncated:
+                self.note(
+                    f"{added.truncated:,} of {len(new):,} phrases cut at {self.context_length} tokens, "
+                    f"what comes after is not read: {self.cut(new)[0][:60]!r}"
+                )
             number = {phrase: row + len(known) for phrase, row in added.number.items()}
             known = PhraseFeatures([*known.rows, *added.rows], known.number | number, known.width)
             self._known = known

@@ -123,12 +123,8 @@ def segment(
         overlap=overlap,
         tracker=tracker,
     )
+    segmenter.note = _note
     segmenter.encode(phrases)  # before the first image: an error about phrases is not one about images
-    if cut := segmenter.cut(phrases):
-        _note(
-            f"{len(cut):,} of {len(phrases):,} phrases cut at {segmenter.context_length} tokens, "
-            f"what comes after is not read: {cut[0][:60]!r}"
-        )
     if pieces := segmenter.in_pieces(phrases):
         _note(
             f"{len(pieces):,} of {len(phrases):,} phrases have tokens that this text encoder lacks, and are read in "
