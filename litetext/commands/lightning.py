@@ -32,6 +32,7 @@ from litetext.modules.terminal import fit_to_terminal
 CHECKPOINTS = "checkpoints"
 LOGS = "lightning_logs"
 _MOST_THREADS = 64
+_LIMITS = {"validate": "limit_val_batches", "test": "limit_test_batches", "predict": "limit_predict_batches"}
 _ABOUT = {
     "fit": "Train: distil a student, or train one of the small SAM3s.",
     "validate": "Score a checkpoint on the held-out data of its training.",
@@ -215,13 +216,21 @@ class Command(LightningCLI):
         check_trainer(self.trainer, self.datamodule)
         fit_to_terminal(self.trainer)
         config = self.config[subcommand]
+        trial = bool(self.trainer.fast_dev_run)  # type: ignore[attr-defined]
+        if trial and subcommand == "test":
+            raise ValueError(
+                "trainer.fast_dev_run is for fit; to try an evaluation, give --data.limit 1 and --run trial"
+            )
+        limit = _LIMITS.get(subcommand)
+        if limit is not None and getattr(self.trainer, limit) == 0:  # Lightning would end without a word
+            raise ValueError(f"trainer.{limit} is 0: litetext {subcommand} would do nothing; leave it out")
         if config["overwrite"] and hasattr(self.model, "overwrite"):
             self.model.overwrite = True
         if subcommand != "fit":
             self.trainer.callbacks.append(EndsAtOnce())  # type: ignore[attr-defined]
         if subcommand in ("validate", "predict"):
             self.trainer.loggers = []  # what they measure is no part of the training's curves
-        if subcommand != "fit" or self.trainer.fast_dev_run:  # type: ignore[attr-defined]
+        if subcommand != "fit" or trial:
             super()._run_subcommand(subcommand)
             return
         folder = Path(_run_folder(config["run"], config["trainer"]["default_root_dir"]))
@@ -352,6 +361,8 @@ def _build(kind: type[Command], command: str, argv: Sequence[str]) -> Command:
             raise
         raise ValueError(one_line(str(error))) from error
     except RuntimeError as error:
+        if "conditioned on metric" in str(error):
+            raise ValueError(f"trainer.callbacks: {' '.join(str(error).split())}") from error
         if "loading state_dict" not in str(error):
             raise
         reason = " ".join(str(error).split())[:200]

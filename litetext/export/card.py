@@ -88,6 +88,6 @@ def _origin(about: dict[str, Any]) -> list[str]:
 def _numbers(scores: dict[str, float]) -> list[str]:
     known = [(text, scores[name]) for name, text in _SCORES.items() if name in scores]
     if not known:
-        return ["Unknown: the checkpoint holds no scores."]
+        return ["Unknown: the checkpoint holds no scores of these weights."]
     rows = ["On held-out prompts, against the teacher:", "", "| what | value |", "|---|---|"]
     return [*rows, *(f"| {text} | {value:.4f} |" for text, value in known)]

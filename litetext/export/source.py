@@ -66,7 +66,10 @@ def read_source(path: str, context_length: int | None = None, positions: Positio
             f"{path} holds a student in 8 bits or with part of its vocabulary; export the one it came from"
         )
     where = shipped(str(path))
-    about = (read_checkpoint(where) if where.endswith(".ckpt") else stored_config(where)).get("litetext") or {}
+    stored = read_checkpoint(where) if where.endswith(".ckpt") else stored_config(where)
+    about = stored.get("litetext") or {}
+    if about.get("scored_step") not in (None, stored.get("global_step")):
+        about = {**about, "scores": {}}  # a last.ckpt's are those of an earlier validation
     about = {key: value for key, value in about.items() if key in _ABOUT}
     note = ""
     if context_length is not None and context_length != student.context_length:

@@ -120,6 +120,8 @@ class LastCheckpoint(Checkpoint):
         self._restore()
 
     def _save(self, trainer: Trainer) -> None:
+        if trainer.fast_dev_run:  # type: ignore[attr-defined]  # a trial of the options leaves the run alone
+            return
         if (name := not_finite(trainer.lightning_module)) is not None:
             raise ValueError(
                 f"the weight {name} is not finite at step {trainer.global_step}: the model diverged, lower model.lr; "

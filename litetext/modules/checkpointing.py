@@ -65,7 +65,14 @@ def not_finite(module: LightningModule) -> str | None:
     return next((name for name, value in state.items() if isinstance(value, Tensor) and not is_finite(value)), None)
 
 
+def best_of(trainer: Trainer) -> ModelCheckpoint | None:
+    """What keeps the run's best checkpoint: ours, and not one more that a config names; None where there is none."""
+    found: list[Any] = trainer.checkpoint_callbacks
+    own = [callback for callback in found if isinstance(callback, BestCheckpoint)]
+    return next((callback for callback in [*own, *found] if isinstance(callback, ModelCheckpoint)), None)
+
+
 def checkpoint_of(trainer: Trainer) -> Path | None:
     """The best checkpoint that this run has written; None where it has none."""
-    path = Path(getattr(trainer.checkpoint_callback, "best_model_path", "") or "")
+    path = Path(getattr(best_of(trainer), "best_model_path", "") or "")
     return path if path.is_file() else None

@@ -23,6 +23,7 @@ from litetext.models.text.static import StaticText
 from litetext.models.text.student import Student
 from litetext.models.text.students import load_student
 from litetext.modules import distill_report, taught
+from litetext.modules.checkpointing import best_of
 from litetext.modules.distill_optim import check_loss_weights, check_recipe
 from litetext.modules.gradients import kept
 from litetext.modules.run_data import run_data
@@ -166,8 +167,8 @@ class DistillModule(StudentTraining):
         check_weights(self.student, "model.student")
         self.student.reads = data.tokenizer if isinstance(data.tokenizer, HubTokenizer) else None
         self.agreement.compared = data.compared
-        callback: Any = self.trainer.checkpoint_callback
-        if len(data.val) < 3 and getattr(callback, "monitor", None) == "val/agreement":
+        callback = best_of(self.trainer)
+        if len(data.val) < 3 and callback is not None and callback.monitor == "val/agreement":
             callback.monitor = "val/cosine"
             rank_zero_info(
                 f"{len(data.val)} held-out prompts have no choice of nearest neighbours: val/agreement is not defined, "
@@ -284,17 +285,18 @@ class DistillModule(StudentTraining):
 
     def on_validation_epoch_end(self) -> None:
         """Logs `val/*`, and now and then the figures."""
-        self.scores = {name: float(value) for name, value in self.agreement.compute().items()}
-        self.scores |= {name: float(value) for name, value in self.val_losses.compute().items()}
-        if wrong := [name for name in ("cosine", "pooled_cosine", "mse") if not math.isfinite(self.scores[name])]:
+        scores = {name: float(value) for name, value in self.agreement.compute().items()}
+        scores |= {name: float(value) for name, value in self.val_losses.compute().items()}
+        if wrong := [name for name in ("cosine", "pooled_cosine", "mse") if not math.isfinite(scores[name])]:
             raise ValueError(
-                f"val/{wrong[0]} is {self.scores[wrong[0]]} at step {self.trainer.global_step}: the student's features "
+                f"val/{wrong[0]} is {scores[wrong[0]]} at step {self.trainer.global_step}: the student's features "
                 f"are not finite; {kept(self)}"
             )
         shown = ("cosine", "agreement")
-        for name, value in self.scores.items():
+        for name, value in scores.items():
             self.log(f"val/{name}", value, prog_bar=name in shown, sync_dist=True)
-        self.scores = {name: value for name, value in self.scores.items() if not math.isnan(value)}
+        undefined = [name for name in ("agreement", "drift", "teacher_drift") if math.isnan(scores[name])]
+        self.keep_scores({name: value for name, value in scores.items() if name not in undefined})
         with self.agreement.sync_context():
             seen = self.agreement.gathered()
         self.validated = len(seen.get("index", ()))
@@ -343,7 +345,7 @@ class DistillModule(StudentTraining):
             ValueError: Naming each option that differs.
         """
         about = taught.check_resumed(self, checkpoint)
-        self.scores = dict(about.get("scores", {}))
+        self.scores, self.scored_step = dict(about.get("scores", {})), about.get("scored_step")
 
     def on_fit_start(self) -> None:
         """Starts the student as the recipe says, but for a resumed one; says where it can go."""

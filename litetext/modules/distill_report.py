@@ -97,15 +97,17 @@ def summary(module: Any, scores_line: Callable[[Any, dict[str, float]], str] | N
     """
     trainer = module.trainer
     best = checkpoint_of(trainer)
-    scores = module.scores
+    scores, of = module.scores, ""
     if best is not None:
         stored = torch.load(best, map_location="cpu", weights_only=True, mmap=True)
         scores = stored.get("litetext", {}).get("scores") or scores
+    elif module.scored_step not in (None, trainer.global_step):
+        of = f" at step {module.scored_step:,}; what came after was not validated"
     student = count_parameters(module.student)
     teacher = module.teacher_parameters
     lines = [""]
     if scores:
-        lines.append((scores_line or prompt_scores)(module, scores))
+        lines.append((scores_line or prompt_scores)(module, scores) + of)
     if teacher:
         lines.append(
             f"parameters          {student:,} of the teacher's {teacher:,}: "
@@ -113,17 +115,20 @@ def summary(module: Any, scores_line: Callable[[Any, dict[str, float]], str] | N
         )
     lines += _speed(trainer)
     # Not trainer.log_dir: that asks all ranks, and only the first is here.
-    folder = getattr(trainer.logger, "log_dir", None)
+    folder = None if trainer.fast_dev_run else getattr(trainer.logger, "log_dir", None)  # type: ignore[attr-defined]
     if best is not None:
         lines.append(f"best checkpoint     {_near(best)}")
     else:
         lines.append("best checkpoint     none: no validation of this run earned one")
     if folder is not None:
-        lines.append(f"TensorBoard run     {_near(Path(folder))}")
-        lines.append(f"next                tensorboard --logdir {quote(_near(Path(folder).parent))}")
+        board, following = isinstance(trainer.logger, TensorBoardLogger), list[str]()
+        lines.append(f"{'TensorBoard run' if board else 'logs':<20}{_near(Path(folder))}")
+        if board:
+            following.append(f"tensorboard --logdir {quote(_near(Path(folder).parent))}")
         if best is not None:
             config = quote(f"{_near(Path(folder))}/config.yaml")
-            lines.append(" " * 20 + f"litetext validate --config {config} --ckpt_path best")
+            following.append(f"litetext validate --config {config} --ckpt_path best")
+        lines += [f"{'' if n else 'next':<20}{line}" for n, line in enumerate(following)]
     return "\n".join(lines)
 
 

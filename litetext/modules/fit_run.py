@@ -10,13 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import LearningRateMonitor
+from lightning.pytorch.callbacks import (
+    GradientAccumulationScheduler,
+    LearningRateMonitor,
+    StochasticWeightAveraging,
+)
 from lightning.pytorch.cli import SaveConfigCallback
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 
 from litetext.checkpoints.lightning import read_checkpoint
-from litetext.modules.checkpointing import CheckpointFile
+from litetext.modules.checkpointing import CheckpointFile, best_of
 from litetext.modules.results_files import BOARDS
 from litetext.modules.resume import RunOptions
 from litetext.modules.run_folder import MARK, read_mark, sole_writer
@@ -24,6 +28,12 @@ from litetext.modules.run_folder import MARK, read_mark, sole_writer
 EXPORT = "model"
 """Folder beside the checkpoints that a trained model is exported to."""
 _OURS = (MARK, "fit.json")
+_UNFIT: dict[type, str] = {
+    StochasticWeightAveraging: "its averages come after the last validation, so that none is scored or the best "
+    "checkpoint; lightning.pytorch.callbacks.EMAWeightAveraging averages from the start",
+    GradientAccumulationScheduler: "rates and schedule are made for one trainer.accumulate_grad_batches; give that",
+}
+"""Callbacks of Lightning's that would leave no trace, or something else than they say."""
 
 
 @contextmanager
@@ -150,7 +160,9 @@ class SaveConfig(SaveConfigCallback):
         """Nothing yet."""
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Writes the file."""
+        """Writes the file; a trial of the options (`trainer.fast_dev_run`) leaves the run alone."""
+        if trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return
         self.config = self.config.clone()
         self.config["ckpt_path"], self.config["overwrite"] = None, False
         super().setup(trainer, pl_module, "fit")
@@ -177,9 +189,11 @@ def export_folder(trainer: Trainer, output: str | None) -> Path | None:
         output: The folder that the user named.
 
     Returns:
-        The folder, or None where the run keeps no checkpoints either.
+        The folder, or None where the run keeps no checkpoints either, or is a trial (`trainer.fast_dev_run`).
     """
-    beside = getattr(trainer.checkpoint_callback, "dirpath", None)
+    if trainer.fast_dev_run:  # type: ignore[attr-defined]
+        return None
+    beside = getattr(best_of(trainer), "dirpath", None)
     if output is not None or beside is None:
         return None if output is None else Path(output)
     return Path(os.path.relpath(Path(beside) / EXPORT))
@@ -217,6 +231,9 @@ def check_trainer(trainer: Trainer, data: Any = None) -> None:
             f"{trainer.world_size} processes itself: each would take a part of its part; give "
             "--trainer.use_distributed_sampler false"
         )
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if why := next((why for kind, why in _UNFIT.items() if isinstance(callback, kind)), None):
+            raise ValueError(f"trainer.callbacks holds {type(callback).__name__}: {why}")
     held_out: Any = trainer.limit_val_batches  # type: ignore[attr-defined]
     if (held_out != 0 and held_out != 1.0) or (held_out == 1 and isinstance(held_out, int)):
         rank_zero_info(

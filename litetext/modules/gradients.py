@@ -9,6 +9,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from litetext.modules import distill_report
+from litetext.modules.checkpointing import best_of
 
 _BEHIND = 8
 """Steps after which a device's verdict is looked at: it has long been there, so that nobody waits."""
@@ -144,4 +145,4 @@ def _stop(module: Any, recent: Sequence[Any], only_prompts: bool, step: int) -> 
 
 def kept(module: Any) -> str:
     """Says where the run's checkpoints lie."""
-    return f"the last good checkpoints stay in {getattr(module.trainer.checkpoint_callback, 'dirpath', None)}"
+    return f"the last good checkpoints stay in {getattr(best_of(module.trainer), 'dirpath', None)}"

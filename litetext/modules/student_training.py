@@ -30,6 +30,7 @@ class StudentTraining(LightningModule):
         super().__init__()
         self.val_losses: MetricCollection = means((*parts, "loss"))
         self.scores: dict[str, float] = {}
+        self.scored_step: int | None = None  # whose weights they are of
         self._recent: list[Any] = []
         self._gradients = GradientCheck()
         self._finished = False
@@ -78,6 +79,15 @@ class StudentTraining(LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW with warm-up and cosine, or what `optimizer` and `lr_scheduler` name."""
         return configure(self)
+
+    def keep_scores(self, scores: dict[str, float]) -> None:
+        """Keeps the scores of a whole validation, and of which weights they are.
+
+        Args:
+            scores: By name; a trial of the loop before the training (`num_sanity_val_steps`) changes nothing.
+        """
+        if not self.trainer.sanity_checking:
+            self.scores, self.scored_step = dict(scores), self.trainer.global_step
 
     def on_fit_end(self) -> None:
         """Notes that the fit came to its end."""

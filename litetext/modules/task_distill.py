@@ -258,10 +258,11 @@ class TaskDistillModule(StudentTraining):
     def on_validation_epoch_end(self) -> None:
         """Logs `val/*`."""
         with self.counts.sync_context():
-            self.scores = {name: float(value) for name, value in headline(self.counts.counts()).items()}
-        self.scores |= {name: float(value) for name, value in self.val_losses.compute().items()}
-        for name, value in self.scores.items():
+            scores = {name: float(value) for name, value in headline(self.counts.counts()).items()}
+        scores |= {name: float(value) for name, value in self.val_losses.compute().items()}
+        for name, value in scores.items():
             self.log(f"val/{name}", value, prog_bar=name in ("CG_F1", "loss"), sync_dist=True)
+        self.keep_scores(scores)
         self.counts.reset()
         self.val_losses.reset()
 
@@ -289,7 +290,7 @@ class TaskDistillModule(StudentTraining):
                 f"the checkpoint learnt through another detector than model.sam3 {self.teacher_path}; name the same "
                 "one, or begin anew with model.start"
             )
-        self.scores = dict(about.get("scores", {}))
+        self.scores, self.scored_step = dict(about.get("scores", {})), about.get("scored_step")
 
     def summary(self) -> str:
         """The closing lines of a fit."""

@@ -15,6 +15,7 @@ def describe(module: Any) -> dict[str, Any]:
         "sources": dict(module.prompts.sources),
         "context_length": module.student.context_length,
         "scores": dict(module.scores),
+        "scored_step": module.scored_step,
     }
     if module.student.reads is not None:
         about["tokenizer"] = module.student.reads.state()

@@ -12,6 +12,7 @@ import yaml
 
 from litetext.data.prompts.datamodule import PromptDataModule
 from litetext.data.prompts.table import PromptTable
+from litetext.export.source import read_source
 from litetext.models.text.mobileclip import MobileClipText
 from litetext.modules.distill import DistillModule
 from litetext.modules.optim import count_steps, shorten_warmup
@@ -99,6 +100,60 @@ def test_what_litetext_sets_itself_is_refused_with_the_option_to_use(
     Path("mine.yaml").write_text(yaml.safe_dump(content))
     assert told in refused(*FIT, "--config", "mine.yaml")
     assert not Path("checkpoints").exists()
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "told"),
+    [
+        ("StochasticWeightAveraging", {"swa_lrs": 0.01}, "EMAWeightAveraging averages from the start"),
+        ("GradientAccumulationScheduler", {"scheduling": {0: 1, 1: 2}}, "one trainer.accumulate_grad_batches"),
+    ],
+)
+def test_callbacks_whose_work_nothing_shows_are_refused(
+    kind: str, options: dict[str, Any], told: str, folder: Path, refused: Callable[..., str]
+) -> None:
+    callback = {"class_path": f"lightning.pytorch.callbacks.{kind}", "init_args": options}
+    Path("mine.yaml").write_text(yaml.safe_dump({"trainer": {"callbacks": [callback]}}))
+    assert told in refused(*FIT, "--config", "mine.yaml")
+    assert not Path("checkpoints").exists()
+
+
+def test_scores_are_those_of_the_weights_beside_them(
+    folder: Path, litetext: Callable[..., Answer], refused: Callable[..., str]
+) -> None:
+    callbacks = [
+        {"class_path": f"lightning.pytorch.callbacks.{kind}", "init_args": {"monitor": monitor}}
+        for kind, monitor in (("ModelCheckpoint", "val/loss"), ("EarlyStopping", "val/loss"))
+    ]
+    Path("mine.yaml").write_text(yaml.safe_dump({"trainer": {"callbacks": callbacks}}))
+    answer = litetext(*FIT, "--config", "mine.yaml", "--run", "tiny", "--trainer.max_steps", "7")
+    assert answer.code == 0, answer.err
+    assert "best checkpoint     checkpoints/tiny/best.ckpt" in answer.out, "not that of another callback"
+    best, last = (torch.load(f"checkpoints/tiny/{name}.ckpt", weights_only=True) for name in ("best", "last"))
+    assert (best["global_step"], last["global_step"]) == (5, 7)
+    assert best["litetext"]["scores"] == last["litetext"]["scores"]
+    assert read_source("checkpoints/tiny/best.ckpt").about["scores"] == best["litetext"]["scores"]
+    assert read_source("checkpoints/tiny/last.ckpt").about["scores"] == {}, "step 7 was never validated"
+    told = litetext(*FIT, "--run", "brief", "--trainer.max_steps", "2", "--trainer.num_sanity_val_steps", "1").out
+    assert "validation cosine" not in told, "nothing but a trial of the loop"
+    callbacks[1]["init_args"]["monitor"] = "val/nope"
+    Path("mine.yaml").write_text(yaml.safe_dump({"trainer": {"callbacks": callbacks}}))
+    assert "val/nope" in refused(*FIT, "--config", "mine.yaml", "--run", "nope")
+
+
+def test_a_trial_of_the_options_leaves_the_run_alone(
+    folder: Path, litetext: Callable[..., Answer], refused: Callable[..., str]
+) -> None:
+    assert litetext(*FIT, "--trainer.max_epochs", "1").code == 0
+    before = {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()}
+    answer = litetext(*FIT, "--trainer.fast_dev_run", "true", "--model.lr", "0.02")
+    assert answer.code == 0, answer.err
+    assert "best checkpoint     none" in answer.out
+    assert {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()} == before
+    assert "--data.limit 1" in refused("test", "--config", "shapes.yaml", "--trainer.fast_dev_run", "true")
+    for command, name, config in (("test", "test", "shapes.yaml"), ("validate", "val", "tiny.yaml")):
+        told = f"trainer.limit_{name}_batches is 0: litetext {command} would do nothing"
+        assert told in refused(command, "--config", config, f"--trainer.limit_{name}_batches", "0")
 
 
 def test_a_saved_config_holds_none_of_these(folder: Path, litetext: Callable[..., Answer]) -> None:
