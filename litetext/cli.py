@@ -30,7 +30,7 @@ PLAIN_COMMANDS = {
 # By name, not by class: importing the classes would cost seconds.
 _USER_ERRORS = {
     *("ValueError", "ArgumentError", "MisconfigurationException", "FileNotFoundError", "OSError"),
-    *("ProcessLost", "OutOfMemory", "DeviceError"),
+    *("ProcessLost", "OutOfMemory", "DeviceError", "NotMet"),
 }
 _ALIKE = 10.0
 """Seconds in which processes of a run meet the same error."""
@@ -111,7 +111,8 @@ def _run(argv: list[str]) -> int:
             return _dispatch(argv)
         except (RuntimeError, MemoryError) as error:
             lines = importlib.import_module("litetext.commands.error_lines")
-            told = lines.out_of_memory(error, argv[0]) or lines.missing_operator(error, argv[0])
+            of_device = lines.out_of_memory(error, argv[0]) or lines.missing_operator(error, argv[0])
+            told = of_device or lines.not_met(error)
             if told is None:
                 raise
             raise told from error

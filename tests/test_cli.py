@@ -4,10 +4,12 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
 from litetext.cli import LIGHTNING_COMMANDS, PLAIN_COMMANDS, main
@@ -198,6 +200,19 @@ def test_an_operator_that_apples_gpu_lacks_is_one_line(
     line = refused("segment")
     assert "no aten::_linalg_eigh.eigenvalues on MPS; set PYTORCH_ENABLE_MPS_FALLBACK=1" in line
     assert line.endswith("(--device cpu)")
+
+
+def test_processes_that_do_not_find_each_other_are_one_line(
+    refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def alone(rest: object) -> None:
+        store = torch.distributed.TCPStore("127.0.0.1", 0, 2, True, timedelta(seconds=0.1))
+        raise AssertionError(f"{store} has met another process")
+
+    monkeypatch.setattr("litetext.commands.segment.run", alone, raising=False)
+    line = refused("segment")
+    assert "the processes of the run did not find each other (Timed out after" in line
+    assert "1/2 clients joined); each must start within" in line
 
 
 def test_a_process_that_fails_alone_says_why(

@@ -62,6 +62,21 @@ def missing_operator(error: Exception, command: str) -> DeviceError | None:
     return DeviceError(f"PyTorch has no {name} on {device}; {fallback}compute everything there ({way})")
 
 
+class NotMet(Exception):
+    """The processes of a run did not find each other."""
+
+
+def not_met(error: Exception) -> NotMet | None:
+    """The message for an error of processes that did not find each other at the start, None for others."""
+    if not {"DistStoreError", "DistNetworkError"} & {kind.__name__ for kind in type(error).__mro__}:
+        return None
+    first = str(error).splitlines()[0].rstrip(".")
+    return NotMet(
+        f"the processes of the run did not find each other ({first}); each must start within the strategy's timeout, "
+        "and reach MASTER_ADDR at MASTER_PORT"
+    )
+
+
 def one_line(text: str) -> str:
     """The text of an error of jsonargparse as one line.
 
