@@ -75,14 +75,14 @@ def _open_safetensors(path: Path) -> StateFile:
                 with safe_open(path, framework="pt") as file:
                     _copy(left, file.get_tensor, held, done)
         except SafetensorError as error:
-            raise _unreadable(path, "safetensors", error) from error
+            raise _unreadable(path, "a safetensors file", error) from error
         return held
 
     try:
         with safe_open(path, framework="pt") as file:
             return StateFile(path, tuple(file.keys()), fetch)
     except (SafetensorError, OSError) as error:
-        raise _unreadable(path, "safetensors", error) from error
+        raise _unreadable(path, "a safetensors file", error) from error
 
 
 def _open_folder(folder: Path) -> StateFile:
@@ -94,7 +94,7 @@ def _open_folder(folder: Path) -> StateFile:
         homes = json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"]
         shards = {key: folder / name for key, name in homes.items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise _unreadable(folder / INDEX, "index of shards", error) from error
+        raise _unreadable(folder / INDEX, "an index of shards", error) from error
     for shard in sorted(set(shards.values())):
         if shard.parent != folder:
             raise ValueError(f"{folder / INDEX}: the shard {shard.name} lies outside the folder.")
@@ -170,7 +170,7 @@ def _load_torch(path: Path) -> dict[str, Tensor]:
         KeyError,
         IndexError,
     ) as error:
-        raise _unreadable(path, "torch checkpoint of plain tensors", error) from error
+        raise _unreadable(path, "a torch checkpoint of plain tensors", error) from error
     return _state_dict(held)
 
 
@@ -185,4 +185,4 @@ def _state_dict(held: Any) -> dict[str, Tensor]:
 
 
 def _unreadable(path: Path, kind: str, error: Exception) -> ValueError:
-    return ValueError(f"{path}: cannot be read as a {kind} ({reason(error)}); copy or download it again.")
+    return ValueError(f"{path}: cannot be read as {kind} ({reason(error)}); copy or download it again.")

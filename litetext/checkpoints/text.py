@@ -263,7 +263,7 @@ def require_match(
     """Checks that a state dict is what an encoder needs, apart from what its layout cannot hold.
 
     Raises:
-        ValueError: one line with the missing, unexpected and misshapen keys.
+        ValueError: one line with the missing, unexpected and misshapen keys, and those with integers for weights.
     """
     absent = [key for key in wanted if key not in state]
     fresh = tuple(key for key in absent if key.startswith(LAYOUTS[found.layout].fresh or ("\0",)))
@@ -274,11 +274,13 @@ def require_match(
         for key in wanted
         if key in state and state[key].shape != wanted[key].shape
     ]
-    faults = [
-        _listed(kind, keys)
-        for kind, keys in (("missing", missing), ("unexpected", strange), ("misshapen", misshapen))
-        if keys
+    quantised = [
+        f"{key} {str(state[key].dtype).removeprefix('torch.')}"
+        for key in wanted
+        if key in state and wanted[key].is_floating_point() and not state[key].is_floating_point()
     ]
+    kinds = {"missing": missing, "unexpected": strange, "misshapen": misshapen, "of integers": quantised}
+    faults = [_listed(kind, keys) for kind, keys in kinds.items() if keys]
     if faults:
         raise ValueError(f"{found.source}: is of another text encoder than this one: {'; '.join(faults)}.")
     return LoadReport(found.source, found.layout, len(state), fresh, note)

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from litetext.checkpoints.folder_check import check_folder
 from litetext.files import reason
 from litetext.shipped import shipped
 
@@ -107,9 +108,18 @@ def load_pretrained(
         The model.
 
     Raises:
-        ValueError: The folder cannot be loaded, or weights are missing.
+        FileNotFoundError: A shard is missing.
+        ValueError: The folder cannot be loaded, or weights are missing, of another shape or quantised.
     """
-    model, info = explained(loader, folder, what, output_loading_info=True, **options)
+    check_folder(folder)
+    with quiet():
+        model, info = explained(loader, folder, what, output_loading_info=True, ignore_mismatched_sizes=True, **options)
+    if misshapen := sorted(info["mismatched_keys"]):
+        key, found, wanted = misshapen[0]
+        raise ValueError(
+            f"{folder} is no {what} of the size of its config.json: {len(misshapen)} of its weights have another "
+            f"shape, such as {key}, {tuple(found)} instead of {tuple(wanted)}"
+        )
     missing = sorted(key for key in info["missing_keys"] if not key.startswith(may_lack))
     if missing:
         raise ValueError(
@@ -150,6 +160,19 @@ def without_bars() -> Iterator[None]:
         logging.enable_progress_bar()  # those of downloads too
         if not downloads:
             disable_progress_bars()
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without transformers' tables of weights that were left alone, are missing or do not fit."""
+    from transformers.utils import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
 
 
 def say_large(path: Path, what: str) -> None:

@@ -137,7 +137,9 @@ def test_stretching_moves_the_threshold_to_a_half_and_keeps_the_order(least: flo
     torch.testing.assert_close(calibrate(scores, 0.5), scores)
 
 
-@pytest.mark.parametrize(("file", "told"), [("config.json", "config.json"), ("model.safetensors", "loaded")])
+@pytest.mark.parametrize(
+    ("file", "told"), [("config.json", "config.json"), ("model.safetensors", "as a safetensors file")]
+)
 def test_damaged_folders_are_refused(file: str, told: str, folders: dict[str, Path], tmp_path: Path) -> None:
     import shutil
 

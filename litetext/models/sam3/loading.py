@@ -83,16 +83,20 @@ def config_beside(path: Path) -> Any:
     return sam3_config(getattr(config, "detector_config", None) or config)
 
 
+def _alike(found: torch.Tensor, wanted: torch.Tensor) -> bool:
+    return found.shape == wanted.shape and found.is_floating_point() is wanted.is_floating_point()
+
+
 def _of_meta(path: Path, dtype: torch.dtype) -> Sam3Model:
     config, state = config_beside(path), read_without_text(open_state(path))
     with torch.device("meta"):
         wanted = _Textless(config).state_dict()
     missing = [key for key in wanted if key not in state]
-    wrong = [key for key in state if key not in wanted or state[key].shape != wanted[key].shape]
+    wrong = [key for key in state if key not in wanted or not _alike(state[key], wanted[key])]
     if missing or wrong:
         raise ValueError(
             f"{path} is no whole SAM3 of the size of its config.json (without one: the published size): "
-            f"{len(missing)} weights are missing and {len(wrong)} have another name or shape, such as "
+            f"{len(missing)} weights are missing and {len(wrong)} have another name, shape or type, such as "
             f"{(missing + wrong)[0]}"
         )
     with without_bars():

@@ -7,7 +7,6 @@ each other and the start and end token to themselves alone (Liu et al. 2023, sec
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 
 from litetext.checkpoints.hub_tokenizer import Form, HubTokenizer
 from litetext.files import reason
+from litetext.models.hub import quiet
 
 Family = Literal["clip", "siglip", "bert", "dino"]
 """How a text side is run: OWL-ViT's and OWLv2's as CLIP's."""
@@ -158,16 +158,3 @@ def open_tokenizer(folder: Path) -> Any:
             "put the model's tokenizer files "
             "beside its weights (SigLIP's spiece.model also wants: pip install sentencepiece)"
         ) from error
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Without transformers' long table of weights that were left alone, which here are those of the image side."""
-    from transformers.utils import logging
-
-    before = logging.get_verbosity()
-    logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(before)

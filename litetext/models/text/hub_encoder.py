@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from litetext.models.hub import explained, load_pretrained
+from litetext.models.hub import explained, load_pretrained, quiet
 from litetext.models.text.encoder import TextEncoder
 from litetext.models.text.hf_towers import (
     FAMILIES,
@@ -19,7 +19,6 @@ from litetext.models.text.hf_towers import (
     open_tokenizer,
     phrase_blocks,
     positions,
-    quiet,
     same_length,
 )
 

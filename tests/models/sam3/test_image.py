@@ -358,7 +358,7 @@ def test_folders_that_hold_no_sam3(stored: Path, tmp_path: Path) -> None:
         Sam3Image.from_pretrained(stored)
     whole = (stored / "model.safetensors").read_bytes()
     (stored / "model.safetensors").write_bytes(whole[:1000])
-    with pytest.raises(ValueError, match="cannot be loaded as a SAM3") as error:
+    with pytest.raises(ValueError, match="cannot be read as a safetensors file") as error:
         Sam3Image.from_pretrained(stored)
     assert "\n" not in str(error.value)
 

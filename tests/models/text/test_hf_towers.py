@@ -381,6 +381,6 @@ def test_what_cannot_be_loaded_is_said_in_one_line(clip: tuple[Path, Any], tmp_p
     save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
     assert "is no whole clip: 1 of its weights are missing, such as final_layer_norm.bias" in refusal(folder)
     (folder / "model.safetensors").write_bytes(b"cut")
-    assert "cannot be loaded as a clip" in refusal(folder)
+    assert "cannot be read as a safetensors file" in refusal(folder)
     with pytest.raises(FileNotFoundError, match="text encoder 'no/such/path'"):
         load_tower("no/such/path")
