@@ -7,6 +7,7 @@ after the other, and what each loses is made good in those behind it: GPTQ (Fran
 
 Scales of fewer than 6 bits are bfloat16. With 6 bits they are bytes, powers of 2^(-1/32) times a base of their row:
 half the size, and as close, since the numbers are finer than the scales are coarse (with 5 and 4 bits they are not).
+In a row of one or two scales the base takes what bytes save, and they are bfloat16 too.
 """
 
 import torch
@@ -19,7 +20,7 @@ from litetext.models.text.stored import Stored, StoredEmbedding, StoredLinear, f
 GROUP = 32
 """Most columns that share a scale."""
 _BYTES_FROM = 6
-"""Fewest bits of numbers whose scales are bytes."""
+"""Fewest bits of numbers whose scales are bytes, in rows of more than two; `_scales_are_bytes` decides."""
 _STEPS = 32
 """Scales that are bytes are their row's base times powers of 2^(-1/32): 256 of them span eight halvings."""
 _ROOM = 2
@@ -42,7 +43,7 @@ def quantize_groups(
 
     Returns:
         Numbers, see `pack_codes`, and C' / G scales a row, where C' is C filled with zeros to whole groups: bfloat16
-        (R, C' / G) with 4 and 5 bits, bytes (R, C' / G + 2) with 6, see `_pack_scales`.
+        (R, C' / G) or, where `_scales_are_bytes`, bytes (R, C' / G + 2), see `_pack_scales`.
     """
     rows, columns = weight.shape
     group = _group(columns)
@@ -50,7 +51,7 @@ def quantize_groups(
         return _frame(rows, columns, group, bits)
     weight = weight.detach().float()
     filled = F.pad(weight, (0, -columns % group))
-    base = _bases_for(filled, bits) if bits >= _BYTES_FROM else None
+    base = _bases_for(filled, bits) if _scales_are_bytes(bits, filled.shape[1] // group) else None
     if covariance is None:
         parts = filled.unflatten(1, (-1, group))
         scales = _scales(parts, bits, base)
@@ -66,11 +67,16 @@ def _frame(rows: int, columns: int, group: int, bits: int) -> tuple[Tensor, Tens
     """Of `quantize_groups` the shapes alone, on the meta device, where its many operations would take their time."""
     groups = -(-columns // group)
     size = groups * group // 2 + (bits - 4) * -(-groups * group // 8)
-    scales = (groups, torch.bfloat16) if bits < _BYTES_FROM else (groups + 2, torch.uint8)
+    scales = (groups + 2, torch.uint8) if _scales_are_bytes(bits, groups) else (groups, torch.bfloat16)
     numbers, packed = (
         torch.empty(rows, width, dtype=kind, device="meta") for width, kind in ((size, torch.uint8), scales)
     )
     return numbers, packed
+
+
+def _scales_are_bytes(bits: int, groups: int) -> bool:
+    """Whether that is smaller and no further from the weight."""
+    return bits >= _BYTES_FROM and groups > 2
 
 
 def _bases_for(weight: Float[Tensor, "rows columns"], bits: int) -> Float[Tensor, "rows 1"]:

@@ -55,7 +55,7 @@ def test_a_group_is_never_worse_than_plain_rounding(seed: int, size: float, colu
 
 
 @settings(max_examples=50, deadline=None)
-@given(st.integers(0, 1000), st.floats(1e-6, 1e6), st.integers(1, 100))
+@given(st.integers(0, 1000), st.floats(1e-6, 1e6), st.integers(2 * GROUP + 1, 160))
 def test_a_group_whose_scale_is_a_byte_loses_little_more_than_half_a_step(seed: int, size: float, columns: int) -> None:
     weight = size * torch.randn(5, columns, generator=torch.Generator().manual_seed(seed))
     weight[3] = 0
@@ -72,6 +72,13 @@ def test_a_group_whose_scale_is_a_byte_loses_little_more_than_half_a_step(seed: 
     step = 1.09 * groups.abs().amax(2) / 31
     least = groups.abs().amax((1, 2))[:, None] / 31 / 100  # a group that is small in its row takes the least scale
     assert ((found - groups).square().sum(2) <= group * (step.maximum(least) / 2).square() * (1 + 1e-4)).all()
+
+
+@given(st.integers(1, 200))
+def test_scales_take_the_fewest_bytes(columns: int) -> None:
+    sizes = [part.nbytes for bits in (5, 6) for part in quantize_groups(torch.ones(1, columns), bits)[1:]]
+    groups = -(-columns // _group(columns))
+    assert sizes == [2 * groups, min(2 * groups, groups + 2)]
 
 
 def test_scales_that_are_bytes_cost_nothing_at_6_bits() -> None:
@@ -98,7 +105,7 @@ def test_scales_in_bfloat16_are_read(bits: int) -> None:
 
 @pytest.mark.parametrize("bits", [4, 5, 6, 8])
 def test_rows_are_multiplied(bits: int) -> None:
-    layer, factors = LINEARS[bits].of(nn.Linear(40, 3).requires_grad_(False)), torch.tensor([2.0, -0.5, 0.3])
+    layer, factors = LINEARS[bits].of(nn.Linear(100, 3).requires_grad_(False)), torch.tensor([2.0, -0.5, 0.3])
     before = layer.widened().weight.clone()
     layer.multiply_rows(factors)
     torch.testing.assert_close(layer.widened().weight, before * factors[:, None], rtol=4e-3, atol=0)
@@ -188,6 +195,7 @@ def test_parameters_are_numbers_and_not_bytes(bits: Bits) -> None:
     own = count_parameters(student.reparameterize()) - student.eot_projection.numel()
     small = quantize_weights(student, bits, bits)
     parts = [part for part in small.modules() if isinstance(part, few_bits.FewBits)]
-    rest = {4: 0, 6: 1}[bits]  # where scales are bytes, a row has a base, in two bytes
-    scales = sum(len(part.scale) * (part.scale.shape[1] - rest) for part in parts)
+    as_bytes = [part.scale.dtype == torch.uint8 for part in parts]  # then a row has a base besides, in two bytes
+    assert any(as_bytes) == (bits == 6)
+    scales = sum(p.scale.numel() - len(p.scale) * known for p, known in zip(parts, as_bytes, strict=True))
     assert count_parameters(small) == own + scales
