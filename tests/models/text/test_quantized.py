@@ -152,7 +152,7 @@ def test_a_folder_says_how_its_scales_are_stored(tmp_path: Path, bits: Bits, tol
 @pytest.mark.parametrize(
     ("told", "message"),
     [
-        (None, r"model\.safetensors does not fit its config\.json: blocks\.0\.conv_mlp\.fc2\.scale.*; export it again$"),
+        (None, r"safetensors does not fit its config\.json: blocks\.0\.conv_mlp\.fc2\.scale.*; export it again$"),
         ("words", r"config\.json does not describe a student \(scales as 'words' are not known\); export it again$"),
         (["bytes"], r"config\.json does not describe a student \(scales as \['bytes'\] are not known\)"),
     ],
