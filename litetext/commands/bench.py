@@ -79,19 +79,30 @@ def segment(
 
 
 def metrics(
-    datapoints: Positive = 2000, size: Positive = 256, annotators: Positive = 3, rounds: Positive = 3
+    datapoints: Positive = 2000,
+    size: Positive = 256,
+    annotators: Positive = 3,
+    rounds: Positive = 3,
+    meta_evaluator: str | None = None,
 ) -> dict[str, Any]:
-    """The SA-Co image metrics against a plain loop over annotators and thresholds.
+    """The SA-Co image metrics against a plain loop over annotators and thresholds, and against Meta's evaluator.
 
     Args:
         datapoints: Generated pairs of image and phrase.
         size: Height and width of the masks in pixels.
         annotators: Ground truths a pair.
         rounds: Rounds, both ways in turn; medians count.
+        meta_evaluator: `sam3/eval/cgf1_eval.py` of facebookresearch/sam3, timed in turn with ours from the
+            same files.
     """
     from litetext.bench.metrics import bench_metrics
 
-    return bench_metrics(datapoints, size, annotators, rounds=rounds)
+    figures = bench_metrics(datapoints, size, annotators, rounds=rounds)
+    if meta_evaluator is None:
+        return figures
+    from litetext.bench.meta_evaluator import bench_meta_evaluator
+
+    return figures | bench_meta_evaluator(meta_evaluator, datapoints, size, annotators, rounds=rounds)
 
 
 def audit(prompts: str, count: Positive = 400_000) -> dict[str, Any]:

@@ -6,7 +6,7 @@ oracle.
 """
 
 from collections.abc import Sequence
-from itertools import accumulate, islice
+from itertools import accumulate, compress, islice
 from typing import Any, Literal
 
 import numpy as np
@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float64, Int64
 from litetext.metrics.matching import as_boxes, assigned_ious, box_ious, is_tensor, mask_ious, to_rle
 from litetext.saco.fields import shown
 from litetext.saco.instances import Instances, Truth
-from litetext.saco.masks import checked
+from litetext.saco.masks import CheckedMask, checked
 
 IouType = Literal["segm", "bbox"]
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
@@ -86,9 +86,16 @@ def _checked(
 ) -> tuple[Sequence[Instances], Sequence[Sequence[Truth]]]:
     """The same with run-length masks that have been checked, all in one pass."""
     holders: list[Any] = [*detections, *(one for annotators in truths for one in annotators)]
-    listed = [[] if one.masks is None or is_tensor(one.masks) else list(one.masks) for one in holders]
+    listed = [
+        masks if isinstance(masks := one.masks, list) else [] if masks is None or is_tensor(masks) else list(masks)
+        for one in holders
+    ]
+    every = [mask for masks in listed for mask in masks]
+    as_they_are = all(not masks or masks is one.masks for one, masks in zip(holders, listed, strict=True))
+    if as_they_are and all(isinstance(mask, CheckedMask) for mask in every):
+        return detections, truths
     try:
-        sound = iter(checked([mask for masks in listed for mask in masks]))
+        sound = iter(checked(every))
     except ValueError:
         return detections, truths  # where a datapoint is matched, the damaged mask is named
     made = iter(
@@ -108,11 +115,12 @@ def _match(
     if is_tensor(scores):
         scores = scores.detach().cpu().double().numpy()
     scores = np.asarray(scores, dtype=np.float64)
+    values = scores.tolist()  # few, for which numpy would be slower
     # NaN compares as false, so that this refuses it too.
-    if scores.ndim != 1 or not ((scores >= -_SLACK) & (scores <= 1 + _SLACK)).all():
-        raise ValueError(f"scores are {shown(scores.tolist())}; give one from 0 to 1 for each instance")
-    keep = scores >= MIN_SCORE
-    total = int(np.count_nonzero(keep))
+    if scores.ndim != 1 or not all(-_SLACK <= score <= 1 + _SLACK for score in values):
+        raise ValueError(f"scores are {shown(values)}; give one from 0 to 1 for each instance")
+    keep = [bool(score >= MIN_SCORE) for score in values]
+    total = keep.count(True)
     predicted = _pick(found, keep, iou_type, "detections") if total else []
     parts = [_instances(annotator, iou_type) for annotator in annotators]
     ends = list(accumulate(len(part) for part in parts))
@@ -142,10 +150,11 @@ def _instances(annotator: Truth, iou_type: IouType) -> Any:
     if annotator.crowd is None:
         return items
     crowd = annotator.crowd.detach().cpu().numpy() if is_tensor(annotator.crowd) else annotator.crowd
-    return _pick(annotator, ~np.asarray(crowd, dtype=bool), iou_type, "ground truth")
+    keep = [not one for one in crowd] if isinstance(crowd, list) else (~np.asarray(crowd, dtype=bool)).tolist()
+    return _pick(annotator, keep, iou_type, "ground truth")
 
 
-def _pick(source: Instances | Truth, keep: Bool[np.ndarray, " n"], iou_type: IouType, what: str) -> Any:
+def _pick(source: Instances | Truth, keep: list[bool], iou_type: IouType, what: str) -> Any:
     items = source.masks if iou_type == "segm" else source.boxes
     if items is None or len(items) != len(keep):
         count = "no" if items is None else len(items)
@@ -153,10 +162,10 @@ def _pick(source: Instances | Truth, keep: Bool[np.ndarray, " n"], iou_type: Iou
     if is_tensor(items):
         import torch
 
-        return items if keep.all() else items[torch.from_numpy(keep).to(items.device)]
+        return items if all(keep) else items[torch.tensor(keep, device=items.device)]
     if iou_type == "bbox":
-        return as_boxes(items)[keep]
-    return [item for item, kept in zip(items, keep.tolist(), strict=True) if kept]
+        return as_boxes(items)[np.asarray(keep, dtype=bool)]
+    return list(compress(items, keep))
 
 
 def _field(iou_type: IouType) -> str:

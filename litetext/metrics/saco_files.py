@@ -126,13 +126,13 @@ def _truth(annotator: AnnotatorFile, datapoint: int, iou_type: IouType) -> Truth
         except ValueError as error:
             raise ValueError(f"{annotator.name}: datapoint {datapoint}: {error}") from error
     image = annotator.images.get(datapoint, {})
-    return Truth(masks=[_mask(item, image, annotator.name) for item in items], crowd=crowd)
+    return Truth(masks=_masks(items, image, annotator.name), crowd=crowd)
 
 
 def _detections(items: Sequence[dict[str, Any]], image: dict[str, Any], iou_type: IouType) -> Instances:
     scores = np.asarray([item["score"] for item in items], dtype=np.float64)
     if iou_type == "segm":
-        return Instances(scores, masks=[_mask(item, image, "predictions") for item in items])
+        return Instances(scores, masks=_masks(items, image, "predictions"))
     boxes = [item.get("bbox") for item in items]
     if not all(boxes):
         raise ValueError(
@@ -142,12 +142,14 @@ def _detections(items: Sequence[dict[str, Any]], image: dict[str, Any], iou_type
     return Instances(scores, boxes=boxes)
 
 
-def _mask(item: dict[str, Any], image: dict[str, Any], where: str) -> Rle:
-    segmentation = item.get("segmentation")
+def _masks(items: Sequence[dict[str, Any]], image: dict[str, Any], where: str) -> list[Rle]:
+    if not items:
+        return []
     try:
         height, width = read_size(image)
-        if not segmentation:
-            return empty_mask(height, width)
-        return read_mask(segmentation, height, width, any_size=True)
+        return [
+            read_mask(segmentation, height, width, any_size=True) if segmentation else empty_mask(height, width)
+            for segmentation in (item.get("segmentation") for item in items)
+        ]
     except ValueError as error:
-        raise ValueError(f"{where}: datapoint {item['image_id']}: {error}") from error
+        raise ValueError(f"{where}: datapoint {items[0]['image_id']}: {error}") from error

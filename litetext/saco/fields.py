@@ -87,6 +87,9 @@ def read_size(entry: dict[str, Any]) -> tuple[int, int]:
     Raises:
         ValueError: One is missing, or they are no size of an image.
     """
+    height, width = entry.get("height"), entry.get("width")
+    if type(height) is int and type(width) is int and _is_size(height, width):
+        return height, width
     sides = []
     for name in ("height", "width"):
         if name not in entry:
@@ -95,11 +98,15 @@ def read_size(entry: dict[str, Any]) -> tuple[int, int]:
             sides.append(read_number_id(entry[name]))
         except ValueError:
             sides.append(-1)
-    if not (all(0 < side <= LARGEST_SIDE for side in sides) and sides[0] * sides[1] <= LARGEST_IMAGE):
+    if not _is_size(*sides):
         raise ValueError(
             f"height {shown(entry['height'], 20)} and width {shown(entry['width'], 20)} are no size of an image"
         )
     return sides[0], sides[1]
+
+
+def _is_size(height: int, width: int) -> bool:
+    return 0 < height <= LARGEST_SIDE and 0 < width <= LARGEST_SIDE and height * width <= LARGEST_IMAGE
 
 
 def read_box(value: Any) -> list[float]:

@@ -166,7 +166,9 @@ def by_image(
     homeless: dict[str, list[str]] = {"image_id": [], "category_id": []}
     for number, item in enumerate(items):
         lost = None
-        for key, there in (("image_id", images), ("category_id", categories)):
+        image, category = item.get("image_id"), item.get("category_id")
+        as_written = type(image) is int and type(category) is int and image in images and category in categories
+        for key, there in () if as_written else (("image_id", images), ("category_id", categories)):
             try:
                 item[key] = read_id(item.get(key), key)
             except ValueError:

@@ -46,6 +46,8 @@ def read_mask(segmentation: Any, height: int, width: int, any_size: bool = False
     Raises:
         ValueError: It is none of the three, damaged, of another size, or polygons that cover no pixel.
     """
+    if any_size and isinstance(segmentation, CheckedMask):
+        return segmentation
     if isinstance(segmentation, dict) and "counts" in segmentation:
         return _read_runs(segmentation, height, width, any_size)
     if isinstance(segmentation, list) and segmentation:
@@ -346,10 +348,12 @@ def _size(segmentation: dict[str, Any]) -> tuple[int, int] | None:
     size = segmentation.get("size")
     if not isinstance(size, (list, tuple)) or len(size) != 2:
         return None
-    try:
-        height, width = (read_number_id(x) for x in size)  # as text too, as ids and runs may be
-    except ValueError:
-        return None
+    height, width = size
+    if type(height) is not int or type(width) is not int:
+        try:
+            height, width = read_number_id(height), read_number_id(width)  # as text too, as ids and runs may be
+        except ValueError:
+            return None
     if not (0 < height <= LARGEST_SIDE and 0 < width <= LARGEST_SIDE):
         return None
     return (height, width) if height * width <= LARGEST_IMAGE else None

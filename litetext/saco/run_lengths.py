@@ -16,6 +16,10 @@ _AT_ONCE = 256
 """Masks whose runs stay in the processor's cache."""
 
 
+_LAST_BYTE = np.array([(code & 31) - 2 * (code & 16) for code in range(256)], dtype=np.int64)
+"""What the last byte of a number says, with its sign."""
+
+
 class Runs(NamedTuple):
     """Runs of n masks, one after the other.
 
@@ -50,24 +54,21 @@ def decode(texts: Sequence[bytes]) -> Runs:
     unfinished = filled[~last[closing]]
     last[closing] = True  # no number goes on in the next mask
     ends = np.flatnonzero(last)
-    starts = np.concatenate([[0], ends[:-1] + 1])
-    taken = ends - starts + 1
+    taken = np.diff(ends, prepend=-1)
     counts = np.zeros_like(sizes)
     counts[filled] = np.diff(np.searchsorted(ends, closing), prepend=-1)
-    owners = np.repeat(np.arange(len(texts)), counts)
-    faults[owners[taken > _MOST_BYTES]] = 3
+    faults[filled[np.searchsorted(closing, ends[taken > _MOST_BYTES])]] = 3
     faults[unfinished] = 2
     faults[filled[np.searchsorted(closing, np.flatnonzero(codes > 63))]] = 1
-    numbers = (codes[starts] & 31).astype(np.int64)
-    for further in range(1, min(int(taken.max()), _MOST_BYTES)):  # few numbers have many bytes
-        longer = np.flatnonzero(taken > further)
-        numbers[longer] |= (codes[starts[longer] + further] & 31).astype(np.int64) << (5 * further)
-    numbers -= np.where(codes[ends] & 16, np.int64(1) << (5 * np.minimum(taken, _MOST_BYTES)), 0)
-    position = _positions(counts)
-    # The second number is absolute, and so is the third; differences begin with the fourth.
-    for chosen in (np.flatnonzero(position % 2 == 1), np.flatnonzero((position % 2 == 0) & (position > 0))):
-        _add_up(numbers, chosen, owners)
-    return Runs(numbers, counts, faults)
+    numbers = _LAST_BYTE[codes[ends]]
+    longer = np.flatnonzero(taken > 1)
+    further = np.minimum(taken[longer], _MOST_BYTES) - 1  # bytes before the last
+    numbers[longer] <<= 5 * further
+    starts = ends[longer] - taken[longer] + 1
+    for byte in range(int(further.max(initial=0))):
+        there = slice(None) if byte == 0 else np.flatnonzero(further > byte)
+        numbers[longer[there]] += (codes[starts[there] + byte] & 31).astype(np.int64) << (5 * byte)
+    return Runs(_added_up(numbers, counts), counts, faults)
 
 
 def sound(texts: Sequence[bytes], pixels: Int64[np.ndarray, " n"]) -> Bool[np.ndarray, " n"]:
@@ -87,23 +88,34 @@ def sound(texts: Sequence[bytes], pixels: Int64[np.ndarray, " n"]) -> Bool[np.nd
 def _sound(texts: Sequence[bytes], pixels: np.ndarray) -> np.ndarray:
     runs = decode(texts)
     fine = (runs.faults == 0) & (runs.counts > 0)
-    owners = np.repeat(np.arange(len(texts)), runs.counts)
-    fine[owners[(runs.lengths < 0) | ((runs.lengths == 0) & (_positions(runs.counts) > 0))]] = False
-    # As float64: a sum of 64-bit integers could wrap to the right one.
-    return fine & (np.bincount(owners, runs.lengths.astype(np.float64), len(texts)) == pixels)
+    filled = np.flatnonzero(runs.counts)
+    if not len(filled):
+        return fine
+    first = (np.cumsum(runs.counts) - runs.counts)[filled]
+    least = runs.lengths.copy()
+    least[first] += 1  # which alone may be empty
+    # What is larger than the image goes first, as a sum of such could wrap to the right one.
+    fine[filled] &= np.minimum.reduceat(least, first) > 0
+    fine[filled] &= np.maximum.reduceat(runs.lengths, first) <= pixels[filled]
+    fine[filled] &= np.add.reduceat(runs.lengths, first) == pixels[filled]
+    return fine
 
 
-def _positions(counts: np.ndarray) -> np.ndarray:
-    """The place of each run in its mask, from 0 on."""
-    return np.arange(int(counts.sum())) - np.repeat(np.cumsum(counts) - counts, counts)
-
-
-def _add_up(numbers: np.ndarray, chosen: np.ndarray, owners: np.ndarray) -> None:
-    """Running sums over some numbers, for each mask anew, in place."""
-    if not len(chosen):
-        return
-    own, values = owners[chosen], numbers[chosen]
-    sums = np.cumsum(values)
-    first = np.flatnonzero(np.diff(own, prepend=-1))
-    before = sums[first] - values[first]
-    numbers[chosen] = sums - np.repeat(before, np.diff(first, append=len(chosen)))
+def _added_up(numbers: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Runs from what is stored: from the fourth number of a mask on, the difference to the number two places before."""
+    odd = counts & 1
+    # Each mask begins in an even place, so that its numbers lie in two columns, each of which is a running sum.
+    gaps = np.cumsum(odd) - odd
+    firsts = np.cumsum(counts) - counts
+    place = np.arange(len(numbers)) + np.repeat(gaps, counts)
+    columns = np.zeros(len(numbers) + int(odd.sum()), dtype=np.int64)
+    columns[place] = numbers
+    heads = (firsts + gaps)[counts > 0]
+    columns[heads] = 0  # the third number stands for itself too
+    sums = columns.reshape(-1, 2).cumsum(axis=0)
+    rows = heads // 2
+    before = np.zeros((len(rows), 2), dtype=np.int64)
+    before[1:] = sums[rows[1:] - 1]
+    sums -= np.repeat(before, np.diff(rows, append=len(sums)), axis=0)
+    sums[rows, 0] = numbers[firsts[counts > 0]]
+    return sums.reshape(-1)[place]
