@@ -1,9 +1,8 @@
 """Every layout is read once, and never lies in memory twice."""
 
+import ctypes
 import json
-import os
-import subprocess
-import sys
+import re
 from collections import Counter
 from functools import cache
 from pathlib import Path
@@ -20,6 +19,7 @@ from litetext.models.text.folder import write_text_folder
 from litetext.models.text.loading import load_text_encoder
 from litetext.models.text.mobileclip import MobileClipText
 from litetext.models.text.teacher import Sam3TextEncoder
+from tests.fixtures.copies import begun, finished
 
 LAYOUTS = ("meta", "sam3", "sharded", "published", "efficientsam3", "exported", "text", "ckpt")
 
@@ -107,38 +107,48 @@ def test_each_tensor_is_read_once(layout: str, tmp_path: Path, monkeypatch: pyte
         assert torch.equal(encoder.state_dict()[key], value), key
 
 
-GROWTH = """
-import json, re, sys
-from pathlib import Path
-from litetext.checkpoints import reading
-from litetext.models.text.loading import load_text_encoder
-reading._AT_ONCE = 2**22  # what is copied from one mapping counts as well: 5% of SAM3's text encoder, here too
-def memory(name):
-    return int(re.search(name + r":\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) * 1024
-told = {}
-for layout, (small, large) in json.loads(sys.argv[1]).items():
-    load_text_encoder(small)  # what imports take is not counted
-    Path("/proc/self/clear_refs").write_text("5")
-    before = memory("VmRSS")
-    encoder = load_text_encoder(large)
-    size = sum(tensor.nbytes for tensor in encoder.state_dict().values())
-    told[layout] = (memory("VmHWM") - before) / size, size
-    del encoder
-print(json.dumps(told))
-"""
+def growth(pairs: dict[str, tuple[str, str]], told: str) -> None:
+    """Writes, of each layout, how much memory opening takes as a share of the encoder's, and the encoder's bytes."""
+    libc = ctypes.CDLL(None)
+    for option in (M_MMAP_THRESHOLD, M_TRIM_THRESHOLD):
+        assert libc.mallopt(
+            option, 65536
+        )  # freed memory goes back at once, and does not hide what the next layout takes
+    reading._AT_ONCE = 2**22  # what is copied from one mapping counts as well: 5% of SAM3's text encoder, here too
+    shares = {}
+    for layout, (small, large) in pairs.items():
+        load_text_encoder(small)  # what imports take is not counted
+        Path("/proc/self/clear_refs").write_text("5")
+        before = memory("VmRSS")
+        encoder = load_text_encoder(large)
+        size = sum(tensor.nbytes for tensor in encoder.state_dict().values())
+        shares[layout] = (memory("VmHWM") - before) / size, size
+        del encoder
+    Path(told).write_text(json.dumps(shares))
+
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+"""Of malloc.h."""
+
+
+def memory(name: str) -> int:
+    """Bytes of this process."""
+    found = re.search(name + r":\s+(\d+)", Path("/proc/self/status").read_text())
+    assert found is not None
+    return int(found[1]) * 1024
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux's /proc")
+@pytest.mark.usefixtures("copied")
 def test_weights_lie_in_memory_once(tmp_path: Path) -> None:
     pairs = {
         layout: [str(written(layout, tmp_path / f"{layout}{width}", width)) for width in (64, 512)]
         for layout in LAYOUTS
     }
-    # Freed memory goes back at once, so that what one layout took does not hide what the next one takes.
-    environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
-    command = [sys.executable, "-c", GROWTH, json.dumps(pairs)]
-    ran = subprocess.run(command, capture_output=True, text=True, env=environment)
-    assert ran.returncode == 0, ran.stderr
-    for layout, (ratio, size) in json.loads(ran.stdout).items():
+    told, said = tmp_path / "told", tmp_path / "said"
+    assert finished(begun(growth, pairs, str(told), said=said)), said.read_text()
+    shares = json.loads(told.read_text())
+    assert shares.keys() == set(LAYOUTS)
+    for layout, (ratio, size) in shares.items():
         assert size > 60e6
         assert 0.9 < ratio < 1.15, (layout, ratio)
