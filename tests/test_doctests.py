@@ -22,5 +22,5 @@ def test_examples(name: str) -> None:
 
 
 def test_what_people_compute_with_has_examples() -> None:
-    wanted = ("data.permutation", "losses", "metrics.agreement", "metrics.cgf1", "metrics.matching", "tokenizer")
+    wanted = ("data.permutation", "losses", "metrics.agreement", "metrics.cgf1", "metrics.matching", "tokenizer.bpe")
     assert {f"litetext.{name}" for name in wanted} <= set(MODULES)

@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from litetext.token_rows import TokenRows
 from litetext.tokenizer import UNLIMITED, Tokenizer
+from litetext.tokenizer.token_rows import TokenRows
 
 CHUNK = 8192
 """Prompts between two words of progress; where a tokenizer makes lists, so many are lists at one time."""

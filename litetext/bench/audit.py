@@ -7,11 +7,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from litetext import tokenizer
 from litetext.audit.audit import audit
 from litetext.audit.options import AuditOptions
 from litetext.bench.bpe import PlainBpe
 from litetext.data.prompts.corpora import read_prompts
+from litetext.tokenizer import bpe as tokenizer
 
 
 def bench_audit(prompts: str, count: int = 400_000) -> dict[str, Any]:

@@ -3,11 +3,11 @@
 import time
 from typing import Any
 
-from litetext import tokenizer
 from litetext.bench.bpe import PlainBpe
 from litetext.bench.timing import Timings
-from litetext.token_rows import TokenRows
 from litetext.tokenizer import END, START, Tokenizer, pad
+from litetext.tokenizer import bpe as tokenizer
+from litetext.tokenizer.token_rows import TokenRows
 
 _CONTEXT = 32
 

@@ -16,8 +16,8 @@ from tokenizers import Tokenizer as FastTokenizer
 from torch import Tensor
 
 from litetext.files import reason
-from litetext.token_rows import TokenRows
 from litetext.tokenizer import TokenBatch, Tokenizer, pad
+from litetext.tokenizer.token_rows import TokenRows
 
 Overflow = Literal["truncate", "error"]
 Form = Literal["plain", "sentence"]

@@ -68,7 +68,7 @@ _MOVED = {
     "data.shapes_phrases": "data.shapes.phrases",
     "data.shapes_saco": "data.shapes.gold",
     "data.shapes_video": "data.shapes.veval",
-    "data.token_rows": "token_rows",
+    "data.token_rows": "tokenizer.token_rows",
     "data.veval": "data.videos.datamodule",
     "data.video_frames": "data.videos.frames",
     "demo_command": "commands.demo",

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from torch.utils.data import DataLoader, Sampler
 
-from litetext.token_rows import TokenRows
+from litetext.tokenizer.token_rows import TokenRows
 
 # Prompts are sorted by length within this many batches: enough for little padding, few enough to stay random.
 _POOL = 32

@@ -16,7 +16,7 @@ from litetext.data.features.fill import FeatureError, fill
 from litetext.data.features.manifest import StoreKey
 from litetext.data.features.store import FeatureStore
 from litetext.modules.teacher import Teacher, TeacherFacts, quoted
-from litetext.token_rows import TokenRows
+from litetext.tokenizer.token_rows import TokenRows
 
 _PROBE_SECONDS = 5.0
 

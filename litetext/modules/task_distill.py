@@ -31,8 +31,8 @@ from litetext.modules.task_loss import DETECTOR_PARTS, detector_losses
 from litetext.modules.teacher import CACHE, Teacher
 from litetext.saco.instances import Instances, Truth
 from litetext.shipped import shipped
-from litetext.token_rows import TokenRows
 from litetext.tokenizer import TokenBatch, Tokenizer, pad
+from litetext.tokenizer.token_rows import TokenRows
 
 PARTS = (*DETECTOR_PARTS, "mse", "cosine")
 _MIN_SCORE = 0.5  # from this score on an instance counts

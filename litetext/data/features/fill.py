@@ -25,7 +25,7 @@ from litetext.data.features.manifest import StoreKey, write_manifest
 from litetext.data.features.shards import write_shard
 from litetext.data.features.store import FeatureStore, ShardIndex
 from litetext.files import drafts
-from litetext.token_rows import TokenRows, find_keys, order_keys
+from litetext.tokenizer.token_rows import TokenRows, find_keys, order_keys
 
 Rows = Sequence[Sequence[int]]
 Encode = Callable[[Rows], Sequence[Tensor]]

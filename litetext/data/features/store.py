@@ -20,7 +20,7 @@ from torch import Tensor
 
 from litetext.data.features.manifest import StoreKey
 from litetext.data.features.shards import DamagedShard, Shard, open_shard, shard_files
-from litetext.token_rows import TokenRows, find_keys, order_keys
+from litetext.tokenizer.token_rows import TokenRows, find_keys, order_keys
 
 __all__ = ["FeatureStore", "ShardIndex"]
 

@@ -26,8 +26,8 @@ from litetext.data.prompts.table import (
     is_permutation,
 )
 from litetext.data.sampling import EpochSampler, rarity
-from litetext.token_rows import TokenRows, no_collection
 from litetext.tokenizer import TokenBatch, Tokenizer, pad
+from litetext.tokenizer.token_rows import TokenRows, no_collection
 
 _COMPARED = 4096
 

@@ -17,7 +17,7 @@ from litetext.checkpoints.hub_tokenizer import AnyTokenizer
 from litetext.data.permutation import Mode, permute
 from litetext.data.prompts.augment import recombine
 from litetext.data.prompts.corpora import Split
-from litetext.token_rows import TokenRows, order_keys
+from litetext.tokenizer.token_rows import TokenRows, order_keys
 
 _PIECE = 1 << 16
 

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from litetext.checkpoints.hub_tokenizer import AnyTokenizer, HubTokenizer
 from litetext.models.text.stored import Stored
-from litetext.token_rows import TokenRows
 from litetext.tokenizer import UNLIMITED, Tokenizer, pad
+from litetext.tokenizer.token_rows import TokenRows
 
 _BATCH = 128
 """Phrases that go through an encoder together."""

@@ -15,8 +15,8 @@ from litetext.data.prompts import table as tables
 from litetext.data.prompts.corpora import split_prompts
 from litetext.data.prompts.datamodule import PromptDataModule
 from litetext.data.prompts.table import PromptTable, SomeRows, Texts, first_by_hash
-from litetext.token_rows import TokenRows
 from litetext.tokenizer import Tokenizer
+from litetext.tokenizer.token_rows import TokenRows
 
 PHRASES = [f"{colour} {size} dog {n}" for n in range(40) for colour in ("red", "Blue") for size in ("big", "small")]
 

@@ -13,12 +13,12 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from litetext import tokenizer
 from litetext.bench.bpe import PlainBpe
 from litetext.bench.tokenize import bench_tokenize
 from litetext.tokenizer import END, START, VOCAB_SIZE, Tokenizer, clean, clear_cache, pad, token_text
+from litetext.tokenizer import bpe as tokenizer
 
-GOLDEN = json.loads((Path(__file__).parent / "fixtures/golden/tokenizer.json").read_text(encoding="utf-8"))
+GOLDEN = json.loads((Path(__file__).parent.parent / "fixtures/golden/tokenizer.json").read_text(encoding="utf-8"))
 UNCUT = 1_000_000
 PLAIN = PlainBpe()
 

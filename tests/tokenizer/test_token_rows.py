@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from litetext.token_rows import TokenRows, find_keys, order_keys
+from litetext.tokenizer.token_rows import TokenRows, find_keys, order_keys
 
 rows_of = st.lists(st.lists(st.integers(0, 250_000), max_size=6), max_size=12)
 
