@@ -100,8 +100,8 @@ def checked(masks: Sequence[Rle]) -> list[CheckedMask]:
     for place, one in enumerate(known):
         if not isinstance(one, dict):
             raise ValueError(
-                f"mask {place} of {len(masks)} is a {type(one).__name__}, not run lengths of pycocotools; give those, "
-                "or one boolean tensor (n, height, width) for all"
+                f"mask {place} of {len(masks)}: it is a {type(one).__name__}, not run lengths of pycocotools; "
+                "give those, or one boolean tensor (n, height, width) for all"
             )
         try:
             found.append(one if isinstance(one, CheckedMask) else _read_runs(one, 0, 0, any_size=True))
