@@ -66,8 +66,8 @@ def bench_meta_evaluator(
             ours = timings.run("files", lambda: score_files(marked, predicted, iou_type))
             read = [read_annotator(path) for path in marked]
             timings.run("evaluate", lambda read=read: count_files(read, read_predictions(predicted), iou_type))
-            _, *pairs = datapoints_of(read, read_predictions(predicted), iou_type)
-            timings.run("count", lambda pairs=pairs: tally(assess(*pairs, iou_type)))
+            _, answers, marks = datapoints_of(read, read_predictions(predicted), iou_type)
+            timings.run("count", lambda answers=answers, marks=marks: tally(assess(answers, marks, iou_type)))
     names = ("files", "meta", "evaluate", "meta_evaluate", "count")
     return {
         **{f"{name}_us_per_datapoint": timings.median(name, 1e6 / datapoints) for name in names},
