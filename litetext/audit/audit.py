@@ -76,7 +76,7 @@ def _read(prompts: Mapping[str, str], parts: Parts) -> list[PromptSource]:
 def _tokenize(sources: Sequence[PromptSource], encoder: "TextEncoder | None", parts: Parts) -> dict[str, Corpus]:
     """Every source in the encoder's own tokens; in SAM3's without an encoder, or where that one cannot."""
 
-    def tokens(tokenize: Callable[[list[str]], list[list[int]]] | None) -> dict[str, Corpus]:
+    def tokens(tokenize: Callable[[list[str]], Sequence[Sequence[int]]] | None) -> dict[str, Corpus]:
         total, before = sum(len(source.prompts) for source in sources), 0
         corpora = {}
         for source in sources:
