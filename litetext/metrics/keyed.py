@@ -60,9 +60,8 @@ class KeyedMetric(Metric):
         if not len(held):
             return np.zeros((0, 2), dtype=np.int64), np.zeros((0, self.width))
         parts = [part if isinstance(part, Tensor) else torch.cat(part) for part in (self.keys, self.values)]
-        keys = parts[0].cpu().numpy()
-        values = parts[1].cpu().view(torch.float64).numpy()
-        return once(keys, values)
+        keys, values = once(*(part.cpu().numpy() for part in parts))  # as integers, since NaN is not equal to itself
+        return keys, values.view(np.float64)
 
 
 def once(keys: Int64[np.ndarray, "r k"], values: Any) -> tuple[Any, Any]:

@@ -305,6 +305,20 @@ def test_metrics_without_anything_are_defined() -> None:
     assert phrase_numbers(np.zeros((0, 12), dtype=np.int64))["ilmcc_50"] == 0
 
 
+def test_a_repeated_row_that_is_not_defined_is_no_other_row(recwarn: pytest.WarningsRecorder) -> None:
+    metric = VideoCGF1()
+    row = np.full((1, metric.width), np.nan)
+    metric.add([[0, 1]], row)
+    metric.add([[0, 1]], row)
+    keys, values = metric.rows()
+    assert keys.tolist() == [[0, 1]]
+    assert np.isnan(values).all()
+    assert not [one for one in recwarn if "earlier row" in str(one.message)]
+    metric.add([[0, 1]], np.ones_like(row))
+    with pytest.warns(UserWarning, match="1 of 3 rows have the id of an earlier row"):
+        metric.rows()
+
+
 def test_rows_need_a_key_each() -> None:
     with pytest.raises(ValueError, match="2 keys but rows"):
         VideoCGF1().update([[0, 1], [0, 2]], torch.zeros(1, 12))
