@@ -17,7 +17,7 @@ from litetext.bench.compare import RELEASED
 from litetext.bench.machine import describe
 from litetext.bench.record import read_record, with_spread
 from litetext.cli import LIGHTNING_COMMANDS, PLAIN_COMMANDS, main
-from litetext.commands.bench import BENCHMARKS
+from litetext.commands.benchmarks import BENCHMARKS
 from litetext.shipped import config_names, config_path
 
 CLASSES = {

@@ -13,7 +13,8 @@ import pytest
 
 from litetext.cli import LIGHTNING_COMMANDS, PLAIN_COMMANDS
 from litetext.commands import lightning
-from litetext.commands.bench import BENCHMARKS, bench, compare, output_file
+from litetext.commands.bench import bench, compare, output_file
+from litetext.commands.benchmarks import BENCHMARKS
 from litetext.commands.parsing import parse
 
 ROOT = Path(__file__).parent.parent

@@ -1,5 +1,6 @@
 """What every training of a student does alike: a step, its gradients, its optimizer, its closing lines."""
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule
@@ -14,11 +15,10 @@ from litetext.modules.distill_report import means
 from litetext.modules.gradients import GradientCheck
 
 
-class StudentTraining(LightningModule):
+class StudentTraining(LightningModule, ABC):
     """Trains a student by the weighted sum of some losses.
 
-    A subclass sets `student` and the options of the optimizer, and defines `losses`, `total`, `targets_of` and
-    `summary`.
+    A subclass sets `student` and the options of the optimizer.
 
     Args:
         parts: Names of the losses.
@@ -35,21 +35,21 @@ class StudentTraining(LightningModule):
         self._gradients = GradientCheck()
         self._finished = False
 
+    @abstractmethod
     def losses(self, batch: Any) -> dict[str, Tensor]:
         """The losses of each prompt of a batch, (B,) each, before their weights."""
-        raise NotImplementedError
 
+    @abstractmethod
     def total(self, parts: dict[str, Tensor]) -> Tensor:
         """Their weighted sum, (B,)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def targets_of(self, batch: Any) -> Tensor:
         """The teacher's features of a batch's prompts, (B, L, D)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def summary(self) -> str:
         """The closing lines of a fit."""
-        raise NotImplementedError
 
     def configure_callbacks(self) -> list[Callback]:
         """Measures how fast the run trains, which its closing lines say, and checks gradients."""

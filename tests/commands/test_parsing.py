@@ -9,7 +9,8 @@ from typing import Any, Literal
 import pytest
 
 from litetext.cli import PLAIN_COMMANDS
-from litetext.commands.bench import BENCHMARKS, bench
+from litetext.commands.bench import bench
+from litetext.commands.benchmarks import BENCHMARKS
 from litetext.commands.parsing import AtLeast, ConfigFiles, Positive, call, options, parse, renamed
 from tests.fixtures.runs import Answer
 

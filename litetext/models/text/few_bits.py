@@ -5,9 +5,9 @@ Dettmers and Zettlemoyer (The case for 4-bit precision, ICML 2023) do; the scale
 candidates with the least squared error of its group. Where it is known what a layer meets, columns are rounded one
 after the other, and what each loses is made good in those behind it: GPTQ (Frantar et al., ICLR 2023).
 
-Scales of fewer than 6 bits are bfloat16. With 6 bits they are bytes, powers of 2^(-1/32) times a base of their row:
-half the size, and as close, since the numbers are finer than the scales are coarse (with 5 and 4 bits they are not).
-In a row of one or two scales the base takes what bytes save, and they are bfloat16 too.
+Scales of numbers of fewer than 6 bits are bfloat16. Those of 6 bits are bytes, powers of 2^(-1/32) times a base of the
+row: half the size, and as close, since the numbers are finer than the scales are coarse (with 5 and 4 bits they are
+not). In a row of one or two scales the base takes what bytes save, and they are bfloat16 too.
 """
 
 import torch
