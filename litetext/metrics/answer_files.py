@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from litetext.files import RepeatedKeyError, parse_json
+from litetext.garbage import no_collection
 from litetext.metrics.saco_check import UNKNOWN, Predictions
 from litetext.saco.answers import READERS
 from litetext.saco.fields import counted, read_size, shown
@@ -32,6 +33,7 @@ class _Strange:
     largest: float = 0.0
 
 
+@no_collection()
 def read_answers(
     path: str | Path, layout: str, annotators: Sequence[AnnotatorFile], allow_unknown: bool = False
 ) -> tuple[Predictions, list[str]]:

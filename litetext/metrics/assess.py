@@ -7,12 +7,13 @@ oracle.
 
 from collections.abc import Sequence
 from itertools import accumulate, compress, islice
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
-from litetext.metrics.matching import as_boxes, assigned_ious, box_ious, is_tensor, mask_ious, to_rle
+from litetext.garbage import no_collection
+from litetext.metrics.matching import all_mask_ious, as_boxes, assigned_ious, box_ious, is_tensor, to_rle
 from litetext.saco.fields import shown
 from litetext.saco.instances import Instances, Truth
 from litetext.saco.masks import CheckedMask, checked
@@ -30,6 +31,7 @@ BOX_EPS = 1e-4
 """Added to the denominators of precision, recall and F1 of instances, as in the official code."""
 
 
+@no_collection()
 def assess(
     detections: Sequence[Instances],
     truths: Sequence[Sequence[Truth]],
@@ -59,26 +61,26 @@ def assess(
         return np.zeros((0, 12), dtype=np.int64)
     if iou_type == "segm":
         detections, truths = _checked(detections, truths)
-    width = max(len(annotators) for annotators in truths)
-    sizes = np.zeros((len(detections), width, 2), dtype=np.int64)
-    present = np.zeros((len(detections), width), dtype=bool)
-    pairs: list[Float64[np.ndarray, " k"]] = []
-    owners: list[int] = []
+    taken: list[_Taken] = []
     for i, (found, annotators) in enumerate(zip(detections, truths, strict=True)):
         if not annotators:
             raise ValueError(f"datapoint {i} has no annotator: a negative is one Truth without instances")
-        present[i, : len(annotators)] = True
-        for j, (n, m, ious) in enumerate(_match(found, annotators, iou_type)):
-            sizes[i, j] = n, m
-            if ious is not None:
-                pairs.append(ious)
-                owners.extend([i * width + j] * len(ious))
-    hits = np.zeros((len(detections) * width, 10), dtype=np.int64)
+        taken.append(_take(found, annotators, iou_type))
+    matched = [_match(*one) for one in zip(taken, truths, _ious(taken, iou_type), strict=True)]
+    width = max(len(one) for one in matched)
+    present = np.arange(width) < np.array([len(one) for one in matched])[:, None]
+    flat = [entry for one in matched for entry in one]
+    sizes = np.zeros((len(matched), width, 2), dtype=np.int64)
+    sizes[present] = [(n, m) for n, m, _ in flat]
+    hits = np.zeros((len(matched), width, 10), dtype=np.int64)
+    pairs = [ious for _, _, ious in flat if ious is not None]
     if pairs:
-        slots, starts = np.unique(np.asarray(owners), return_index=True)
+        ends = np.cumsum([len(ious) for ious in pairs])
         judged = np.concatenate(pairs)[:, None] >= THRESHOLDS
-        hits[slots] = np.add.reduceat(judged, starts, axis=0, dtype=np.int64)
-    return _oracle(sizes, hits.reshape(len(detections), width, 10), present)
+        counts = np.add.reduceat(judged, np.concatenate([[0], ends[:-1]]), axis=0, dtype=np.int64)
+        where = np.flatnonzero(present)[[ious is not None for _, _, ious in flat]]
+        hits.reshape(-1, 10)[where] = counts
+    return _oracle(sizes, hits, present)
 
 
 def _checked(
@@ -107,10 +109,25 @@ def _checked(
     return list(islice(made, len(detections))), [list(islice(made, len(annotators))) for annotators in truths]
 
 
-def _match(
-    found: Instances, annotators: Sequence[Truth], iou_type: IouType
-) -> list[tuple[int, int, Float64[np.ndarray, " k"] | None]]:
-    """(n, m, IoU of the assigned pairs) of each annotator; one IoU matrix serves all of them."""
+class _Taken(NamedTuple):
+    """What counts of a datapoint.
+
+    Attributes:
+        keep: Which predictions.
+        total: How many they are.
+        predicted: Masks or boxes of those.
+        marked: Masks or boxes of all annotators, one behind the other.
+        counts: How many of them are each annotator's.
+    """
+
+    keep: list[bool]
+    total: int
+    predicted: Any
+    marked: Any
+    counts: list[int]
+
+
+def _take(found: Instances, annotators: Sequence[Truth], iou_type: IouType) -> _Taken:
     scores = found.scores
     if is_tensor(scores):
         scores = scores.detach().cpu().double().numpy()
@@ -119,22 +136,33 @@ def _match(
     # NaN compares as false, so that this refuses it too.
     if scores.ndim != 1 or not all(-_SLACK <= score <= 1 + _SLACK for score in values):
         raise ValueError(f"scores are {shown(values)}; give one from 0 to 1 for each instance")
-    keep = [bool(score >= MIN_SCORE) for score in values]
-    total = keep.count(True)
+    keep = [score >= MIN_SCORE for score in values]
+    total = sum(keep)
     predicted = _pick(found, keep, iou_type, "detections") if total else []
     parts = [_instances(annotator, iou_type) for annotator in annotators]
-    ends = list(accumulate(len(part) for part in parts))
-    if total and ends[-1]:
-        ious = box_ious(predicted, _join(parts)) if iou_type == "bbox" else mask_ious(predicted, _join(parts))
-    else:
-        ious = np.zeros((total, ends[-1]))
-    matched = []
-    for annotator, part, end in zip(annotators, parts, ends, strict=True):
-        own = ious[:, end - len(part) : end]
-        if annotator.known is not None and total:
-            own = own[np.asarray(annotator.known, dtype=bool)[keep]]
-        n, m = own.shape
-        matched.append((n, m, assigned_ious(own) if n and m else None))
+    counts = [len(part) for part in parts]
+    return _Taken(keep, total, predicted, _join(parts) if total and any(counts) else [], counts)
+
+
+def _ious(taken: Sequence[_Taken], iou_type: IouType) -> list[Float64[np.ndarray, "n m"]]:
+    """IoU of predictions and marks; one matrix of a datapoint serves all its annotators."""
+    sides = [(one.predicted, one.marked) for one in taken]
+    return all_mask_ious(sides) if iou_type == "segm" else [box_ious(*both) for both in sides]
+
+
+def _match(
+    one: _Taken, annotators: Sequence[Truth], ious: Float64[np.ndarray, "n m"]
+) -> list[tuple[int, int, Float64[np.ndarray, " k"] | None]]:
+    """(n, m, IoU of the assigned pairs) of each annotator."""
+    matched: list[tuple[int, int, Any]] = []
+    for annotator, m, end in zip(annotators, one.counts, accumulate(one.counts), strict=True):
+        known = None if annotator.known is None else np.asarray(annotator.known, dtype=bool)[one.keep]
+        n = one.total if known is None else int(known.sum())
+        if not n or not m:
+            matched.append((n, m, None))
+            continue
+        own = ious[:, end - m : end]
+        matched.append((n, m, assigned_ious(own if known is None else own[known])))
     return matched
 
 

@@ -14,7 +14,8 @@ from jaxtyping import Float64
 from pycocotools import mask
 from scipy.optimize import linear_sum_assignment
 
-from litetext.saco.masks import Rle, encode_masks, rle_ious
+from litetext.saco.mask_ious import image_ious
+from litetext.saco.masks import Rle, encode_masks
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -50,13 +51,34 @@ def mask_ious(predicted: Masks, truth: Masks) -> Float64[np.ndarray, "n m"]:
     Raises:
         ValueError: Both are tensors and differ in height or width.
     """
-    if len(predicted) == 0 or len(truth) == 0:
-        return np.zeros((len(predicted), len(truth)))
-    if is_tensor(predicted) and is_tensor(truth):
-        from litetext.metrics.tensor_iou import tensor_ious
+    return all_mask_ious([(predicted, truth)])[0]
 
-        return tensor_ious(_boolean(predicted), _boolean(truth))
-    return rle_ious(to_rle(predicted), to_rle(truth))
+
+def all_mask_ious(images: Sequence[tuple[Masks, Masks]]) -> list[Float64[np.ndarray, "n m"]]:
+    """`mask_ious` of many images at once, which is faster where they are run-length masks.
+
+    Args:
+        images: Predicted and true masks of each.
+
+    Returns:
+        A matrix (n, m) each.
+
+    Raises:
+        ValueError: As `mask_ious`.
+    """
+    found: list[Any] = [None] * len(images)
+    coded: list[int] = []
+    for place, (predicted, truth) in enumerate(images):
+        if len(predicted) and len(truth) and is_tensor(predicted) and is_tensor(truth):
+            from litetext.metrics.tensor_iou import tensor_ious
+
+            found[place] = tensor_ious(_boolean(predicted), _boolean(truth))
+        else:
+            coded.append(place)
+    sides = ((to_rle(images[place][0]), to_rle(images[place][1])) for place in coded)
+    for place, ious in zip(coded, image_ious(sides), strict=True):
+        found[place] = ious
+    return found
 
 
 def box_ious(predicted: Any, truth: Any) -> Float64[np.ndarray, "n m"]:
@@ -138,6 +160,6 @@ def assigned_ious(ious: Float64[np.ndarray, "n m"]) -> Float64[np.ndarray, " k"]
     Args:
         ious: Predictions along the rows, ground truth along the columns.
     """
-    if ious.shape == (1, 1):
-        return ious[0]
+    if 1 in ious.shape:
+        return ious.max(keepdims=True)[0]
     return ious[linear_sum_assignment(ious, maximize=True)]

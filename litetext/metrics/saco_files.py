@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from litetext.garbage import no_collection
 from litetext.metrics.assess import IouType, assess
 from litetext.metrics.counts import Counts, official, tally
 from litetext.saco.fields import read_box, read_number_id, read_size, shown
@@ -20,6 +21,7 @@ from litetext.saco.masklets import read_score
 from litetext.saco.masks import Rle, empty_mask, read_mask
 
 
+@no_collection()
 def read_predictions(path: str | Path) -> dict[int, list[dict[str, Any]]]:
     """Predictions of each datapoint, in the order of the file, with ids and boxes as numbers.
 
@@ -51,6 +53,7 @@ def read_predictions(path: str | Path) -> dict[int, list[dict[str, Any]]]:
     return dict(grouped)
 
 
+@no_collection()
 def datapoints(
     annotators: Sequence[AnnotatorFile], predictions: dict[int, list[dict[str, Any]]], iou_type: IouType = "segm"
 ) -> tuple[list[int], list[Instances], list[list[Truth]]]:

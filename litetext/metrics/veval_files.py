@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from litetext.garbage import no_collection
 from litetext.metrics.assess import IouType
 from litetext.metrics.hota import hota_numbers
 from litetext.metrics.saco_check import CORNERS, OVER, UNKNOWN
@@ -54,6 +55,7 @@ class VideoPredictions(NamedTuple):
     kinds: list[IouType]
 
 
+@no_collection()
 def read_video_predictions(
     path: str | Path, annotations: VideoAnnotations, allow_unknown: bool = False, youtube_vis: bool = False
 ) -> VideoPredictions:

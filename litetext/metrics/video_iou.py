@@ -11,7 +11,7 @@ from jaxtyping import Float, Float64, Int64
 
 from litetext.metrics.assess import IouType
 from litetext.metrics.matching import rle
-from litetext.saco.masks import rle_ious
+from litetext.saco.mask_ious import image_ious
 from litetext.saco.videos import Masklets
 
 _EPS = np.finfo(np.float64).eps
@@ -61,13 +61,13 @@ def _mask_overlaps(truth: Masklets, predicted: Masklets) -> Overlaps:
     frames = np.zeros((length, m, n))
     shared = np.zeros((m, n), dtype=np.int64)
     true_area, found_area = _pixels(truth), _pixels(predicted)
-    for t in range(length) if m and n else ():
-        true = {i: mask for i in range(m) if (mask := truth.masks[i][t]) is not None}
-        found = {j: mask for j in range(n) if (mask := predicted.masks[j][t]) is not None}
-        if not true or not found:
+    true = [{i: mask for i in range(m) if (mask := truth.masks[i][t]) is not None} for t in range(length)]
+    found = [{j: mask for j in range(n) if (mask := predicted.masks[j][t]) is not None} for t in range(length)]
+    every = image_ious((list(b.values()), list(a.values())) for a, b in zip(true, found, strict=True))
+    for t, matrix in enumerate(every):
+        if not matrix.size:
             continue
-        rows, columns = list(true), list(found)
-        ious = rle_ious(list(found.values()), list(true.values())).T
+        rows, columns, ious = list(true[t]), list(found[t]), matrix.T
         grid = np.ix_(rows, columns)
         frames[t][grid] = ious
         both = true_area[rows, t][:, None] + found_area[columns, t][None]

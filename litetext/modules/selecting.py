@@ -7,7 +7,8 @@ from jaxtyping import Bool
 
 from litetext.metrics.matching import rle_text
 from litetext.saco.instances import Instances
-from litetext.saco.masks import Rle, encode_masks, rle_ious
+from litetext.saco.mask_ious import rle_ious
+from litetext.saco.masks import Rle, encode_masks
 from litetext.saco.segments import Segments
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from litetext.files import RepeatedKeyError, parse_json
+from litetext.garbage import no_collection
 from litetext.saco.fields import Id, counted, read_flag, read_id, repeated, shown
 from litetext.saco.masks import sound_masks
 
@@ -58,6 +59,7 @@ def read_json(path: str | Path) -> Any:
         raise ValueError(f"{path} cannot be read as JSON ({error}): is it complete?") from error
 
 
+@no_collection()
 def read_annotator(path: str | Path) -> AnnotatorFile:
     """Read one ground-truth file of SA-Co Gold, Silver or any COCO-like file with exhaustivity flags.
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float64
+from jaxtyping import Bool
 from pycocotools import mask
 
 from litetext.saco.fields import LARGEST_IMAGE, LARGEST_SIDE, read_number_id, shown
@@ -215,29 +215,6 @@ def _encode(pixels: Bool[np.ndarray, "h w"]) -> Rle:
     first = [0, 0] if columns[0] else [0]  # runs begin with what is not set
     lengths = np.diff(np.concatenate([first, edges, [len(columns)]]))
     return _rle.frPyObjects({"size": [height, width], "counts": lengths}, height, width)
-
-
-def rle_ious(predicted: Sequence[Rle], truth: Sequence[Rle]) -> Float64[np.ndarray, "n m"]:
-    """IoU of every predicted with every true run-length mask.
-
-    Two empty masks have IoU 0. Masks of different sizes have IoU -1 where their bounding boxes overlap and 0
-    elsewhere, so they never match (this is what `pycocotools` answers, and the official numbers rest on it).
-
-    Args:
-        predicted: n masks.
-        truth: m masks.
-
-    Returns:
-        The matrix (n, m).
-
-    Raises:
-        ValueError: The runs of a mask do not add up to its size.
-    """
-    if not predicted or not truth:
-        return np.zeros((len(predicted), len(truth)))
-    # Here pycocotools takes nothing but plain dicts.
-    a, b = [dict(one) for one in checked(predicted)], [dict(one) for one in checked(truth)]
-    return np.asarray(_rle.iou(a, b, [0] * len(b)))
 
 
 def mask_box(segmentation: Rle) -> list[float]:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from litetext.garbage import no_collection
 from litetext.saco.fields import counted, read_id, read_number_id, read_size, shown
 from litetext.saco.images import by_id, read_json
 from litetext.saco.masklets import Amiss, Masklets, Video, VideoId, by_video, masklet_entry, masklets
@@ -65,6 +66,7 @@ class VideoAnnotations:
         return not self.truth or any(part.masked().any() for part in self.truth.values())
 
 
+@no_collection()
 def read_video_annotations(path: str | Path) -> VideoAnnotations:
     """Reads one ground-truth file of SA-Co VEval.
 

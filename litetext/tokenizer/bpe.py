@@ -25,7 +25,8 @@ from tokenizers import Tokenizer as FastTokenizer
 from tokenizers import models, pre_tokenizers
 from torch import Tensor
 
-from litetext.tokenizer.token_rows import TokenRows, no_collection
+from litetext.garbage import no_collection
+from litetext.tokenizer.token_rows import TokenRows
 
 START = 49406
 END = 49407

@@ -1,13 +1,13 @@
 """Token rows of many prompts in two flat arrays, which may lie in memory or in a mapped file."""
 
-import gc
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from itertools import chain, pairwise
 from typing import overload
 
 import numpy as np
+
+from litetext.garbage import no_collection
 
 _PIECE = 1 << 20
 
@@ -147,18 +147,6 @@ class TokenRows(Sequence[list[int]]):
         for first in range(0, len(self.ids), _PIECE):
             digest.update(self.ids[first : first + _PIECE].astype("<i8").tobytes())
         return digest.hexdigest()
-
-
-@contextmanager
-def no_collection() -> Iterator[None]:
-    """Holds the search for cycles of garbage, which would go through millions of lists, none of them in a cycle."""
-    before = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if before:
-            gc.enable()
 
 
 def _bounds(lengths: np.ndarray) -> np.ndarray:

@@ -16,10 +16,10 @@ from litetext.metrics.matching import (
     assigned_ious,
     box_ious,
     mask_ious,
-    rle_ious,
     to_rle,
 )
 from litetext.metrics.tensor_iou import tensor_ious
+from litetext.saco.mask_ious import rle_ious
 from litetext.saco.masks import read_mask
 
 

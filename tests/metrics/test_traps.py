@@ -30,7 +30,7 @@ CASES = ("case1", "case2", "case3")
 Patch = pytest.MonkeyPatch
 Predictions = dict[int, list[dict[str, Any]]]
 rle: Any = coder
-exact, match, tally, local_f1 = room.assigned_ious, room._match, core.tally, room.local_f1
+exact, take, match, tally, local_f1 = room.assigned_ious, room._take, room._match, core.tally, room.local_f1
 
 
 @cache
@@ -85,10 +85,10 @@ def greedy_by_score(patch: Patch) -> None:
         order = np.argsort(-found.scores, kind="stable")
         annotators = [a if a.known is None else a._replace(known=np.asarray(a.known)[order]) for a in annotators]
         masks = [found.masks[i] for i in order]
-        return match(room.Instances(found.scores[order], masks=masks), annotators, kind)
+        return take(room.Instances(found.scores[order], masks=masks), annotators, kind)
 
     patch.setattr(room, "assigned_ious", in_order)
-    patch.setattr(room, "_match", ranked)
+    patch.setattr(room, "_take", ranked)
 
 
 # Replacements for the choice of the annotator (I6).
@@ -116,8 +116,8 @@ def negative(rows: Any) -> Any:
 def by_mean_iou(patch: Patch) -> None:
     means: list[list[float]] = []
 
-    def noting(found: Any, annotators: Any, kind: Any) -> Any:
-        matched = match(found, annotators, kind)
+    def noting(taken: Any, annotators: Any, ious: Any) -> Any:
+        matched = match(taken, annotators, ious)
         means.append([0.0 if ious is None else float(ious.mean()) for _, _, ious in matched])
         return matched
 
@@ -207,7 +207,7 @@ def put(module: Any, name: str, value: Any) -> Callable[[Patch], None]:
 
 
 MISTAKES: dict[str, Callable[[Patch], None]] = {
-    "I1 score > 0.5": put(room, "MIN_SCORE", np.nextafter(0.5, 1)),
+    "I1 score > 0.5": put(room, "MIN_SCORE", float(np.nextafter(0.5, 1))),
     "I1 score of 0.49999": put(room, "MIN_SCORE", 0.5 - 1e-5),
     "I2 arange": put(room, "THRESHOLDS", np.arange(0.5, 1, 0.05)),
     "I2 float32 thresholds": put(room, "THRESHOLDS", np.linspace(0.5, 0.95, 10, dtype=np.float32).astype(float)),

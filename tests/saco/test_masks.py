@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools import mask
 
+from litetext.saco.mask_ious import rle_ious
 from litetext.saco.masks import (
     box_masks,
     check_rle,
@@ -17,7 +18,6 @@ from litetext.saco.masks import (
     mask_area,
     mask_box,
     read_mask,
-    rle_ious,
 )
 from tests.fixtures.saco_world import rle
 

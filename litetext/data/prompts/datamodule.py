@@ -26,8 +26,9 @@ from litetext.data.prompts.table import (
     is_permutation,
 )
 from litetext.data.sampling import EpochSampler, rarity
+from litetext.garbage import no_collection
 from litetext.tokenizer import TokenBatch, Tokenizer, pad
-from litetext.tokenizer.token_rows import TokenRows, no_collection
+from litetext.tokenizer.token_rows import TokenRows
 
 _COMPARED = 4096
 

@@ -13,8 +13,9 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from litetext.saco.instances import Instances
+from litetext.saco.mask_ious import rle_ious
 from litetext.saco.masklets import masklet_entry
-from litetext.saco.masks import encode_masks, mask_area, rle_ious
+from litetext.saco.masks import encode_masks, mask_area
 
 
 @dataclass
