@@ -26,7 +26,8 @@ class Variant(NamedTuple):
     Attributes:
         name: Its differing options and a digest of all options: the folder of its fits.
         argv: Arguments of its fits, without run and seed.
-        content: Hashes of what its fits learn from, which no option says: `teacher` and `prompts`.
+        content: Hashes of what its fits learn from, which no option says: `teacher` and `prompts`, or of a second
+            stage `SAM3`, `start` and `images`.
     """
 
     name: str
@@ -69,13 +70,21 @@ def find_variants(plan: Plan) -> dict[str, dict[str, Variant]]:
 
 
 def _content(built: Any, hashes: dict[str, str]) -> dict[str, str]:
-    """Hashes of the teacher's weights and of the prompts, which may change while their paths stay the same."""
+    """Hashes of weights, prompts and images, which may change while their paths stay the same."""
+    from litetext.data.images.task import TaskDataModule
     from litetext.data.prompts.corpora import read_sources
     from litetext.data.prompts.datamodule import PromptDataModule
     from litetext.modules.distill import DistillModule
+    from litetext.modules.task_distill import TaskDistillModule
     from litetext.modules.teacher import load_teacher
 
     content: dict[str, str] = {}
+    if isinstance(built.model, TaskDistillModule):
+        content |= built.model.learns_from()
+    if isinstance(built.datamodule, TaskDataModule):
+        built.datamodule.setup("fit")
+        keys = [built.datamodule.digest, *(image.key for image in built.datamodule.images)]
+        content["images"] = blake2b("\n".join(keys).encode(), digest_size=16).hexdigest()
     if isinstance(built.model, DistillModule):
         path = built.model.teacher_path
         if path not in hashes:
@@ -173,8 +182,8 @@ def _done(mark: Path, content: Mapping[str, str], overwrite: bool) -> dict[str, 
     differ = [key for key, value in content.items() if stored.get(key) != value]
     if differ and not overwrite:
         raise ValueError(
-            f"{mark.parent} is trained already, but learnt from another {' and other '.join(differ)} than are there "
-            "now; give --run NAME for an ablation beside it, or --overwrite to train it anew"
+            f"{mark.parent} is trained already, but learnt from other things than are there now ({', '.join(differ)}); "
+            "give --run NAME for an ablation beside it, or --overwrite to train it anew"
         )
     return None if differ else stored
 
@@ -327,7 +336,8 @@ def ablate(
             shipped; of several files later ones win, key by key, and an option's value is replaced as a whole.
         run: Name of the ablation and its folders.
         seeds: Instead of the config's, as 1 2 3.
-        overwrite: Replace the numbers of another ablation, and fits that learnt from another teacher or other prompts.
+        overwrite: Replace the numbers of another ablation, and fits that learnt from another teacher, other prompts or
+            images.
 
     Raises:
         FileNotFoundError: If a config does not exist.

@@ -18,6 +18,9 @@ _SCORES = {
 }
 
 
+_ON_IMAGES = {"CG_F1": "CG_F1", "IL_MCC": "IL_MCC", "pmF1": "pmF1"}
+
+
 def write_card(name: str, target: str, source: ExportSource, result: ExportResult, sam3: str | None) -> str:
     """The card as Markdown, with the front matter that the hub reads.
 
@@ -86,8 +89,11 @@ def _origin(about: dict[str, Any]) -> list[str]:
 
 
 def _numbers(scores: dict[str, float]) -> list[str]:
-    known = [(text, scores[name]) for name, text in _SCORES.items() if name in scores]
-    if not known:
-        return ["Unknown: the checkpoint holds no scores of these weights."]
-    rows = ["On held-out prompts, against the teacher:", "", "| what | value |", "|---|---|"]
-    return [*rows, *(f"| {text} | {value:.4f} |" for text, value in known)]
+    for head, names in (
+        ("On held-out prompts, against the teacher:", _SCORES),
+        ("On held-out images, against the SAM3's own predictions:", _ON_IMAGES),
+    ):
+        if known := [(text, scores[name]) for name, text in names.items() if name in scores]:
+            rows = [head, "", "| what | value |", "|---|---|"]
+            return [*rows, *(f"| {text} | {value:.4f} |" for text, value in known)]
+    return ["Unknown: the checkpoint holds no scores of these weights."]

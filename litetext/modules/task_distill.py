@@ -1,6 +1,7 @@
 """TaskDistillModule: trains a distilled student on, through a frozen SAM3's detector."""
 
 from collections.abc import Sequence
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +20,7 @@ from litetext.metrics.counts import headline
 from litetext.models.sam3.detector_outputs import DetectorOutputs, decode_masks, run_detector, vision_per_phrase
 from litetext.models.sam3.image import Sam3Image
 from litetext.models.sam3.postprocess import finish, official_scores
-from litetext.models.text.encoder import require_sam3_tokens
+from litetext.models.text.encoder import digest, require_sam3_tokens
 from litetext.models.text.students import load_student
 from litetext.modules import distill_report, taught
 from litetext.modules.distill_optim import check_loss_weights, check_recipe
@@ -28,13 +29,13 @@ from litetext.modules.stored_features import store_features
 from litetext.modules.stored_vision import VisionStore, encode_images, identify
 from litetext.modules.student_training import StudentTraining
 from litetext.modules.task_loss import DETECTOR_PARTS, detector_losses
-from litetext.modules.teacher import CACHE, Teacher
+from litetext.modules.teacher import CACHE, Teacher, load_teacher
 from litetext.saco.instances import Instances, Truth
 from litetext.shipped import shipped
 from litetext.tokenizer import TokenBatch, Tokenizer, pad
 from litetext.tokenizer.token_rows import TokenRows
 
-PARTS = (*DETECTOR_PARTS, "mse", "cosine")
+PARTS = (*DETECTOR_PARTS, "mse", "cosine_distance")
 _MIN_SCORE = 0.5  # from this score on an instance counts
 
 
@@ -108,8 +109,8 @@ class TaskDistillModule(StudentTraining):
         weights = dict(
             zip(PARTS, (text_weight, presence_weight, scores_weight, boxes_weight, masks_weight), strict=False)
         )
-        self.weights = {**weights, "mse": mse_weight, "cosine": cosine_weight}
-        check_loss_weights(**self.weights)
+        check_loss_weights(**weights, mse=mse_weight, cosine=cosine_weight)
+        self.weights = {**weights, "mse": mse_weight, "cosine_distance": cosine_weight}
         if not any(self.weights.values()):
             raise ValueError("all weights of the task loss are 0: nothing would be learnt; give one a positive weight")
         check_minimum(1, model__teacher_batch_tokens=teacher_batch_tokens, model__masks_drawn=masks_drawn)
@@ -147,6 +148,13 @@ class TaskDistillModule(StudentTraining):
     def sam3(self) -> Sam3Image:
         """The frozen SAM3, after `setup`."""
         return self._sam3[0]
+
+    def learns_from(self) -> dict[str, str]:
+        """Hashes of the weights that decide a fit, read for it: `start`, the student's, and `SAM3`."""
+        start = blake2b(digest_size=16)
+        digest(start, self.student, "")
+        detector = identify(Sam3Image.from_pretrained(self.teacher_path, self.geometry_token))
+        return {"start": start.hexdigest(), "SAM3": f"{load_teacher(self.teacher_path).fingerprint}-{detector}"}
 
     def setup(self, stage: str) -> None:
         """Loads the SAM3, and fills or opens the stores of text and vision features. Once."""
@@ -228,7 +236,7 @@ class TaskDistillModule(StudentTraining):
         shared = min(features.shape[1], targets.shape[1])
         mask = tokens.mask[:, :shared] & (tokens.lengths == lengths)[:, None]
         pair = features[:, :shared], targets[:, :shared]
-        parts |= {"mse": masked_mse(*pair, mask), "cosine": masked_cosine(*pair, mask)}
+        parts |= {"mse": masked_mse(*pair, mask), "cosine_distance": masked_cosine(*pair, mask)}
         return parts, student, teacher, decoded
 
     def total(self, parts: dict[str, Tensor]) -> Tensor:

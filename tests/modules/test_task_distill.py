@@ -9,7 +9,11 @@ import torch
 import yaml
 from PIL import Image
 
+from litetext.checkpoints.lightning import read_checkpoint
+from litetext.commands.ablate import _content
+from litetext.commands.lightning import check
 from litetext.data.shapes.world import phrases
+from litetext.export.card import _numbers
 from litetext.models.text.students import load_student
 from litetext.modules.task_distill import TaskDistillModule
 from litetext.shipped import shipped
@@ -61,6 +65,9 @@ def test_a_student_learns_on_resumes_bit_for_bit_and_finds_its_features_again(
     written = {file: file.stat().st_mtime_ns for file in files}
     trained, last = load_student("checkpoints/whole/best.ckpt"), "checkpoints/whole/last.ckpt"
     assert trained.config == load_student(shipped(START)).config
+    scores = read_checkpoint(last)["litetext"]["scores"]
+    assert "cosine" not in scores, "a loss must not stand where others have the closeness"
+    assert "| CG_F1 |" in "\n".join(_numbers(scores))
     assert not same_weights(last, shipped(START))
     assert not any(key.startswith("sam3") for key in weights(last)), "the SAM3 is named, not stored"
 
@@ -77,6 +84,24 @@ def test_a_student_learns_on_resumes_bit_for_bit_and_finds_its_features_again(
     assert "trained on other images or phrases" in other.err
     again = TaskDistillModule.load_from_checkpoint(last)
     assert all(torch.equal(value, weights(last)[name]) for name, value in again.state_dict().items())
+
+
+def test_an_ablation_of_it_is_keyed_by_weights_images_and_phrases(place: Path) -> None:
+    def content(*more: str) -> dict[str, str]:
+        return _content(check("fit", [*FIT[1:], "--run", "keyed", *more]), {})
+
+    told = content()
+    assert set(told) == {"start", "SAM3", "images"}
+    assert content() == told
+    assert content("--model.masks_weight", "0") == told
+    Image.new("RGB", (44, 30), (9, 9, 9)).save("images/2.png")
+    changed = content()
+    assert {key for key in told if told[key] != changed[key]} == {"images"}
+    stored = torch.load(shipped(START), weights_only=True)
+    stored["state_dict"] = {key: value * 1.01 for key, value in stored["state_dict"].items()}
+    torch.save(stored, "other.ckpt")
+    other = content("--model.start", "other.ckpt")
+    assert {key for key in changed if changed[key] != other[key]} == {"start"}
 
 
 def test_what_does_not_fit_is_refused_in_one_line(
