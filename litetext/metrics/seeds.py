@@ -81,7 +81,7 @@ def seeds_of(names: Iterable[str]) -> dict[str, dict[int, str]]:
     """
     found: dict[str, dict[int, str]] = {}
     for name in names:
-        if match := re.fullmatch(r"(.+)-seed(\d+)", name):
+        if match := re.fullmatch(r"(.+)-seed(0|[1-9]\d*)", name):
             found.setdefault(match[1], {})[int(match[2])] = name
     return {base: dict(sorted(seeds.items())) for base, seeds in found.items() if len(seeds) > 1}
 

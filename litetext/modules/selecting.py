@@ -38,8 +38,8 @@ def select(
     Args:
         found: The instances of each phrase in one image, with the highest score first.
         nms: IoU above which two masks show one object; None suppresses nothing.
-        across_phrases: Two phrases never keep one object: that with the higher score has it. Then all phrases are in
-            memory at once.
+        across_phrases: Two phrases never keep one object: that with the higher score has it. A phrase that comes
+            twice has the same both times. Then all phrases are in memory at once.
         most: Most instances of a phrase, those with the highest scores; None for all.
     """
     if nms is not None:
@@ -47,14 +47,13 @@ def select(
         found = (part.take(distinct(part.scores.tolist(), part.rles, overlap)) for part in found)
         if across_phrases:
             parts = list(found)
-            kept = set(
-                distinct([s for p in parts for s in p.scores.tolist()], [m for p in parts for m in p.rles], overlap)
-            )
-            starts = [sum(len(p.scores) for p in parts[:n]) for n in range(len(parts))]
-            found = (
-                part.take(k for k in range(len(part.scores)) if start + k in kept)
-                for start, part in zip(starts, parts, strict=True)
-            )
+            once: dict[str, Segments] = {}
+            for part in parts:
+                once.setdefault(part.phrase, part)
+            scores = [(phrase, k, score) for phrase, p in once.items() for k, score in enumerate(p.scores.tolist())]
+            masks = [mask for part in once.values() for mask in part.rles]
+            kept = {scores[n][:2] for n in distinct([score for *_, score in scores], masks, overlap)}
+            found = (part.take(k for k in range(len(part.scores)) if (part.phrase, k) in kept) for part in parts)
     return (part if most is None else part.take(range(min(most, len(part.scores)))) for part in found)
 
 

@@ -212,6 +212,9 @@ def test_duplicates_and_the_surest(images: Path, litetext: Callable[..., Answer]
     masks = [mask for part in across for mask in to_rle(part.masks)]
     ious = mask_ious(masks, masks)
     assert (ious[~np.eye(len(masks), dtype=bool)] <= 0.5).all()
+    twice = Segmenter("shapes", nms=0.5, across_phrases=True)("in/rings.png", [phrases[1], *phrases[:2]])
+    assert torch.equal(twice[0].scores, twice[2].scores), "a phrase does not take its own objects away"
+    assert sorted(len(part.scores) for part in twice[1:]) == sorted(len(part.scores) for part in across)
     within = Segmenter("shapes", nms=0.5)("in/rings.png", phrases)
     assert len(within[0].scores) >= 2
     assert sum(len(part.scores) for part in across) < sum(len(part.scores) for part in within[:2])
