@@ -34,12 +34,13 @@ def write_card(name: str, target: str, source: ExportSource, result: ExportResul
     from huggingface_hub import ModelCard
 
     head = front_matter(name, target, source, result, sam3)
-    return str(ModelCard(f"---\n{head}\n---\n\n{_body(name, source, result)}"))
+    return str(ModelCard(f"---\n{head}\n---\n\n{_body(name, target, source, result)}"))
 
 
-def _body(name: str, source: ExportSource, result: ExportResult) -> str:
+def _body(name: str, target: str, source: ExportSource, result: ExportResult) -> str:
     about, student = source.about, source.student
-    count = count_parameters(student)
+    # A compact folder keeps some of the student's numbers in a file of their own, which are not opened.
+    count = count_parameters(student) if result.parameters is None or target == "compact" else result.parameters
     whose = "for SAM3 " if student.reads is None else ""
     lines = [f"# {name}", "", f"A text encoder {whose}of {count:,} parameters, {EXPORTED}", ""]
     lines += ["## How it is opened", "", result.opens.replace("{folder}", name).strip(), ""]
@@ -50,6 +51,8 @@ def _body(name: str, source: ExportSource, result: ExportResult) -> str:
         kind = "RepMixer and transformer blocks" if size["repmixer"] else "transformer blocks"
         blocks = f"{len(student.blocks)} {kind} of width {size['embed_width']} and {size['heads']} heads"
     words = "SAM3's" if student.reads is None else f"that of {student.reads.name}, in this folder"
+    if target == "trimmed":
+        words = "SAM3's with a part of its tokens, in this folder"
     lines += [
         "## What it is",
         "",
@@ -60,7 +63,7 @@ def _body(name: str, source: ExportSource, result: ExportResult) -> str:
         "",
         "## Its numbers",
         "",
-        *_numbers(about.get("scores") or {}),
+        *_numbers(about.get("scores") or {}, result.exact),
         "",
         *([] if result.evaluated is None else [*table(result.evaluated), ""]),
         "## Equal to the student",
@@ -88,12 +91,13 @@ def _origin(about: dict[str, Any]) -> list[str]:
     return rows if len(rows) > 1 else [*rows, "- prompts: unknown"]
 
 
-def _numbers(scores: dict[str, float]) -> list[str]:
+def _numbers(scores: dict[str, float], exact: bool) -> list[str]:
     for head, names in (
         ("On held-out prompts, against the teacher:", _SCORES),
         ("On held-out images, against the SAM3's own predictions:", _ON_IMAGES),
     ):
         if known := [(text, scores[name]) for name, text in names.items() if name in scores]:
-            rows = [head, "", "| what | value |", "|---|---|"]
+            whose = [] if exact else ["Of the student before this export, which is compared with it below.", ""]
+            rows = [*whose, head, "", "| what | value |", "|---|---|"]
             return [*rows, *(f"| {text} | {value:.4f} |" for text, value in known)]
     return ["Unknown: the checkpoint holds no scores of these weights."]

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,6 +12,7 @@ from litetext.saco.subsets import GOLD, SILVER, VEVAL_DOMAINS
 
 FOLDER = ".eval_results"
 _TEACHER = "teacher"
+_BEFORE = "; of the student before this export"
 _COLUMNS = ("CG_F1", "IL_MCC", "VL_MCC", "pmF1", "pHOTA", "TETA")
 
 
@@ -26,6 +27,8 @@ class Evaluated(NamedTuple):
         left_out: Pairs that should have counted and were left out.
         partial: Only a part of the data was scored, or something was left out.
         limited: A limit left a part of the data unasked.
+        parameters: Of the text encoder; None where the file does not say.
+        before: It is the student that was scored, and the export is not quite that.
     """
 
     name: str
@@ -35,6 +38,8 @@ class Evaluated(NamedTuple):
     left_out: int
     partial: bool
     limited: bool = False
+    parameters: int | None = None
+    before: bool = False
 
     @property
     def dataset(self) -> str | None:
@@ -54,7 +59,7 @@ class Evaluated(NamedTuple):
         what = "masks" if self.iou == "segm" else "boxes"
         rest = f"; partial: {self.left_out:,} pairs left out" if self.partial else ""
         rest += ", others unasked by a limit" if self.limited else ""
-        return f"CG_F1 of {what}, litetext test{rest}"
+        return f"CG_F1 of {what}, litetext test{rest}{_BEFORE if self.before else ''}"
 
 
 def read_evaluation(path: str | Path, name: str | None = None) -> Evaluated:
@@ -94,9 +99,29 @@ def read_evaluation(path: str | Path, name: str | None = None) -> Evaluated:
             int(content.get("left_out", 0)),
             bool(content.get("partial", False)),
             bool(content.get("limited", False)),
+            None if entry.get("text_parameters") is None else int(entry["text_parameters"]),
         )
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"--results {path}: the entry {chosen} is damaged ({error!r})") from error
+
+
+def require_same_encoder(evaluated: Evaluated, checkpoint: str, parameters: Collection[int]) -> None:
+    """Refuses scores of another text encoder, as far as its size tells.
+
+    Args:
+        evaluated: The scores.
+        checkpoint: The student, for messages.
+        parameters: What it has, and as it is exported.
+
+    Raises:
+        ValueError: The scored text encoder has another number of parameters.
+    """
+    if evaluated.parameters is not None and evaluated.parameters not in parameters:
+        known = " or, exported, ".join(f"{count:,}" for count in dict.fromkeys(parameters))
+        raise ValueError(
+            f"--results are of another text encoder: {evaluated.name} has {evaluated.parameters:,} parameters there, "
+            f"and {checkpoint} {known}; give the results of this student, or its name with --results_of"
+        )
 
 
 def write_evaluation(evaluated: Evaluated, folder: Path) -> Path | None:
@@ -135,8 +160,11 @@ def model_index(evaluated: Evaluated) -> list[Any]:
         "dataset_type": evaluated.dataset or "local",
         "dataset_name": f"{evaluated.dataset or 'evaluation'}: {', '.join(evaluated.subsets)}"[:200],
     }
+    rest = _BEFORE if evaluated.before else ""
     return [
-        EvalResult(**where, metric_type=column.lower(), metric_name=f"{column}, average", metric_value=round(value, 4))
+        EvalResult(
+            **where, metric_type=column.lower(), metric_name=f"{column}, average{rest}", metric_value=round(value, 4)
+        )
         for column, value in evaluated.average.items()
         if value is not None
     ]

@@ -36,7 +36,9 @@ def front_matter(name: str, target: str, source: ExportSource, result: ExportRes
     about = source.about
     teacher = str(about["teacher"]) if about.get("teacher") else None
     origin = (sam3 if result.whole is not None else None) or teacher
-    scores = _scores(about.get("scores") or {}, ", ".join(about.get("sources") or {}) or "unknown prompts")
+    # What was not scored as it is exported gets no scores on the hub.
+    known = about.get("scores") or {} if result.exact else {}
+    scores = _scores(known, ", ".join(about.get("sources") or {}) or "unknown prompts")
     scores += [] if result.evaluated is None else model_index(result.evaluated)
     terms: dict[str, Any] = dict(license_of(origin))
     data = ModelCardData(

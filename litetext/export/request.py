@@ -64,6 +64,9 @@ class ExportResult:
         agreements: The predictions on images, beside the student's; empty where `unmeasured` says why.
         unmeasured: Why nothing was compared in images.
         evaluated: The scores of `litetext test` with the student, if they were given.
+        parameters: Of the text encoder as it is opened from there, where they may be others than the student's.
+        exact: Its features are the student's for every prompt, but for rounding in 32 bits, so that scores of the
+            student are scores of it.
     """
 
     parities: dict[str, Parity]
@@ -77,6 +80,8 @@ class ExportResult:
     agreements: tuple[MaskAgreement, ...] = ()
     unmeasured: str = field(default="")
     evaluated: Evaluated | None = None
+    parameters: int | None = None
+    exact: bool = True
 
 
 def our_features(encoder: TextEncoder, prompts: Sequence[str]) -> list[Tensor]:

@@ -26,6 +26,7 @@ class ExportSource:
         student: In eval mode, its position table resized if that was asked.
         checkpoint: Where it came from, as the user wrote it.
         about: What the checkpoint says of its making: `teacher`, `teacher_parameters`, `sources`, `scores`; or nothing.
+            Scores are those of this student: with resized positions, or a part of its tokens, it has none.
         positions: What was done to the position table, in words; empty if nothing.
     """
 
@@ -84,4 +85,6 @@ def read_source(path: str, context_length: int | None = None, positions: Positio
         reads, student = student.reads, build_student(student.config, context_length=context_length)
         student.load_state_dict(state)
         student.reads = reads
+    if note or (student.reads is not None and student.reads.sam3_ids):  # another student than the one that was scored
+        about = {**about, "scores": {}}
     return ExportSource(student.eval().requires_grad_(False), str(path), about, note)

@@ -11,7 +11,7 @@ from litetext.checkpoints.reading import open_state
 from litetext.checkpoints.writing import MODEL_PREFIX, replace_text, to_layout, write_state
 from litetext.data.prompts.corpora import read_prompts
 from litetext.export.card import write_card
-from litetext.export.evaluation import Evaluated, write_evaluation
+from litetext.export.evaluation import Evaluated, require_same_encoder, write_evaluation
 from litetext.export.masks import world_of
 from litetext.export.measure import measure
 from litetext.export.onnx_folder import write_onnx
@@ -24,13 +24,15 @@ from litetext.export.transformers_target import write_stock, write_trimmed
 from litetext.files import whole_folder
 from litetext.models.text.compact import save_compact
 from litetext.models.text.destinations import obstacle, remedy
-from litetext.models.text.encoder import TextEncoder
+from litetext.models.text.encoder import TextEncoder, count_parameters
 from litetext.models.text.folder import write_text_folder
 from litetext.models.text.loading import load_text_encoder
 from litetext.models.text.pruned_vocabulary import OTHERS, kept_ids
-from litetext.models.text.quantized import resident_bytes
+from litetext.models.text.quantized import calibration_rows, resident_bytes
 from litetext.tokenizer import UNLIMITED
 
+_EQUAL = 1e-4
+"""Largest difference of a feature that is rounding."""
 DRAWN = 200
 """Phrases to compare features on, if nobody names a corpus."""
 SMALL: tuple[Small, ...] = (6, 8)
@@ -89,9 +91,15 @@ def _compact(request: ExportRequest, folder: Path) -> ExportResult:
     if request.bits is None and bits == SMALL[0]:
         notes.append(f"So many bits are the default: {WHY_SMALL}.")
     if bits < 8:
-        notes.append(f"Weights are rounded for what layers meet on {len(met):,} prompts of {_met(request)}.")
+        count = len(calibration_rows(calibration))
+        some = f"{count:,} of the {len(met):,}" if count < len(met) else f"{count:,}"
+        notes.append(f"Weights are rounded for what layers meet on {some} prompts of {_met(request)}.")
     return ExportResult(
-        {what: found}, _OPENS_TEXT.format(width=student.width), tuple(notes), encode=partial(our_features, again)
+        {what: found},
+        _OPENS_TEXT.format(width=student.width),
+        tuple(notes),
+        encode=partial(our_features, again),
+        parameters=again.parameter_count,
     )
 
 
@@ -132,7 +140,7 @@ def _efficientsam3(request: ExportRequest, folder: Path) -> ExportResult:
         f"the text encoder has {student.config['heads']} attention heads and a table of {student.context_length} "
         "positions (build it with that context length)."
     )
-    return ExportResult({what: found}, opens, encode=partial(our_features, again))
+    return ExportResult({what: found}, opens, encode=partial(our_features, again), parameters=again.parameter_count)
 
 
 TARGETS: dict[str, Callable[[ExportRequest, Path], ExportResult]] = {
@@ -215,8 +223,11 @@ def export(
         raise ValueError(f"--pairs {pairs} is below 0; 0 compares nothing in images")
     exact = tolerance is None and dtype in ("fp32", "all") and target != "compact"
     if tolerance is None:
-        tolerance = 1e-4 if exact else float("inf")
+        tolerance = _EQUAL if exact else float("inf")
     source = read_source(checkpoint, context_length, positions)
+    parameters = [count_parameters(source.student)]
+    if evaluated is not None and target in ("text", "onnx", "torch"):  # as many when they are exported
+        require_same_encoder(evaluated, checkpoint, parameters)
     if prompts is None:
         prompts = read_prompts("prompts", f"{world_of(source.student.width)}:{DRAWN}").prompts
     request = ExportRequest(
@@ -227,9 +238,14 @@ def export(
     check_place(output, overwrite, inputs)
     with whole_folder(output, replace=overwrite) as folder:
         result = measure(request, TARGETS[target](request, folder), folder, pairs, exact)
-        result = replace(result, evaluated=evaluated)
+        # A trimmed vocabulary takes some prompts apart in another way.
+        equal = target != "trimmed" and next(iter(result.parities.values())).largest <= _EQUAL
         if evaluated is not None:
+            more = [] if result.parameters is None else [result.parameters]
+            require_same_encoder(evaluated, checkpoint, [*parameters, *more])
+            evaluated = evaluated._replace(before=not equal and evaluated.parameters not in more)
             write_evaluation(evaluated, folder)
+        result = replace(result, evaluated=evaluated, exact=equal)
         name = Path(output).name
         card = write_card(name, target, source, result, sam3)
         (folder / "README.md").write_text(card, encoding="utf-8")

@@ -16,6 +16,7 @@ from litetext.export.transformers_folder import find_sam3, stock_features, write
 from litetext.export.trimming import Trimmed, trim
 from litetext.models.hub import without_bars
 from litetext.models.text.destinations import obstacle, remedy
+from litetext.models.text.loading import load_text_encoder
 from litetext.models.text.mobileclip import STOCK_LENGTH, MobileClipText
 from litetext.saco.instances import Instances
 from litetext.tokenizer import UNLIMITED, VOCAB_SIZE, Tokenizer
@@ -118,6 +119,7 @@ def _write(request: ExportRequest, folder: Path, trimmed: Trimmed | None, target
         segment=stock_segment(folder, context),
         whole=".",
         fits=fits,
+        parameters=load_text_encoder(folder).parameter_count,
     )
 
 

@@ -116,10 +116,15 @@ def quantize_weights(
             raise ValueError(f"{name}={bits!r} bits are not known; choose 32, 8, 6, 5 or 4")
     small = student.reparameterize()
     small.drop_unused()
-    some = calibration[:: -(-len(calibration) // _MOST_MET) or 1]
+    some = calibration_rows(calibration)
     met = meet(small, some) if len(some) and linears < 8 else {}
     swap_layers(small, tokens, linears, met)
     return small
+
+
+def calibration_rows(rows: Sequence[Sequence[int]]) -> Sequence[Sequence[int]]:
+    """Those token rows that count of the ones that `quantize_weights` is given."""
+    return rows[:: -(-len(rows) // _MOST_MET) or 1]
 
 
 @torch.no_grad()
