@@ -29,6 +29,7 @@ class Evaluated(NamedTuple):
         limited: A limit left a part of the data unasked.
         parameters: Of the text encoder; None where the file does not say.
         before: It is the student that was scored, and the export is not quite that.
+        unofficial: What was otherwise than in the official protocol.
     """
 
     name: str
@@ -40,10 +41,13 @@ class Evaluated(NamedTuple):
     limited: bool = False
     parameters: int | None = None
     before: bool = False
+    unofficial: tuple[str, ...] = ()
 
     @property
     def dataset(self) -> str | None:
-        """The data set's repository on the hub, if the names of all subsets say it."""
+        """The data set's repository on the hub, if the names of all subsets say it and the protocol was its own."""
+        if self.unofficial:
+            return None
         names = set(self.subsets)
         if names == set(GOLD):
             return "facebook/SACo-Gold"
@@ -59,6 +63,7 @@ class Evaluated(NamedTuple):
         what = "masks" if self.iou == "segm" else "boxes"
         rest = f"; partial: {self.left_out:,} pairs left out" if self.partial else ""
         rest += ", others unasked by a limit" if self.limited else ""
+        rest += f"; not the official protocol: {', '.join(self.unofficial)}" if self.unofficial else ""
         return f"CG_F1 of {what}, litetext test{rest}{_BEFORE if self.before else ''}"
 
 
@@ -100,6 +105,7 @@ def read_evaluation(path: str | Path, name: str | None = None) -> Evaluated:
             bool(content.get("partial", False)),
             bool(content.get("limited", False)),
             None if entry.get("text_parameters") is None else int(entry["text_parameters"]),
+            unofficial=tuple(map(str, content.get("unofficial", ()))),
         )
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"--results {path}: the entry {chosen} is damaged ({error!r})") from error

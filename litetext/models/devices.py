@@ -58,6 +58,12 @@ def choose_dtype(name: str, device: str | torch.device) -> DType:
     return "bfloat16" if _has_bfloat16(torch.device(device)) else "float32"
 
 
+def products_on(device: torch.device) -> str:
+    """The type of a device, and how it multiplies float32 matrices where it may do so in TF32."""
+    how = torch.get_float32_matmul_precision()
+    return device.type if device.type == "cpu" or how == "highest" else f"{device.type}, {how} products"
+
+
 def _has_bfloat16(device: torch.device) -> bool:
     if device.type == "cpu":  # most only imitate it
         return False

@@ -27,6 +27,8 @@ from litetext.modules.results_files import (
 from litetext.modules.resume_cache import ResumeCache, open_resume_cache
 from litetext.modules.seed_tables import add_seeds, seeds_table
 
+_NO_TOKEN = "texts without the geometry token (model.geometry_token)"
+
 
 class EvaluationModule(LightningModule):
     """An evaluation of text encoders before one frozen SAM3: `litetext test`.
@@ -100,6 +102,7 @@ class EvaluationModule(LightningModule):
         asked: str,
         limited: bool,
         dtype: str | None,
+        unofficial: Sequence[str] = (),
     ) -> None:
         """Adds to `results` what stands beside the scores.
 
@@ -111,6 +114,7 @@ class EvaluationModule(LightningModule):
             asked: How much there was to score, for messages.
             limited: A limit (`data.limit`, `trainer.limit_test_batches`) left a part of the data unasked.
             dtype: Type of the segmenter's computation; None without one.
+            unofficial: What is otherwise than in the official protocol, a geometry token left out aside.
 
         Raises:
             ValueError: Nothing was scored.
@@ -124,6 +128,7 @@ class EvaluationModule(LightningModule):
             "partial": limited or bool(skips),
             "limited": limited,
             "left_out": left_out,
+            "unofficial": [*unofficial, *(() if self.geometry_token or not self.names else (_NO_TOKEN,))],
             "not_scored": {part: why for part, pair in sides.items() if (why := missing_side(*pair)) is not None},
             "official": {
                 name: {part: row if any(sides[part]) else dict.fromkeys(row) for part, row in rows.items()}

@@ -101,7 +101,7 @@ def sides_of(asked: list[ImagePairs], records: Records, subset: str) -> tuple[in
     for image in asked:
         if image.subset == subset and (subset, image.file_name) in records.keys:
             for pair in image.pairs:
-                there = [not all(truth.crowd) for truth in pair.truths]
+                there = [not all(truth.crowd) for truth in pair.truths if pair.evaluated]
                 positives, negatives = positives + any(there), negatives + (not all(there))
     return positives, negatives
 

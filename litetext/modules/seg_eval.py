@@ -15,7 +15,7 @@ from torch import nn
 from litetext.data.images.datamodule import SegBatch, SegDataModule
 from litetext.data.images.items import ImagePairs, SegItem
 from litetext.data.options import check_minimum, check_share
-from litetext.metrics.assess import IouType
+from litetext.metrics.assess import MIN_SCORE, IouType
 from litetext.metrics.cgf1 import PhraseCounts
 from litetext.metrics.counts import headline, official
 from litetext.models.detectors import Detector
@@ -218,8 +218,9 @@ class SegEvalModule(EvaluationModule):
             record = finished(begun)
             if new:
                 self.records.add(key, record)
-            truths = [pair.truths for pair in item.pairs]
-            ids = [pair.id for pair in item.pairs]
+            pairs = [pair for pair in item.pairs if pair.evaluated]  # the others are asked, and never count
+            truths = [pair.truths for pair in pairs]
+            ids = [pair.id for pair in pairs]
             for (name, subset, _), place in self.place.items():
                 if subset == item.subset:
                     found, metric = record[name], cast(PhraseCounts, self.counts[place])
@@ -294,11 +295,23 @@ class SegEvalModule(EvaluationModule):
         by_kind.add_to(self.results["encoders"], TEACHER)
         dtype = self.dtype_name if self.names else None
         unasked = any(image.pairs and (image.subset, image.file_name) not in records.keys for image in asked)
-        self.complete(sides, numbers, skips, f"{data.pairs:,} pairs", data.limited or unasked, dtype)
+        asked_for = f"{data.pairs:,} pairs"
+        self.complete(sides, numbers, skips, asked_for, data.limited or unasked, dtype, self._unofficial())
         self.results["evaluation"] = self._evaluation(asked, records)
         if self.trainer.is_global_zero:
             self._write(asked, records)
         self.ranks.part("written")
+
+    def _unofficial(self) -> list[str]:
+        """What is otherwise than in the official protocol."""
+        found = []
+        if self.nms is not None:
+            found.append(f"duplicates above an IoU of {self.nms:g} suppressed (model.nms)")
+        if self.threshold > MIN_SCORE:
+            found.append(f"instances from a score of {self.threshold:g} on (model.threshold)")
+        if self.data.coco is not None:
+            found.append(f"{self.data.coco.name} is a COCO-style data set of its own (data.coco)")
+        return found
 
     def _evaluation(self, asked: list[ImagePairs], records: Records) -> str:
         """Id of this evaluation: everything that its results follow from, the ground truth among it."""

@@ -15,6 +15,7 @@ from torch import Tensor
 from litetext.data.features.fill import FeatureError, fill
 from litetext.data.features.manifest import StoreKey
 from litetext.data.features.store import FeatureStore
+from litetext.models.devices import products_on
 from litetext.modules.teacher import Teacher, TeacherFacts, quoted
 from litetext.tokenizer.token_rows import TokenRows
 
@@ -90,9 +91,7 @@ def store_key(facts: TeacherFacts, device: torch.device) -> StoreKey:
         facts: What is known of the teacher.
         device: Where it computes.
     """
-    products = torch.get_float32_matmul_precision()
-    where = device.type if device.type == "cpu" or products == "highest" else f"{device.type}, {products} products"
-    return StoreKey(facts.fingerprint, facts.width, facts.computed, facts.code, where)
+    return StoreKey(facts.fingerprint, facts.width, facts.computed, facts.code, products_on(device))
 
 
 def _share(trainer: Trainer, folder: Path) -> tuple[int, int]:

@@ -16,14 +16,17 @@ from torch import Tensor
 from litetext.data.features.fill import PATIENCE
 from litetext.data.images.unlabelled import UnlabelledImage
 from litetext.files import write_bytes, write_json
+from litetext.models.devices import products_on
 from litetext.models.sam3.image import Sam3Image, Vision
 from litetext.models.text.encoder import digest
 from litetext.shipped import code_version
 
 _CODE = (
-    *("models/sam3/image.py", "models/sam3/forward.py", "models/sam3/loading.py", "checkpoints/sam3.py"),
-    *("data/pixels.py", "data/images/items.py", "data/images/unlabelled.py"),
+    *("models/sam3/image.py", "models/sam3/frozen.py", "models/sam3/forward.py", "models/sam3/loading.py"),
+    *("checkpoints/sam3.py", "data/pixels.py", "data/images/items.py", "data/images/unlabelled.py"),
+    "modules/stored_vision.py",
 )
+"""All that is run when an image is encoded."""
 
 
 def identify(sam3: Sam3Image) -> str:
@@ -48,7 +51,8 @@ class VisionStore:
 
     def __init__(self, root: str | Path, sam3: Sam3Image, identity: str, images: Sequence[UnlabelledImage]) -> None:
         self.sam3, self.images = sam3, images
-        facts = {"sam3": identity, "code": code_version(_CODE), "device": sam3.device.type, "dtype": str(sam3.dtype)}
+        where = products_on(sam3.device)
+        facts = {"sam3": identity, "code": code_version(_CODE), "device": where, "dtype": str(sam3.dtype)}
         name = blake2b(json.dumps(facts, sort_keys=True).encode(), digest_size=6).hexdigest()
         self.path, self._facts = Path(root) / f"{identity[:8]}-{name}", facts
 

@@ -149,7 +149,14 @@ def test_results_of_a_test_as_the_hub_reads_them(tmp_path: Path, litetext: Any, 
     told = {r.metric_type: r.metric_value for r in card.data.eval_results if r.task_type == "mask-generation"}
     assert told == {"cg_f1": 51.25, "il_mcc": 0.79, "pmf1": 63.6}
     assert "| metaclip | 50.000 | 0.800 | 60.000 |" in card.text
-    # Another data set has no place on the hub: the card alone tells of it.
+    # Numbers of another protocol have no place among the official ones on the hub: the card alone tells of them.
+    told = "duplicates above an IoU of 0.5 suppressed (model.nms)"
+    results.write_text(json.dumps({"encoders": {"mine": entry}, "unofficial": [told]}))
+    answer = litetext(*command, "--overwrite", "--pairs", "0", "--results", str(results))
+    assert answer.code == 0, answer.err
+    assert not (out / ".eval_results").exists()
+    assert f"CG_F1 of masks, litetext test; not the official protocol: {told}" in (out / "README.md").read_text()
+    # Neither has another data set.
     results.write_text(json.dumps({"encoders": {"a": {**entry, "subsets": {"common": row}}, "b": entry}}))
     more = ("--overwrite", "--pairs", "0", "--results", str(results))
     assert "holds a, b; name the student with --results_of" in refused(*command, *more)

@@ -5,15 +5,19 @@ import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import torch
 
 from litetext.cli import main
+from litetext.data.images.items import ImagePairs, Pair, SegItem
+from litetext.metrics.cgf1 import PhraseCounts
 from litetext.models.sam3.image import Sam3Image
-from litetext.modules.seg_eval import SegEvalModule
-from litetext.saco.instances import Instances
+from litetext.modules.records import Records, sides_of
+from litetext.modules.seg_eval import SegEvalModule, _Waiting
+from litetext.saco.instances import Instances, Truth
 from tests.fixtures.copies import as_command, begun, ranks
 from tests.fixtures.detectors_world import save_dino
 from tests.fixtures.kills import wait_until
@@ -51,7 +55,7 @@ def test_results_are_those_of_the_predictions_files(
     done: Path, tmp_path: Path, litetext: Callable[..., Answer]
 ) -> None:
     results = json.loads((done / RESULTS).read_text())
-    assert (results["partial"], results["limited"]) == (False, False)
+    assert (results["partial"], results["limited"], results["unofficial"]) == (False, False, [])
     assert results["left_out"] == 0
     for name, kinds in {"teacher": ["segm", "bbox"], "student": ["segm", "bbox"], "dino": ["bbox"]}.items():
         entry = results["encoders"][name]
@@ -247,6 +251,31 @@ def test_without_a_config_it_is_sa_co_gold(
     assert "data/sa-co-gold" in answer.err.strip().splitlines()[-1]
 
 
+def test_pairs_that_an_annotator_left_incomplete_are_asked_and_not_counted() -> None:
+    box = [0.1, 0.1, 0.5, 0.5]
+    hit, nothing = Instances([0.9], [box], None), Instances([], [], None)
+    there, absent = Truth(None, [box], [False]), Truth(None, [], [])
+    pairs = [
+        Pair(1, "a", (there, there)),
+        Pair(2, "b", (absent, absent)),
+        Pair(3, "c", (there, there._replace(exhaustive=False)), evaluated=False),
+        Pair(4, "d", (absent, absent._replace(exhaustive=False)), evaluated=False),
+    ]
+    record = {"teacher": {1: hit, 2: nothing, 3: nothing, 4: hit}}
+    module = SegEvalModule()
+    module.place = {("teacher", "own", "bbox"): 0}
+    module.counts = torch.nn.ModuleList([PhraseCounts("bbox")])
+    module.waiting.append(_Waiting(SegItem("own", "a.png", torch.zeros(3, 2, 2), pairs), "00", record, False))
+    module._count_finished(0)
+    counts: Any = module.counts[0]
+    ids, rows = counts.rows()
+    assert ids.tolist() == [1, 2]
+    assert rows[:, :2].tolist() == [[1, 1], [0, 0]]
+    image = ImagePairs("own", "a.png", Path("a.png"), 2, 2, pairs)
+    asked = cast(Records, SimpleNamespace(keys={("own", "a.png"): "00"}))
+    assert sides_of([image], asked, "own") == (1, 1)
+
+
 def test_duplicates_are_suppressed_if_asked() -> None:
     from litetext.modules.seg_eval import SegEvalModule
     from litetext.saco.mask_threads import MaskThreads
@@ -293,3 +322,5 @@ def test_duplicates_of_a_model_are_suppressed_from_images_to_scores(
     kept, suppressed = scored("twice", "--model.nms", "0.5")
     assert kept == found
     assert suppressed["subsets"] == right["subsets"] != wrong["subsets"]
+    told = json.loads(Path("lightning_logs/twice/results.json").read_text())["unofficial"]
+    assert told == ["duplicates above an IoU of 0.5 suppressed (model.nms)"]

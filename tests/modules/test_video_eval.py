@@ -1,13 +1,18 @@
 """`litetext test` on videos: from frames to results.json, the same however it was run."""
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import torch
 
 from litetext.cli import main
+from litetext.data.images.items import Skip
 from litetext.data.shapes.veval import MEDIA, NAME, write_video_shapes
 from litetext.modules.resume_cache import ResumeCache
 from litetext.modules.video_eval import VideoEvalModule
@@ -125,6 +130,25 @@ def test_a_frame_that_does_not_decode_costs_only_its_video(
         for folder in (tmp_path, done)
     )
     assert kept == [track for track in whole if track["video_id"] != 1]
+
+
+def test_a_second_test_of_a_module_begins_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    from litetext.modules import video_eval
+
+    module: Any = VideoEvalModule()
+    data = SimpleNamespace(names=["own_test"], videos=[], evaluated={"own_test": []})
+    module.trainer = SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device("cpu")))
+    tracker = SimpleNamespace(about="", sam3=SimpleNamespace(check_width=None), to=lambda _: None)
+    monkeypatch.setattr(VideoEvalModule, "data", data)
+    monkeypatch.setattr(module, "begin", lambda *_: hashlib.blake2b())
+    monkeypatch.setattr(module, "open_cache", lambda _: None)
+    monkeypatch.setattr(module, "load_tracker", lambda: tracker)
+    monkeypatch.setattr(video_eval, "digest", lambda *_: None)
+    monkeypatch.setattr(video_eval, "encode_all", lambda *_: ({}, {}))
+    module.keys[("own_test", 0)], module.reused = "00", 1
+    module.lost.append(Skip("own_test", "7", (1,), "a frame"))
+    module.setup("test")
+    assert (module.keys, module.reused, module.lost) == ({}, 0, [])
 
 
 @pytest.mark.parametrize(

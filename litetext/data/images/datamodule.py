@@ -129,7 +129,8 @@ class SegDataModule(LightningDataModule):
         skip_missing_images: Go on without the images that are not there; the result is then marked as partial.
         batch_size: Images a step.
         limit: Use only the first so many images of each subset; the result is then marked as partial.
-        evaluated_only: Leave out pairs that never count because an annotator is not exhaustive.
+        evaluated_only: Leave out pairs that never count because an annotator is not exhaustive. Otherwise they are
+            asked, and their predictions written, but no score counts them.
         num_workers: Processes that read, decode and preprocess images ahead.
         missing_list: Write the paths of all missing images to this file.
 
@@ -273,10 +274,14 @@ class SegDataModule(LightningDataModule):
     def test_dataloader(self) -> DataLoader:
         """This rank's images in the order of the subsets and their files."""
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)
+        sampler = RankSampler([_IMAGE_COST + len(image.pairs) for image in self.images], rank, world)
+        images: Any = SegDataset(self.images, self.prepare)
+        if not len(sampler):  # more processes than images: Lightning refuses one without a batch
+            images, sampler = [(None, [])], RankSampler(1, 0, 1)
         loader = _Collecting(
-            SegDataset(self.images, self.prepare),
+            images,
             batch_size=self.batch_size,
-            sampler=RankSampler([_IMAGE_COST + len(image.pairs) for image in self.images], rank, world),
+            sampler=sampler,
             num_workers=self.num_workers,
             collate_fn=_collate,
         )

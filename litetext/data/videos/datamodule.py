@@ -168,13 +168,15 @@ class VideoDataModule(LightningDataModule):
         return places[0]
 
     def test_dataloader(self) -> DataLoader:
-        """This rank's videos, one a batch."""
+        """This rank's videos, one a batch; None where there are more processes than videos."""
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)
         videos: Any = self.videos
         sampler = RankSampler([len(v.frames) * (_FRAME_COST + len(v.phrases)) for v in videos], rank, world)
+        if not len(sampler):  # Lightning refuses a process without a batch
+            videos, sampler = [None], RankSampler(1, 0, 1)
         return DataLoader(videos, batch_size=1, sampler=sampler, collate_fn=_only)
 
-    def transfer_batch_to_device(self, batch: VideoItem, device: torch.device, dataloader_idx: int) -> VideoItem:
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Leaves it where it is: frames are read and moved one at a time."""
         return batch
 
@@ -242,5 +244,5 @@ def _domain(split: str) -> str:
     return found[1] if found else split
 
 
-def _only(items: list[VideoItem]) -> VideoItem:
+def _only(items: list[VideoItem | None]) -> VideoItem | None:
     return items[0]

@@ -4,6 +4,7 @@ import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -208,6 +209,20 @@ def test_ranks_have_about_as_much_to_do(costs: list[int], world: int) -> None:
     assert sorted(i for part in parts for i in part) == list(range(len(costs)))
     loads = [sum(costs[i] for i in part) for part in parts]
     assert max(loads) - min(loads) <= max(costs, default=0)
+
+
+def test_a_process_without_images_has_an_empty_batch(tmp_path: Path) -> None:
+    small_gold(tmp_path, count=1)
+    data: Any = module(tmp_path)
+    data.setup("test")
+    found = []
+    for rank in range(3):
+        data.trainer = SimpleNamespace(global_rank=rank, world_size=3)
+        (batch,) = data.test_dataloader()
+        assert isinstance(data.test_dataloader().sampler, RankSampler), "Lightning leaves it as it is"
+        found.append(len(batch.items))
+    assert found == [1, 0, 0]
+    assert data.skips == []
 
 
 def test_coco_data_is_one_subset(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -53,6 +54,15 @@ def test_it_serves_every_video_with_its_phrases_and_frames(drawn: Path) -> None:
         assert item.phrases == [annotations.categories[c] for c in item.categories]
         assert [frame.shape for frame in item.frames] == [(3, 112, 112)] * FRAMES
     assert data.evaluated["shapes_test"] == annotations.evaluated
+
+
+def test_a_process_without_videos_has_an_empty_batch(drawn: Path) -> None:
+    data: Any = serve(drawn, limit=1)
+    found = []
+    for rank in range(2):
+        data.trainer = SimpleNamespace(global_rank=rank, world_size=2)
+        found += list(data.test_dataloader())
+    assert [item if item is None else item.number for item in found] == [0, None]
 
 
 def test_a_missing_frame_stops_before_any_model_and_says_which(root: Path) -> None:
