@@ -24,6 +24,9 @@ THRESHOLDS = np.linspace(0.5, 0.95, 10)
 MIN_SCORE = 0.5
 """Predictions count from this score on (inclusive, in float64)."""
 
+_TOGETHER = 64
+"""Datapoints whose instances above the score are held at once: of tensors they are copies."""
+
 _SLACK = 1e-6
 """Scores may leave 0..1 by so much, as rounding makes them."""
 
@@ -61,12 +64,13 @@ def assess(
         return np.zeros((0, 12), dtype=np.int64)
     if iou_type == "segm":
         detections, truths = _checked(detections, truths)
-    taken: list[_Taken] = []
-    for i, (found, annotators) in enumerate(zip(detections, truths, strict=True)):
-        if not annotators:
-            raise ValueError(f"datapoint {i} has no annotator: a negative is one Truth without instances")
-        taken.append(_take(found, annotators, iou_type))
-    matched = [_match(*one) for one in zip(taken, truths, _ious(taken, iou_type), strict=True)]
+    if (lacking := next((i for i, annotators in enumerate(truths) if not annotators), None)) is not None:
+        raise ValueError(f"datapoint {lacking} has no annotator: a negative is one Truth without instances")
+    matched: list[Any] = []
+    for first in range(0, len(detections), _TOGETHER):
+        marked = truths[first : first + _TOGETHER]
+        taken = [_take(*one, iou_type) for one in zip(detections[first : first + _TOGETHER], marked, strict=True)]
+        matched += [_match(*one) for one in zip(taken, marked, _ious(taken, iou_type), strict=True)]
     width = max(len(one) for one in matched)
     present = np.arange(width) < np.array([len(one) for one in matched])[:, None]
     flat = [entry for one in matched for entry in one]
