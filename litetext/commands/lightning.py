@@ -25,6 +25,7 @@ from litetext.modules.callbacks import LastCheckpoint, StepSeed
 from litetext.modules.checkpointing import BestCheckpoint
 from litetext.modules.ending import EndsAtOnce
 from litetext.modules.fit_run import SaveConfig, check_trainer, fit_run
+from litetext.modules.monitors import check_monitors
 from litetext.modules.resume import check_resumable, find_checkpoint, flatten
 from litetext.modules.run_folder import check_run_name, sole_writer
 from litetext.modules.terminal import fit_to_terminal
@@ -233,6 +234,7 @@ class Command(LightningCLI):
         if subcommand != "fit" or trial:
             super()._run_subcommand(subcommand)
             return
+        check_monitors(self.trainer, self.model)
         folder = Path(_run_folder(config["run"], config["trainer"]["default_root_dir"]))
         resumed = config.get("ckpt_path")
         options = flatten(config.as_dict())

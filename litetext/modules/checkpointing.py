@@ -35,7 +35,12 @@ class CheckpointFile(TorchCheckpointIO):
 
 
 class BestCheckpoint(ModelCheckpoint):
-    """ModelCheckpoint that passes over scores and weights that are not finite, and over the best of another run."""
+    """ModelCheckpoint that passes over scores and weights that are not finite, and over the best of another run.
+
+    A run that goes on from a checkpoint of its own folder takes up its best, also where the folder was moved.
+    """
+
+    _from: Path | None = None
 
     @property
     def state_key(self) -> str:
@@ -53,10 +58,35 @@ class BestCheckpoint(ModelCheckpoint):
             return False
         return super().check_monitor_top_k(trainer, current)
 
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Notes from which file the run goes on."""
+        self._from = None if trainer.ckpt_path is None else Path(trainer.ckpt_path)
+
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Takes up the best checkpoint of this run; a run that goes on from another run's checkpoint has none yet."""
-        if self.dirpath == state_dict.get("dirpath", self.dirpath):
-            super().load_state_dict(state_dict)
+        here, there = self.dirpath, state_dict.get("dirpath", self.dirpath)
+        own = here == there if self._from is None else here is not None and _same(self._from.parent, Path(here))
+        if not own or here is None:
+            return
+        state = {name: _moved(value, str(there), str(here)) for name, value in state_dict.items()}
+        best = state["best_model_path"]
+        if best and "://" not in best and not Path(best).is_file():
+            rank_zero_warn(f"the best checkpoint so far, {best}, is gone: the next validation begins anew with it")
+            return
+        super().load_state_dict(state)
+
+
+def _same(one: Path, other: Path) -> bool:
+    return one.resolve() == other.resolve()
+
+
+def _moved(value: Any, there: str, here: str) -> Any:
+    """What a state says of files in a folder, of the folder's new place."""
+    if isinstance(value, dict):
+        return {_moved(name, there, here): part for name, part in value.items()}
+    if isinstance(value, str) and Path(value).is_relative_to(there):
+        return str(Path(here, Path(value).relative_to(there)))
+    return value
 
 
 def not_finite(module: LightningModule) -> str | None:

@@ -106,7 +106,7 @@ class DistillModule(StudentTraining):
         lr_scheduler_interval: Literal["epoch", "step"] = "epoch",
         compile_student: Literal["default", "reduce-overhead", "max-autotune"] | None = None,
     ) -> None:
-        super().__init__(PARTS)
+        super().__init__(PARTS, ("cosine", "pooled_cosine", "agreement"), ("drift",), ("teacher_drift",))
         self.recipe = resolve(recipe, token_start=token_start, bias_start=bias_start, mse_weight=mse_weight)
         mse_weight = self.recipe.mse_weight
         check_loss_weights(mse=mse_weight, cosine=cosine_weight, consistency=consistency_weight)

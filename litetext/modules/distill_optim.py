@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from litetext.models.text.static import StaticText
+from litetext.modules.monitors import check_monitor
 from litetext.modules.optim import check_rates, count_steps, parameter_groups, shorten_warmup, warmup_cosine
 
 OF_ADAMW = ("lr", "weight_decay", "decay_tokens")
@@ -76,6 +77,7 @@ def configure(module: Any) -> OptimizerLRScheduler:
         _say("lr_scheduler", schedule, "", OF_SCHEDULE)
         entry = {"scheduler": schedule, "interval": module.lr_scheduler_interval, "name": "lr"}
         if (monitor := getattr(schedule, "monitor", None)) is not None:
+            check_monitor("model.lr_scheduler", monitor, schedule.mode, module)
             entry["monitor"] = monitor
         return {"optimizer": optimizer, "lr_scheduler": entry}  # pyright: ignore[reportReturnType]
     trainer = module.trainer

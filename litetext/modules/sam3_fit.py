@@ -9,6 +9,10 @@ from transformers import Sam3Model
 
 from litetext.models.finite import check_tensors, check_weights
 from litetext.modules.fit_run import check_export, export_folder
+from litetext.modules.monitors import score_directions
+
+SCORES = ("CG_F1", "IL_MCC", "pmF1", "F1_50", "F1_75")
+"""Scores of a validation, by the names of the logs without `val/`."""
 
 
 class Sam3FitModule(LightningModule, ABC):
@@ -25,6 +29,7 @@ class Sam3FitModule(LightningModule, ABC):
         super().__init__()
         self.output = output
         self.scores: dict[str, float] = {}
+        self.score_directions = score_directions(SCORES)
         self._exported: Path | None = None
 
     def setup(self, stage: str) -> None:

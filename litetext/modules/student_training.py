@@ -13,6 +13,7 @@ from litetext.modules.callbacks import Throughput
 from litetext.modules.distill_optim import configure
 from litetext.modules.distill_report import means
 from litetext.modules.gradients import GradientCheck
+from litetext.modules.monitors import score_directions
 
 
 class StudentTraining(LightningModule, ABC):
@@ -22,13 +23,23 @@ class StudentTraining(LightningModule, ABC):
 
     Args:
         parts: Names of the losses.
+        higher: Names of the scores of a validation that are better the higher they are.
+        lower: Those that are better the lower they are, losses aside.
+        neither: Those that say nothing of the student.
     """
 
     student: Student
 
-    def __init__(self, parts: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        parts: tuple[str, ...],
+        higher: tuple[str, ...] = (),
+        lower: tuple[str, ...] = (),
+        neither: tuple[str, ...] = (),
+    ) -> None:
         super().__init__()
         self.val_losses: MetricCollection = means((*parts, "loss"))
+        self.score_directions = score_directions(higher, (*parts, "loss", *lower), neither)
         self.scores: dict[str, float] = {}
         self.scored_step: int | None = None  # whose weights they are of
         self._recent: list[Any] = []

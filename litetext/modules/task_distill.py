@@ -36,6 +36,7 @@ from litetext.tokenizer import TokenBatch, Tokenizer, pad
 from litetext.tokenizer.token_rows import TokenRows
 
 PARTS = (*DETECTOR_PARTS, "mse", "cosine_distance")
+SCORES = ("CG_F1", "IL_MCC", "pmF1")
 _MIN_SCORE = 0.5  # from this score on an instance counts
 
 
@@ -105,7 +106,7 @@ class TaskDistillModule(StudentTraining):
         lr_scheduler: LRSchedulerCallable | None = None,
         lr_scheduler_interval: Literal["epoch", "step"] = "epoch",
     ) -> None:
-        super().__init__(PARTS)
+        super().__init__(PARTS, SCORES)
         weights = dict(
             zip(PARTS, (text_weight, presence_weight, scores_weight, boxes_weight, masks_weight), strict=False)
         )

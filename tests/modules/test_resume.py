@@ -150,6 +150,24 @@ def test_a_fork_reports_its_own_best(run_once: Path, litetext: Callable[..., Ans
     assert old.read_bytes() == before
 
 
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_run_that_was_moved_keeps_its_best(gone: bool, run_once: Path, litetext: Callable[..., Answer]) -> None:
+    last = stored("checkpoints/tiny/last.ckpt")
+    state = next(value for name, value in last["callbacks"].items() if name.startswith("ModelCheckpoint"))
+    score = torch.tensor(2.0)  # no later validation reaches that
+    state["best_model_score"] = state["kth_value"] = score
+    state["best_k_models"] = dict.fromkeys(state["best_k_models"], score)
+    torch.save(last, "checkpoints/tiny/last.ckpt")
+    Path("moved").mkdir()
+    shutil.move("checkpoints", "moved/checkpoints")  # as on another machine: what the checkpoint names is not there
+    best = Path("moved/checkpoints/tiny/best.ckpt")
+    if gone:
+        best.unlink()
+    answer = litetext(*FIT, "--trainer.max_epochs", "2", "--trainer.default_root_dir", "moved", *LAST)
+    assert answer.code == 0, answer.err
+    assert stored(str(best))["global_step"] == (10 if gone else 5)
+
+
 def test_a_fork_cannot_take_another_rate_either(run_once: Path, refused: Callable[..., str]) -> None:
     line = refused(*FIT, "--run", "fork", "--ckpt_path", "checkpoints/tiny/last.ckpt", "--model.lr", "1")
     assert "model.lr (0.01 there, 1.0 here)" in line

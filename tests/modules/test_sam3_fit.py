@@ -13,7 +13,7 @@ from transformers import Sam3Model
 from litetext.cli import main
 from litetext.models.text.teacher import Sam3TextEncoder
 from litetext.modules.nouns_fit import NounsFitModule
-from litetext.modules.sam3_fit import Sam3FitModule
+from litetext.modules.sam3_fit import SCORES, Sam3FitModule
 from litetext.modules.shapes_fit import ShapesFitModule
 from tests.fixtures.runs import Answer, same_weights, stopped_at, weights
 
@@ -110,6 +110,7 @@ def test_the_command_trains_and_exports(trained: Trained) -> None:
         assert torch.equal(value, kept[f"{training.averaged}{name}"].half()), name
     assert Sam3TextEncoder.from_pretrained(trained.model).width == 32
     scores = torch.load(trained.last, weights_only=True)["litetext"]["scores"]
+    assert set(scores) == set(SCORES), "what may be monitored is what is logged"
     card = " ".join((trained.model / "README.md").read_text().split())
     for line in training.card:
         assert line.format(**scores) in card

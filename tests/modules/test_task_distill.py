@@ -15,7 +15,7 @@ from litetext.commands.lightning import check
 from litetext.data.shapes.world import phrases
 from litetext.export.card import _numbers
 from litetext.models.text.students import load_student
-from litetext.modules.task_distill import TaskDistillModule
+from litetext.modules.task_distill import PARTS, SCORES, TaskDistillModule
 from litetext.shipped import shipped
 from tests.fixtures.runs import TWO_EPOCHS, Answer, same_weights, stopped_at, weights
 
@@ -66,6 +66,7 @@ def test_a_student_learns_on_resumes_bit_for_bit_and_finds_its_features_again(
     trained, last = load_student("checkpoints/whole/best.ckpt"), "checkpoints/whole/last.ckpt"
     assert trained.config == load_student(shipped(START)).config
     scores = read_checkpoint(last)["litetext"]["scores"]
+    assert set(scores) == {*SCORES, *PARTS, "loss"}, "what may be monitored is what is logged"
     assert "cosine" not in scores, "a loss must not stand where others have the closeness"
     assert "| CG_F1 |" in "\n".join(_numbers(scores))
     assert not same_weights(last, shipped(START))
