@@ -56,7 +56,8 @@ def export(
         keep: With compact, a corpus whose tokens stay in memory; others are read from the folder when they are met.
             With trimmed, the corpus whose tokens stay at all.
         pairs: Pairs of image and phrase whose predictions are compared; 160 by default, 8 in a SAM3 of full size.
-        length: Tokens of every prompt of onnx and torch, padding included; any number by default.
+        length: Tokens of every prompt of onnx and torch, padding included, to which longer ones are cut; any number
+            up to the context by default.
         bits: What compact stores weights in; fewer are smaller and further from the student. By default 6, the smallest
             form that kept 99.5% of a student's CG_F1 on the embedded benchmark; 8 if those are too few for the gate.
         rows: With compact and --keep, token rows in memory at most, the most frequent ones; others are read from the

@@ -89,12 +89,14 @@ def features_of(
         student: What it was made from, which says how prompts are cut and padded.
         prompts: Any.
         batch: Prompts at once as the graph wants them, the last batch filled up; None for 8.
-        length: Tokens of every prompt as the graph wants them; None pads to the longest of a batch.
+        length: Tokens of every prompt as the graph wants them, to which longer ones are cut; None pads to the longest
+            of a batch.
 
     Raises:
         ValueError: If the graph's mask does not mark the valid tokens.
     """
-    rows = student.tokenizer.encode(list(prompts))
+    most = student.context_length if length is None else min(length, student.context_length)
+    rows = student.tokenizer.cut_to(most).encode(list(prompts))
     size, features = batch or 8, []
     full = length or (student.context_length if student.padding == "reference" else None)
     for start in range(0, len(rows), size):

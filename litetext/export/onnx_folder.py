@@ -15,7 +15,7 @@ from litetext.export.graph import INPUTS, OUTPUTS
 from litetext.export.graphs import OnnxType, export_onnx, float_operators
 from litetext.export.masks import THRESHOLD, Encode
 from litetext.export.parity import MIN_COSINE, Parity, parity_of, require_parity
-from litetext.export.request import ExportRequest, ExportResult, our_features
+from litetext.export.request import ExportRequest, ExportResult, cut_of, our_features
 from litetext.export.tokenizer_file import standalone
 from litetext.models.text.student import Student
 
@@ -44,20 +44,21 @@ def write_onnx(request: ExportRequest, folder: Path) -> ExportResult:
     """`model.onnx` and `tokenizer.json`; with dtype `all` a file a type."""
     student = request.source.student
     length = student.context_length if student.padding == "reference" else request.length
-    standalone(student.context_length, length, student.reads).save(str(folder / "tokenizer.json"))
+    cut = cut_of(request)
+    standalone(cut.most, length, student.reads).save(str(folder / "tokenizer.json"))
     types: Sequence[OnnxType] = ("fp32", "fp16", "int8") if request.dtype == "all" else (request.dtype,)
     parities: dict[str, Parity] = {}
     encoders: dict[str, Encode] = {}
-    notes: list[str] = []
+    notes: list[str] = [cut.note] if cut.note else []
     for dtype in types:
         name = "model.onnx" if len(types) == 1 or dtype == "fp32" else f"model_{dtype}.onnx"
-        about = properties(student, dtype, length)
+        about = properties(student, dtype, length, cut.most)
         traced = folder / "model.onnx" if "fp32" in encoders else None
         file = export_onnx(student, folder, dtype, request.batch, request.length, name, about, traced)
-        encode = as_the_card_says(folder, file.name, student, request.batch)
+        encode = as_the_card_says(folder, file.name, student, request.batch, cut.most)
         what = f"ONNX Runtime, {dtype}"
-        parities[what] = parity_of(our_features(student, request.prompts), encode(request.prompts))
-        odd = parity_of(our_features(student, ODD_PROMPTS), encode(ODD_PROMPTS))
+        parities[what] = parity_of(our_features(student, request.prompts, cut.most), encode(request.prompts))
+        odd = parity_of(our_features(student, ODD_PROMPTS, cut.most), encode(ODD_PROMPTS))
         require_parity(
             what, parities[what], request.tolerance if dtype == "fp32" else float("inf"), min_cosine=MIN_COSINE[dtype]
         )
@@ -69,15 +70,16 @@ def write_onnx(request: ExportRequest, folder: Path) -> ExportResult:
     if student.reads is not None and student.reads.form == "sentence":
         notes.append("Prompts are given in lower case with a full stop at the end, as their teacher reads them.")
     first = "model.onnx"
-    return ExportResult(parities, _card(request, first, length), tuple(notes), encode=encoders[types[0]], also=encoders)
+    opens = _card(request, first, length, cut.most)
+    return ExportResult(parities, opens, tuple(notes), encode=encoders[types[0]], also=encoders, fits=cut.fits)
 
 
-def properties(student: Student, dtype: str, length: int | None) -> dict[str, str]:
+def properties(student: Student, dtype: str, length: int | None, most: int) -> dict[str, str]:
     """What an ONNX file says of itself."""
     return {
         "litetext_version": metadata.version("litetext"),
         "padding": student.padding,
-        "context_length": str(student.context_length),
+        "context_length": str(most),
         "length": "dynamic" if length is None else str(length),
         "width": str(student.width),
         "dtype": dtype,
@@ -86,7 +88,7 @@ def properties(student: Student, dtype: str, length: int | None) -> dict[str, st
     }
 
 
-def as_the_card_says(folder: Path, name: str, student: Student, batch: int | None) -> Encode:
+def as_the_card_says(folder: Path, name: str, student: Student, batch: int | None, most: int) -> Encode:
     """Features of prompts by the file and its own tokenizer, nothing of ours between.
 
     Args:
@@ -94,6 +96,7 @@ def as_the_card_says(folder: Path, name: str, student: Student, batch: int | Non
         name: The file.
         student: What it was made from; its tokenizer must give the same tokens.
         batch: Prompts at once as the file wants them, the last batch filled up; None for 8.
+        most: Tokens to which prompts are cut.
     """
     import onnxruntime
     from tokenizers import Tokenizer as Stock
@@ -116,7 +119,8 @@ def as_the_card_says(folder: Path, name: str, student: Student, batch: int | Non
             if not np.array_equal(valid, mask > 0):
                 raise ValueError("the exported mask does not mark the valid tokens")
             features += [torch.from_numpy(found[n, : int(mask[n].sum())].copy()) for n in range(len(chosen))]
-            for prompt, own, row in zip(chosen, student.tokenizer.encode(chosen), rows[: len(chosen)], strict=True):
+            ours = student.tokenizer.cut_to(most).encode(chosen)
+            for prompt, own, row in zip(chosen, ours, rows[: len(chosen)], strict=True):
                 if row.ids[: sum(row.attention_mask)] != own:
                     raise ValueError(
                         f"tokenizer.json gives other tokens for the prompt {prompt!r}; nothing was written: clean it "
@@ -127,7 +131,7 @@ def as_the_card_says(folder: Path, name: str, student: Student, batch: int | Non
     return encode
 
 
-def _card(request: ExportRequest, file: str, length: int | None) -> str:
+def _card(request: ExportRequest, file: str, length: int | None, most: int) -> str:
     student = request.source.student
     tokens = str(length) if length else f"2 to {student.context_length}"
     prompts = str(request.batch or "B")
@@ -136,7 +140,7 @@ def _card(request: ExportRequest, file: str, length: int | None) -> str:
         phrases = f'["white dog"] * {request.batch}'
     return (
         _OPENS.replace("FILE", file)
-        .replace("CONTEXT", str(student.context_length))
+        .replace("CONTEXT", str(most))
         .replace("PHRASES", phrases)
         .replace("SHAPE_OUT", f"({prompts}, {tokens}, {student.width})")
         .replace("SHAPE", f"({prompts}, {tokens})")

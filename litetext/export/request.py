@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from torch import Tensor
 
@@ -12,6 +12,7 @@ from litetext.export.parity import Parity
 from litetext.export.source import ExportSource
 from litetext.models.text.encoder import TextEncoder
 from litetext.models.text.mobileclip import MobileClipText
+from litetext.tokenizer import UNLIMITED
 
 Dtype = Literal["fp32", "fp16", "int8", "all"]
 """What ONNX files store weights in; `all` writes one of each."""
@@ -84,10 +85,38 @@ class ExportResult:
     exact: bool = True
 
 
-def our_features(encoder: TextEncoder, prompts: Sequence[str]) -> list[Tensor]:
-    """Features of each prompt's valid tokens by an encoder of ours, (n_i, D)."""
-    encoded = encoder.encode(prompts)
+def our_features(encoder: TextEncoder, prompts: Sequence[str], most: int | None = None) -> list[Tensor]:
+    """Features of each prompt's valid tokens by an encoder of ours, (n_i, D); `most` cuts prompts to fewer tokens."""
+    encoded = encoder.encode(prompts, None if most is None else encoder.tokenizer.cut_to(most))
     return [encoded[prompt] for prompt in prompts]
+
+
+class Cut(NamedTuple):
+    """Where a graph of a fixed length cuts prompts.
+
+    Attributes:
+        most: Tokens of a prompt that are read.
+        note: What its user has to know, in one sentence; empty where the student reads no more.
+        fits: Which phrases are read whole; None where the student cuts the same ones.
+    """
+
+    most: int
+    note: str = ""
+    fits: Callable[[str], bool] | None = None
+
+
+def cut_of(request: ExportRequest) -> Cut:
+    """Where `--length` cuts prompts: a fixed length below the student's context leaves it fewer tokens."""
+    student, most = request.source.student, request.length
+    if most is None or most >= student.context_length:
+        return Cut(student.context_length)
+    whole = student.tokenizer.cut_to(UNLIMITED)
+    longer = sum(len(row) > most for row in whole.encode(request.prompts))
+    note = (
+        f"Prompts are cut to {most} tokens, and the student reads {student.context_length}: "
+        f"{longer:,} of {len(request.prompts):,} prompts of the gate are longer, and were compared so cut."
+    )
+    return Cut(most, note, lambda phrase: len(whole.encode([phrase])[0]) <= most)
 
 
 def require_sam3_student(request: ExportRequest, target: str) -> MobileClipText:

@@ -192,7 +192,8 @@ def export(
         pairs: Pairs of image and phrase whose predictions are compared too; None takes 160, and 8 in a SAM3 of
             full size; 0 compares none. Where features must be equal to 1e-4, so must scores, and instances be the same.
         overwrite: Replace an earlier export of that name, once the new one is whole.
-        length: Tokens of every prompt of ONNX and ExportedProgram, padding included; None for any number.
+        length: Tokens of every prompt of ONNX and ExportedProgram, padding included, to which longer ones are cut; None
+            for any number.
         bits: What a compact student stores weights in; None takes the first of `SMALL` that are close enough.
         rows: Token rows that a compact student has in memory at most, the most frequent ones of `keep`.
         evaluated: The scores of `litetext test` with the student, for the card and the hub.
@@ -238,8 +239,9 @@ def export(
     check_place(output, overwrite, inputs)
     with whole_folder(output, replace=overwrite) as folder:
         result = measure(request, TARGETS[target](request, folder), folder, pairs, exact)
-        # A trimmed vocabulary takes some prompts apart in another way.
-        equal = target != "trimmed" and next(iter(result.parities.values())).largest <= _EQUAL
+        # A trimmed vocabulary takes some prompts apart in another way, and a short graph cuts some.
+        cut = length is not None and length < source.student.context_length
+        equal = not (target == "trimmed" or cut) and next(iter(result.parities.values())).largest <= _EQUAL
         if evaluated is not None:
             more = [] if result.parameters is None else [result.parameters]
             require_same_encoder(evaluated, checkpoint, [*parameters, *more])

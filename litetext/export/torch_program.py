@@ -7,7 +7,7 @@ from pathlib import Path
 from litetext.checkpoints.hub_tokenizer import write_tokenizer
 from litetext.export.graph import features_of
 from litetext.export.parity import parity_of, require_parity
-from litetext.export.request import ExportRequest, ExportResult, our_features
+from litetext.export.request import ExportRequest, ExportResult, cut_of, our_features
 from litetext.export.torch_target import export_torch, open_torch
 
 _OPENS = """
@@ -32,10 +32,11 @@ def write_torch(request: ExportRequest, folder: Path) -> ExportResult:
     run = open_torch(export_torch(student, folder, request.batch, request.length))
     encode = partial(features_of, run, student, batch=request.batch, length=length)
     what = "torch.export.load, float32"
-    found = parity_of(our_features(student, request.prompts), encode(request.prompts))
+    cut = cut_of(request)
+    found = parity_of(our_features(student, request.prompts, cut.most), encode(request.prompts))
     require_parity(what, found, request.tolerance)
     count = f" * {request.batch}" if request.batch and request.batch > 1 else ""
-    tokenizer = f"from litetext.tokenizer import Tokenizer\n\ntokenizer = Tokenizer({student.context_length})"
+    tokenizer = f"from litetext.tokenizer import Tokenizer\n\ntokenizer = Tokenizer({cut.most})"
     if student.reads is not None:
         carried = {"tokenizer": write_tokenizer(student.reads, folder)}
         (folder / "config.json").write_text(json.dumps(carried, indent=2) + "\n", encoding="utf-8")
@@ -43,10 +44,11 @@ def write_torch(request: ExportRequest, folder: Path) -> ExportResult:
         imports = (
             "import json\nfrom pathlib import Path\n\nfrom litetext.checkpoints.hub_tokenizer import read_tokenizer"
         )
-        tokenizer = f"{imports}\n\ntokenizer = {read}.cut_to({student.context_length})"
+        tokenizer = f"{imports}\n\ntokenizer = {read}.cut_to({cut.most})"
     opens = (
         _OPENS.replace("TOKENIZER", tokenizer)
         .replace("COUNT", count + (f", {length}" if length else ""))
         .replace("SHAPE", f"({request.batch or 'B'}, {length or f'2 to {student.context_length}'})")
     )
-    return ExportResult({what: found}, opens, encode=encode)
+    notes = (cut.note,) if cut.note else ()
+    return ExportResult({what: found}, opens, notes, encode=encode, fits=cut.fits)

@@ -100,6 +100,29 @@ def test_ids_that_are_padded_to_a_fixed_length(tmp_path: Path, options: dict[str
             np.testing.assert_allclose(features[line, :n], expected[line, :n], rtol=0, atol=1e-4)
 
 
+@pytest.mark.parametrize("target", ["onnx", "torch"])
+def test_a_length_below_the_context_cuts_prompts_and_says_so(tmp_path: Path, target: str) -> None:
+    path, folder = checkpoint(tmp_path / "s.ckpt"), tmp_path / "out"
+    made = export(path, target, str(folder), ["a white dog", LONG], length=6, pairs=4)
+    assert next(iter(made.parities.values())).largest < 1e-4
+    card = (folder / "README.md").read_text()
+    assert "cut to 6 tokens, and the student reads 16: 1 of 2 prompts of the gate are longer" in card
+    assert "Of the student before this export" in card  # its scores are of whole prompts
+    assert made.agreements[0].pairs == 4
+    assert made.encode is not None
+    student = load_text_encoder(path)
+    (found,), (row,) = made.encode([LONG]), Tokenizer(6).encode([LONG])
+    (expected,) = student.encode_tokens([row])
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
+    if target == "onnx":
+        about = json.loads((folder / "tokenizer.json").read_text())
+        assert (about["truncation"]["max_length"], about["padding"]["strategy"]) == (6, {"Fixed": 6})
+        session = onnxruntime.InferenceSession(str(folder / "model.onnx"), providers=["CPUExecutionProvider"])
+        assert session.get_modelmeta().custom_metadata_map["context_length"] == "6"
+    else:
+        assert "tokenizer = Tokenizer(6)" in card
+
+
 def test_lengths_that_do_not_fit(tmp_path: Path, refused: Any) -> None:
     path = checkpoint(tmp_path / "s.ckpt", padding="reference")
     order = ("export", path, "--prompts", "shapes:5", "--output", str(tmp_path / "out"), "--to")
