@@ -58,6 +58,12 @@ class Evaluated(NamedTuple):
         return None
 
     @property
+    def whole(self) -> bool:
+        """Whether the average is over all of a benchmark: Gold, Silver, or a split of VEval in every domain."""
+        splits = [{f"{domain}_{split}" for domain in VEVAL_DOMAINS} for split in ("test", "val")]
+        return set(self.subsets) in [set(GOLD), set(SILVER), *splits]
+
+    @property
     def note(self) -> str:
         """How the numbers came about."""
         what = "masks" if self.iou == "segm" else "boxes"
@@ -138,13 +144,14 @@ def write_evaluation(evaluated: Evaluated, folder: Path) -> Path | None:
         folder: The export.
 
     Returns:
-        The file: CG_F1 of each subset, and the average as the task `default`; None where there is no such data set.
+        The file: CG_F1 of each subset, and the average as the task `default` where it is of the whole benchmark; None
+        where there is no such data set.
     """
     from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
 
     if (dataset := evaluated.dataset) is None:
         return None
-    rows = {"default": evaluated.average, **evaluated.subsets}
+    rows = {**({"default": evaluated.average} if evaluated.whole else {}), **evaluated.subsets}
     entries = [
         EvalResultEntry(dataset_id=dataset, task_id=task, value=round(value, 4), notes=evaluated.note)
         for task, row in rows.items()

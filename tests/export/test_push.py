@@ -13,11 +13,12 @@ import pytest
 import yaml
 from huggingface_hub import ModelCard, parse_eval_result_entries
 
+from litetext.export.evaluation import Evaluated, write_evaluation
 from litetext.export.front_matter import is_hub_id, license_of
 from litetext.export.targets import export
 from litetext.models.text.loading import load_text_encoder
 from litetext.models.text.mobileclip import MobileClipText
-from litetext.saco.subsets import GOLD
+from litetext.saco.subsets import GOLD, SILVER, VEVAL_DOMAINS
 from tests.export.students import STUDENT, checkpoint
 from tests.fixtures.hub import TOKEN, Hub, stand_in
 from tests.fixtures.runs import Answer
@@ -168,6 +169,24 @@ def test_results_of_a_test_as_the_hub_reads_them(tmp_path: Path, litetext: Any, 
     assert "| common | 51.250" in (out / "README.md").read_text()
     results.write_text("[]")
     assert "is no results.json of litetext test" in refused(*command, *more)
+
+
+@pytest.mark.parametrize(
+    ("names", "whole"),
+    [
+        (SILVER, True),
+        (SILVER[:2], False),
+        ([f"{domain}_test" for domain in VEVAL_DOMAINS], True),
+        (["sav_test"], False),
+        ([f"{domain}_{split}" for domain in VEVAL_DOMAINS for split in ("test", "val")], False),
+    ],
+)
+def test_the_average_of_a_part_is_not_that_of_the_benchmark(names: list[str], whole: bool, tmp_path: Path) -> None:
+    evaluated = Evaluated("mine", {"CG_F1": 9.0}, {name: {"CG_F1": 9.0} for name in names}, "segm", 0, False)
+    path = write_evaluation(evaluated, tmp_path)
+    assert path is not None
+    tasks = [entry.task_id for entry in parse_eval_result_entries(yaml.safe_load(path.read_text()))]
+    assert tasks == [*(["default"] if whole else []), *names]
 
 
 def test_licenses_and_hub_ids() -> None:
