@@ -9,6 +9,7 @@ import errno
 import io
 import json
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterable, Iterator
@@ -48,9 +49,7 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     except BaseException as error:
         draft.unlink(missing_ok=True)
         # Libraries that write through a file object hide the reason (torch: "failed writing file").
-        fault = raw.fault or (error if isinstance(error, OSError) else None)
-        if fault is not None and fault.errno in _FULL:
-            raise OSError(fault.errno, "the disk is full; what stood there is as it was", str(path)) from error
+        _tell_full_disk(raw.fault or error, path)
         raise
     sync_folder(path.parent)
 
@@ -94,6 +93,9 @@ def whole_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         with open(draft, "rb") as file:
             os.fsync(file.fileno())
         os.replace(draft, path)
+    except Exception as error:
+        _tell_full_disk(error, path)
+        raise
     finally:
         draft.unlink(missing_ok=True)
     sync_folder(path.parent)
@@ -111,8 +113,8 @@ def whole_folder(path: str | os.PathLike[str], replace: bool = False) -> Iterato
         The draft, an empty folder.
 
     Raises:
-        ValueError: Something is there already.
-        OSError: The folder could not be written.
+        ValueError: Something is there already, or has been put there meanwhile.
+        OSError: The folder could not be written, such as on a full disk; what stood there is as it was.
     """
     path = Path(path)
     if path.is_symlink():  # which is no folder that can be removed or renamed over
@@ -127,13 +129,38 @@ def whole_folder(path: str | os.PathLike[str], replace: bool = False) -> Iterato
         for file in (entry for entry in draft.rglob("*") if entry.is_file()):
             with open(file, "rb") as opened:
                 os.fsync(opened.fileno())
-        if path.is_dir():
-            shutil.rmtree(path) if replace else path.rmdir()
-        draft.rename(path)
-    except BaseException:
+        _take_place(draft, path, replace)
+    except BaseException as error:
         shutil.rmtree(draft, ignore_errors=True)
+        _tell_full_disk(error, path)
         raise
     sync_folder(path.parent)
+
+
+def _take_place(draft: Path, path: Path, replace: bool) -> None:
+    """Gives a folder its name; one that is replaced goes aside first, so that a kill loses neither.
+
+    Raises:
+        ValueError: Something has been put there since it was free.
+    """
+    if replace and path.is_dir():
+        aside = _draft(path)
+        path.rename(aside)
+        try:
+            draft.rename(path)
+        except BaseException:
+            aside.rename(path)
+            raise
+        shutil.rmtree(aside, ignore_errors=True)
+        return
+    try:
+        if path.is_dir():
+            path.rmdir()
+        draft.rename(path)
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+            raise ValueError(f"{path} was made by something else meanwhile, and stays; name another folder") from error
+        raise
 
 
 def check_output(output: str, overwrite: bool) -> None:
@@ -194,6 +221,18 @@ def sync_folder(path: str | os.PathLike[str]) -> None:
             raise
     finally:
         os.close(descriptor)
+
+
+def _tell_full_disk(error: BaseException, path: Path) -> None:
+    """Raises what tells of a full disk in plain words where that is why an error came.
+
+    Libraries written in Rust raise exceptions of their own with the number in their text.
+    """
+    number = error.errno if isinstance(error, OSError) else None
+    if number is None and (found := re.search(r"\bos error (\d+)", str(error))):
+        number = int(found[1])
+    if number in _FULL:
+        raise OSError(number, "the disk is full; what stood there is as it was", str(path)) from error
 
 
 def _draft(path: Path) -> Path:

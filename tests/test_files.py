@@ -2,9 +2,11 @@
 
 import os
 import resource
+import shutil
 import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -72,6 +74,16 @@ def test_a_full_disk_is_told_and_leaves_the_old_file(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["a.ckpt"]
 
 
+@pytest.mark.parametrize("kind", [RuntimeError("I/O error: No space left on device (os error 28)"), OSError(28, "x")])
+def test_a_full_disk_by_any_library(tmp_path: Path, kind: Exception) -> None:
+    for place in (whole_file, whole_path, whole_folder):
+        with pytest.raises(OSError, match=r"disk is full; what stood there .*out"), place(tmp_path / "out"):
+            raise kind
+    with pytest.raises(RuntimeError, match="os error 13"), whole_folder(tmp_path / "out"):
+        raise RuntimeError("denied (os error 13)")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_kill_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text("old")
@@ -82,6 +94,49 @@ def test_a_kill_leaves_the_old_file(tmp_path: Path) -> None:
     assert subprocess.run([sys.executable, "-c", script, str(path)]).returncode < 0
     assert path.read_text() == "old"
     assert len(drafts(tmp_path)) == 1
+
+
+def test_of_two_folders_of_one_name_the_first_stays(tmp_path: Path) -> None:
+    path = tmp_path / "out"
+
+    def write(text: str, meanwhile: Callable[[], None] = lambda: None) -> None:
+        with whole_folder(path) as draft:
+            (draft / "a").write_text(text)
+            meanwhile()
+
+    with pytest.raises(ValueError, match="made by something else meanwhile"):
+        write("late", lambda: write("first"))
+    assert (path / "a").read_text() == "first"
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_replaced_folder_is_removed_when_the_new_one_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "out"
+    path.mkdir()
+    (path / "a").write_text("old")
+    whole, removed = Path.rename, shutil.rmtree
+
+    def fails(self: Path, target: Path) -> Path:
+        if target == path and not (self / "a").read_text() == "old":
+            raise PermissionError(13, "denied")
+        return whole(self, target)
+
+    def look(place: Path, **options: bool) -> None:
+        assert (path / "a").is_file()
+        removed(place, **options)
+
+    monkeypatch.setattr(Path, "rename", fails)
+    with pytest.raises(PermissionError), whole_folder(path, replace=True) as draft:
+        (draft / "a").write_text("new")
+    assert (path / "a").read_text() == "old"
+    monkeypatch.setattr(Path, "rename", whole)
+    monkeypatch.setattr(shutil, "rmtree", look)
+    with whole_folder(path, replace=True) as draft:
+        (draft / "a").write_text("new")
+    assert (path / "a").read_text() == "new"
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
 
 
 def test_a_folder_is_there_whole_or_not_at_all(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Students as ExportedProgram: a graph of PyTorch operators with its weights, run without this package."""
 
+import io
 import os
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import torch
 from torch import Tensor
 
 from litetext.export.graph import Graph, Run, mask_of
+from litetext.files import write_bytes
 from litetext.models.text.student import Student
 
 
@@ -32,8 +34,10 @@ def export_torch(
     graph = Graph(student, batch=batch, length=length)
     target = Path(folder) / "model.pt2"
     target.parent.mkdir(parents=True, exist_ok=True)
+    held = io.BytesIO()  # on a full disk, torch's own writer of files ends the process
     with torch.no_grad():
-        torch.export.save(torch.export.export(graph, graph.inputs, dynamic_shapes=graph.shapes), target)
+        torch.export.save(torch.export.export(graph, graph.inputs, dynamic_shapes=graph.shapes), held)
+    write_bytes(target, held.getvalue())
     return target
 
 

@@ -1,6 +1,7 @@
 """Students in the layouts of other programs: equal there, or refused."""
 
 import json
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -185,9 +186,31 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.M
 
     path = checkpoint(tmp_path / "s1.ckpt")
     monkeypatch.setattr(writing, "save_file", full)
-    with pytest.raises(OSError, match=r"could not be written .*No space left"):
+    with pytest.raises(OSError, match="the disk is full; what stood there is as it was"):
         export(path, "text", str(tmp_path / "out"), PROMPTS)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["s1.ckpt"]
+
+
+@pytest.mark.usefixtures("unchecked")  # sizes are symbols while a graph is traced, and no int
+@pytest.mark.parametrize("target", ["compact", "torch"])
+def test_a_disk_that_fills_up_ends_in_one_line(tmp_path: Path, target: str, refused: Any) -> None:
+    path = checkpoint(tmp_path / "s1.ckpt")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))
+    try:
+        said = refused("export", path, "--to", target, "--output", str(tmp_path / "out"), "--prompts", "shapes:5")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert "the disk is full; what stood there is as it was" in said
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["s1.ckpt"]
+
+
+def test_an_export_is_as_readable_as_other_files(tmp_path: Path) -> None:
+    """The safetensors library leaves files to their owner alone."""
+    export(checkpoint(tmp_path / "s1.ckpt"), "compact", str(tmp_path / "out"), PROMPTS, keep=PROMPTS, pairs=0)
+    files = sorted((tmp_path / "out").iterdir())
+    assert [f.name for f in files] == ["README.md", "config.json", "model.safetensors", "other_tokens.safetensors"]
+    assert all(f.stat().st_mode & 0o444 == 0o444 for f in files if f.suffix == ".safetensors")
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,12 @@ from typing import Any, get_args
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
 
 from litetext.checkpoints.hub_tokenizer import write_tokenizer
 from litetext.checkpoints.text import TextState
+from litetext.checkpoints.writing import write_state
 from litetext.models.text.few_bits import FewBits
 from litetext.models.text.pruned_vocabulary import OTHERS, OtherRows, PrunedEmbedding, prune
 from litetext.models.text.quantized import EMBEDDINGS, Bits, quantize_weights, swap_layers
@@ -54,6 +55,7 @@ def save_compact(
 
     Raises:
         ValueError: If `kept` names ids that the token table does not have, or numbers of that many bits are not known.
+        OSError: If a file could not be written, such as on a full disk.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -66,7 +68,7 @@ def save_compact(
     stored: dict[str, Any] = {"tokens": tokens, "linears": linears, "kept": rows}
     if any(isinstance(part, FewBits) and part.scale.dtype == torch.uint8 for part in small.modules()):
         stored[_SCALES] = _BYTES
-    save_file({key: value.contiguous() for key, value in small.state_dict().items()}, folder / "model.safetensors")
+    write_state({key: value.contiguous() for key, value in small.state_dict().items()}, folder / "model.safetensors")
     about: dict[str, Any] = {"model_type": KIND, "student": student.config, COMPACT: stored}
     if student.reads is not None:
         about["tokenizer"] = write_tokenizer(student.reads, folder)

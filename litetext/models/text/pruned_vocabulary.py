@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int64
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from litetext.checkpoints.writing import write_state
 from litetext.models.text.stored import StoredEmbedding, fixed
 from litetext.tokenizer import END, START
 
@@ -160,7 +160,7 @@ def prune(table: Table, kept: Iterable[int], others: str | os.PathLike[str]) -> 
     parts = {"weight": table.weight.detach()}
     if not isinstance(table, nn.Embedding):
         parts["scale"] = table.scale
-    save_file({name: part[absent].contiguous() for name, part in parts.items()}, others)
+    write_state({name: part[absent].contiguous() for name, part in parts.items()}, others)
     width = table.columns if isinstance(table, StoredEmbedding) else table.embedding_dim
     inner = type(table)(len(chosen), width)
     for name, part in parts.items():
