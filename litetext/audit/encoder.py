@@ -130,6 +130,7 @@ def _described(encoder: TextEncoder) -> dict[str, Any]:
         "context_length": encoder.context_length,
         "width": encoder.width,
         "vocab_size": encoder.vocab_size,
+        "tokenizer": None if encoder.reads is None else encoder.reads.name,  # of a student, its teacher's
     }
 
 
@@ -167,15 +168,21 @@ def _robustness(sam3: str, prompts: Sequence[str], options: "AuditOptions") -> d
     from litetext.models.sam3.image import Sam3Image
 
     segmenter = Sam3Image.from_pretrained(sam3)
-    images = _read_images(options.images) if options.images else drawn_images(_IMAGES, options.seed, world_of(sam3))
+    more = 0
+    if options.images:
+        images, more = _read_images(options.images)
+    else:
+        images = drawn_images(_IMAGES, options.seed, world_of(sam3))
     students = {path: load_text_encoder(path) for path in options.student}
-    return softmax_robustness(
+    found = softmax_robustness(
         segmenter, images, prompts[:_PHRASES], load_text_encoder(sam3), students, options.noise, options.seed
     )
+    return found | {"images_left_out": more}
 
 
-def _read_images(folder: str) -> list[Tensor]:
+def _read_images(folder: str) -> tuple[list[Tensor], int]:
+    """The first images of a folder, and how many more there are."""
     files = sorted(f for f in Path(folder).rglob("*") if f.suffix.lower() in IMAGE_FILES and f.name[0] != ".")
     if not files:
         raise ValueError(f"--images {folder} holds no images ({', '.join(IMAGE_FILES)})")
-    return [to_rgb(file) for file in files[:_IMAGES]]
+    return [to_rgb(file) for file in files[:_IMAGES]], len(files[_IMAGES:])

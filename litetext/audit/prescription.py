@@ -30,7 +30,7 @@ _SMALLER = 0.5
 _PUBLISHED = ("s0", "s1", "l")
 _TINY = "nano"
 _SAM3_TOKENS = ("sam3", "student")
-"""Kinds of encoders that read SAM3's tokens."""
+"""Kinds of encoders that read SAM3's tokens, unless they bring a tokenizer."""
 TEACHER = "facebook/sam3"
 """Who teaches where no SAM3 was audited."""
 
@@ -154,7 +154,7 @@ def _context(
     worst = max(losses, key=losses.__getitem__)
     if len(losses) > 1 and losses[worst] > budget >= loss:
         warnings.append(f"{worst} by itself loses {share(losses[worst], 2)} of its tokens at {chosen}")
-    if (audit.get("encoder") or {}).get("kind") not in (None, *_SAM3_TOKENS):
+    if not _sam3_tokens(audit):
         warnings.append(
             f"lengths are in the tokens of {audit['encoder']['name']}, and the student reads SAM3's: audit the corpora "
             "without --text_encoder for its context"
@@ -238,9 +238,15 @@ def _mb(count: int) -> str:
     return f"{count / 2**20:,.1f} MiB"
 
 
+def _sam3_tokens(audit: Mapping[str, Any]) -> bool:
+    """Whether lengths and vocabulary are in the tokens of SAM3's whole tokenizer."""
+    encoder = audit.get("encoder") or {}
+    return encoder.get("kind") in (None, *_SAM3_TOKENS) and not encoder.get("tokenizer")
+
+
 def _width_needed(audit: Mapping[str, Any]) -> tuple[int, str]:
     """Values a token that the teacher's features ask for, and why; 0 and nothing where they were not measured."""
-    if (audit.get("encoder") or {}).get("kind") not in _SAM3_TOKENS:
+    if (audit.get("encoder") or {}).get("kind") != "sam3":  # a student's features are not its teacher's
         return 0, ""
     kinds = [kind for kind in (audit.get("dimension") or {}).values() if kind]
     estimates = [e for kind in kinds for e in (kind.get("twonn"), *(kind.get("mle") or {}).values()) if e]
@@ -260,7 +266,6 @@ def _width_needed(audit: Mapping[str, Any]) -> tuple[int, str]:
 def _vocabulary(audit: Mapping[str, Any], safe: float, preset: str, decisions: list[dict[str, str]]) -> dict[str, Any]:
     table = audit["combined"]["vocabulary"]
     used, rows = table["used"], table["rows"]
-    kind = (audit.get("encoder") or {}).get("kind")
     shares = audit.get("covered") or {}
     held_out = {name: {by: row[by] for by in (OTHERS, HALF) if by in row} for name, row in shares.items()}
     best = {name: max(row, key=row.__getitem__) for name, row in held_out.items() if row}
@@ -275,7 +280,7 @@ def _vocabulary(audit: Mapping[str, Any], safe: float, preset: str, decisions: l
         "source": None,
         "safe": None,
     }
-    found["saves"] = saves if kind is None or kind in _SAM3_TOKENS else None
+    found["saves"] = saves if _sam3_tokens(audit) else None
     each = listed([f"{saved:,} in {_shown(p)}" for p, saved in saves.items()])
     saving = f"without the {rows - used:,} unused rows there would be fewer parameters: {each}"
     if found["saves"] is None:

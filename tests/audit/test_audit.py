@@ -3,12 +3,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from litetext.audit.audit import audit, corpus_parts
 from litetext.audit.corpus import tokenize_corpus
-from litetext.audit.encoder import sampled, whole_sam3
+from litetext.audit.encoder import _described, _read_images, sampled, whole_sam3
 from litetext.audit.options import AuditOptions, Parts
+from litetext.checkpoints.hub_tokenizer import HubTokenizer
 from litetext.models.text.loading import load_tower
 
 PHRASES = ["white dog", "the red circle", "a red circle with stripes", "old man in a hat", "dog", "small blue bus"]
@@ -129,6 +131,20 @@ def test_samples_come_from_all_sources_each_prompt_once() -> None:
     drawn = sampled(corpora, 3, 1)
     assert len(set(drawn)) == 3
     assert drawn == sampled(corpora, 3, 1)
+
+
+def test_images_that_are_not_used_are_counted(tmp_path: Path) -> None:
+    for n in range(11):
+        Image.new("RGB", (4, 4)).save(tmp_path / f"{n:02}.png")
+    images, more = _read_images(str(tmp_path))
+    assert (len(images), more) == (8, 3)
+
+
+def test_an_encoder_says_whose_tokens_it_reads() -> None:
+    student = load_tower("checkpoints/student-tiny/student.ckpt")
+    assert _described(student)["tokenizer"] is None
+    student.reads = HubTokenizer({}, "a/bert")
+    assert _described(student)["tokenizer"] == "a/bert"
 
 
 def test_only_a_whole_sam3_is_followed_through_its_detector(teacher_file: Path) -> None:

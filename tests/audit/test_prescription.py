@@ -111,6 +111,23 @@ def test_tokens_of_another_tokenizer_say_nothing_of_the_student() -> None:
     assert found["teacher"]["audited"] is False
 
 
+def test_a_student_that_reads_other_tokens_says_nothing_of_sam3s() -> None:
+    """Its teacher was no SAM3, or it knows a part of SAM3's tokens."""
+    student = SAM3 | {"kind": "student", "name": "mine.ckpt", "tokenizer": "a/bert"}
+    found = prescribe(audited(lengths(5), encoder=student))
+    assert found["vocabulary"]["saves"] is None
+    assert "the tokens are those of mine.ckpt" in reason(found, "vocabulary")
+    assert any("audit the corpora without --text_encoder" in warning for warning in found["warnings"])
+    assert not prescribe(audited(lengths(5), encoder=student | {"tokenizer": None}))["warnings"][1:]
+
+
+def test_features_of_a_student_are_not_called_its_teachers() -> None:
+    parts = {"encoder": SAM3 | {"kind": "student"}, "dimension": dimension(400.0, 900.0)}
+    found = prescribe(audited(lengths(5), **parts))
+    assert "the dimension of the teacher's features is not known" in reason(found, "student")
+    assert found["student"]["preset"] == "s0"
+
+
 def dimension(near: float, rank: float) -> dict[str, Any]:
     """Features of tokens; the pooled ones could not be measured."""
     estimate = {"value": near, "low": near, "high": near}

@@ -178,6 +178,7 @@ def _robustness(audit: Audit) -> Table:
     runs = {f"noise {level}": run for level, run in found["noise"].items()}
     runs |= {short(name): run for name, run in found["students"].items()}
     by_layer = set(runs) if not found["students"] else set(map(short, found["students"]))
+    rest = f" (the first of the folder; {more:,} left out)" if (more := found.get("images_left_out")) else ""
     rows = []
     for name, run in runs.items():
         ends = [small(run["input"]), number(run["cosine"], 4)]
@@ -190,7 +191,7 @@ def _robustness(audit: Audit) -> Table:
         "Relative errors on the way through the text cross-attention",
         ["text features", "input", "cosine", *(word for word in _ERRORS.values()), "encoded image"],
         rows,
-        note=f"{found['phrases']:,} phrases on {found['images']:,} images; means over layers, and each layer. "
+        note=f"{found['phrases']:,} phrases on {found['images']:,} images{rest}; means over layers, and each layer. "
         "Attenuation: error at the input over error at the output of the attention. A noise level is in units of the "
         "features' root mean square.",
     )
