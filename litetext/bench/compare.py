@@ -45,6 +45,7 @@ class RecordComparison(NamedTuple):
         options: Options that differ, each with both values: the figures then answer different questions.
         changes: Figures that both hold.
         single: Figures that one file alone holds, with its place: `before` or `after`.
+        texts: Figures in words that differ, such as why something was skipped, each with both.
     """
 
     benchmark: str
@@ -52,6 +53,7 @@ class RecordComparison(NamedTuple):
     options: dict[str, tuple[Any, Any]]
     changes: list[Change]
     single: dict[str, str]
+    texts: dict[str, tuple[Any, Any]]
 
 
 def compare_records(before: dict[str, Any], after: dict[str, Any]) -> RecordComparison:
@@ -82,6 +84,7 @@ def compare_records(before: dict[str, Any], after: dict[str, Any]) -> RecordComp
         changes,
         {name: "before" for name in numbers[0] if name not in numbers[1]}
         | {name: "after" for name in numbers[1] if name not in numbers[0]},
+        _differences(_texts(before), _texts(after)),
     )
 
 
@@ -91,6 +94,10 @@ def _numbers(record: dict[str, Any]) -> dict[str, float]:
         for name, value in record["figures"].items()
         if isinstance(value, int | float) and not isinstance(value, bool)
     }
+
+
+def _texts(record: dict[str, Any]) -> dict[str, str]:
+    return {name: value for name, value in record["figures"].items() if isinstance(value, str)}
 
 
 def _range(record: dict[str, Any], name: str) -> tuple[float, float] | None:
@@ -156,6 +163,8 @@ def show(comparison: RecordComparison) -> None:
                 with_spread(change.after, change.after_spread),
             )
             print(f"  {change.name:<{width}}  {before} -> {after}{ratio}")
+    for name, (before, after) in comparison.texts.items():
+        print(f"in words: {name}: {before or 'nothing'} -> {after or 'nothing'}")
     for name, side in comparison.single.items():
         print(f"only {side}: {name}")
 

@@ -61,7 +61,18 @@ def read_record(path: str | Path) -> dict[str, Any]:
         raise ValueError(f"{path} has format {record['format']!r}; this version reads {FORMAT}")
     if not all(isinstance(record[name], dict) for name in ("options", "machine", "figures", "spread")):
         raise ValueError(f"{path}: options, machine, figures and spread must be objects; measure again")
+    if not isinstance(record["machine"].get("kind"), str) or not isinstance(
+        record["machine"].get("versions", {}), dict
+    ):
+        raise ValueError(f"{path}: machine says neither kind nor versions of what was measured on; measure again")
+    if odd := [name for name, found in record["spread"].items() if not _is_range(found)]:
+        raise ValueError(f"{path}: the spread of {odd[0]!r} is no smallest and largest value; measure again")
     return record
+
+
+def _is_range(found: Any) -> bool:
+    numbers = isinstance(found, list) and all(isinstance(one, int | float) for one in found)
+    return numbers and len(found) == 2 and found[0] <= found[1]
 
 
 def with_spread(value: float, spread: Sequence[float] | None) -> str:

@@ -82,6 +82,21 @@ def test_spread_and_comparison(corpus: str, litetext: Callable[..., Answer], ref
     Path("a.json").write_text(json.dumps(stored))
     assert "different benchmarks, metrics and tokenize" in refused("bench", "compare", "a.json", "b.json")
     assert "no figures of metrics on abacus" in refused("bench", "compare", "a.json")
+    for part, wrong, told in (
+        ("machine", {}, "says neither kind nor versions"),
+        ("machine", {"kind": "amx", "versions": 3}, "says neither kind nor versions"),
+        ("spread", {"speedup": [1]}, "the spread of 'speedup' is no smallest and largest value"),
+        ("spread", {"speedup": "ab"}, "the spread of 'speedup' is no smallest and largest value"),
+    ):
+        Path("a.json").write_text(json.dumps(stored | {part: wrong}))
+        for files in (("a.json",), ("b.json", "a.json")):
+            assert f"a.json: {'' if part == 'spread' else 'machine '}{told}" in refused("bench", "compare", *files)
+    stored = json.loads(Path("b.json").read_text())
+    stored["figures"] |= {"skipped: bf16": "no such processor", "different_ids": None}
+    Path("a.json").write_text(json.dumps(stored))
+    out = litetext("bench", "compare", "a.json", "b.json").out
+    assert "in words: skipped: bf16: no such processor -> nothing" in out
+    assert "only after: different_ids" in out
     Path("a.json").write_text("[1]")
     assert "a.json is no file of litetext bench --output" in refused("bench", "compare", "a.json", "b.json")
     assert "none.json" in refused("bench", "compare", "b.json", "none.json")
