@@ -198,6 +198,11 @@ class Segmenter:
                     f"{added.truncated:,} of {len(new):,} phrases cut at {self.context_length} tokens, "
                     f"what comes after is not read: {self.cut(new)[0][:60]!r}"
                 )
+            if pieces := self.in_pieces(new):
+                self.note(
+                    f"{len(pieces):,} of {len(new):,} phrases have tokens that this text encoder lacks, and are read "
+                    f"in smaller pieces: {pieces[0][:60]!r}"
+                )
             number = {phrase: row + len(known) for phrase, row in added.number.items()}
             known = PhraseFeatures([*known.rows, *added.rows], known.number | number, known.width)
             self._known = known

@@ -32,12 +32,14 @@ class Side(NamedTuple):
         scores: Of each phrase's instances, highest first.
         seconds: Time the text encoder took for all phrases.
         parameters: Of the text encoder.
+        remark: Which phrases it does not read as they are; empty if it does.
     """
 
     picture: UInt8[np.ndarray, "y x 3"]
     scores: list[list[float]]
     seconds: float
     parameters: int
+    remark: str = ""
 
 
 class Answer(NamedTuple):
@@ -115,8 +117,8 @@ class Comparison:
             shared.append(_shared(*masks))
         rgb = pixels.permute(1, 2, 0).numpy()
         teacher, student = (
-            Side(side.draw(rgb), side.scores, took, encoder.parameter_count)
-            for side, took, encoder in zip(sides, seconds, self.encoders, strict=True)
+            Side(side.draw(rgb), side.scores, took, encoder.parameter_count, _remark(encoder, features, distinct))
+            for side, took, encoder, features in zip(sides, seconds, self.encoders, texts, strict=True)
         )
         return Answer(distinct, teacher, student, shared)
 
@@ -151,6 +153,17 @@ def _encode(encoders: Sequence[TextEncoder], phrases: list[str]) -> tuple[list[P
             best[n] = min(best[n], time.perf_counter() - start)
         rounds += 1
     return texts, best
+
+
+def _remark(encoder: TextEncoder, features: PhraseFeatures, phrases: list[str]) -> str:
+    """How many phrases a text encoder cuts, or reads in smaller pieces than SAM3 does."""
+    remarks = []
+    if features.truncated:
+        remarks.append(f"{features.truncated:,} of {len(phrases):,} cut at {encoder.context_length} tokens")
+    if encoder.reads is not None:
+        pieces = encoder.tokenizer.as_sam3(phrases).count(False)  # type: ignore[union-attr]  # it brings a tokenizer
+        remarks += [f"{pieces:,} of {len(phrases):,} read in smaller pieces"] if pieces else []
+    return ", ".join(remarks)
 
 
 def _by_score(found: Instances) -> Instances:

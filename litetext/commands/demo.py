@@ -45,7 +45,7 @@ def caption(name: str, side: "Side", phrases: int) -> str:
     many = "phrase" if phrases == 1 else "phrases"
     return (
         f"### {name}\n{side.parameters:,} parameters on the text side · "
-        f"{phrases:,} {many} read in {1000 * side.seconds:,.1f} ms"
+        f"{phrases:,} {many} read in {1000 * side.seconds:,.1f} ms{side.remark and f' · {side.remark}'}"
     )
 
 

@@ -125,11 +125,6 @@ def segment(
     )
     segmenter.note = _note
     segmenter.encode(phrases)  # before the first image: an error about phrases is not one about images
-    if pieces := segmenter.in_pieces(phrases):
-        _note(
-            f"{len(pieces):,} of {len(phrases):,} phrases have tokens that this text encoder lacks, and are read in "
-            f"smaller pieces: {pieces[0][:60]!r}"
-        )
     if any(item.clip for item in inputs):
         segmenter.load_tracker()  # before the first clip, as with phrases
         _note(f"tracker: {describe(segmenter.tracking, sam3, tracker)}")

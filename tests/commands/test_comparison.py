@@ -7,9 +7,14 @@ import pytest
 from PIL import Image
 
 from litetext import Segmenter
-from litetext.commands.comparison import Comparison
+from litetext.checkpoints.hub_tokenizer import JSON, HubTokenizer
+from litetext.commands.comparison import Comparison, _remark
 from litetext.data.shapes.world import FIRST_HELD_OUT, draw_scene, render
+from litetext.export.tokenizer_file import backend
+from litetext.export.trimming import trim
 from litetext.models.sam3.image import Sam3Image
+from litetext.models.text.mobileclip import MobileClipText
+from litetext.tokenizer import Tokenizer
 
 STUDENT = "checkpoints/student-tiny/student.ckpt"
 
@@ -57,6 +62,26 @@ def test_an_object_has_one_colour_on_both_sides(comparison: Comparison, rings: P
     assert min(answer.shared[0] or 0, answer.shared[1] or 0) > 0.9
     differ = (answer.teacher.picture != answer.student.picture).any(-1).mean()
     assert differ < 0.02, "masks of the same place in the same colours, but for edges and scores in labels"
+
+
+def test_what_a_side_does_not_read_as_it_is_written_is_told(comparison: Comparison, rings: Path) -> None:
+    """The student reads 24 tokens, and its teacher 32."""
+    answer = comparison.answer(rings, ["white ring", "white " * 25 + "ring", "white " * 99 + "ring"])
+    assert answer.teacher.remark == "1 of 3 cut at 32 tokens"
+    assert answer.student.remark == "2 of 3 cut at 24 tokens"
+    few = trim(Tokenizer().encode(["white ring"]))
+    tokenizer, _ = backend(few.vocabulary, few.merges)
+    reads = HubTokenizer({JSON: tokenizer.to_str().encode()}, "SAM3, a part", sam3_ids=few.kept)
+    phrases = ["white ring", "black cross"]
+    trimmed = MobileClipText("nano", 16, width=64, vocab_size=len(few.kept)).eval()
+    trimmed.reads = reads
+    assert _remark(trimmed, trimmed.encode(phrases), phrases) == "1 of 2 read in smaller pieces"
+    segmenter, notes = Segmenter("shapes"), []
+    segmenter.encoder, segmenter.note = trimmed, notes.append
+    segmenter.encode(phrases)
+    (note,) = notes
+    assert "1 of 2 phrases have tokens that this text encoder lacks" in note
+    assert note.endswith("'black cross'")
 
 
 def test_the_threshold_counts(comparison: Comparison, rings: Path) -> None:

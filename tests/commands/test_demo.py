@@ -60,6 +60,8 @@ def test_what_the_page_says() -> None:
     assert "<td>&lt;b&gt;cup&lt;/b&gt;</td><td>0.91 0.50</td><td>0.90</td><td>0.123</td>" in told
     assert "<td>dog</td><td>nothing</td><td>nothing</td><td></td>" in told
     assert caption("Student", found.student, 1).endswith("1,000 parameters on the text side · 1 phrase read in 12.3 ms")
+    cut = found.student._replace(remark="1 of 2 cut at 16 tokens")
+    assert caption("Student", cut, 2).endswith("2 phrases read in 12.3 ms · 1 of 2 cut at 16 tokens")
 
 
 @pytest.fixture

@@ -63,7 +63,8 @@ def choose_precision(
     cosines: dict[Precision, float] = {
         name: float(F.cosine_similarity(exact, _pooled(way, ids, lengths), dim=-1).min()) for name, way in ways.items()
     }
-    key = (repr(sorted(student.config.items())), student.padding, batch_size, torch.get_num_threads())
+    layers = tuple(sorted({type(part).__name__ for part in student.modules()}))  # weights may be in few bits
+    key = (repr(sorted(student.config.items())), student.padding, layers, batch_size, torch.get_num_threads())
     if key not in _MEASURED:
         _MEASURED[key] = _milliseconds(ways, ids, lengths)
     kept: list[Precision] = [name for name in PRECISIONS if name == "float32" or cosines[name] >= cosine]

@@ -6,6 +6,7 @@ from litetext.models.text import fastest
 from litetext.models.text.fast import FastStudent, Precision
 from litetext.models.text.fastest import PRECISIONS, choose_precision
 from litetext.models.text.mobileclip import MobileClipText
+from litetext.models.text.quantized import quantize_weights
 from tests.fixtures.students import nano
 
 
@@ -51,6 +52,8 @@ def test_it_measures_once_for_a_shape(student: MobileClipText, monkeypatch: pyte
     assert choose_precision(student, FastStudent, batch_size=4).milliseconds == choice.milliseconds
     with pytest.raises(pytest.fail.Exception, match="measured twice"):
         choose_precision(student, FastStudent, batch_size=5)
+    with pytest.raises(pytest.fail.Exception, match="measured twice"):  # its numbers are widened for each call
+        choose_precision(quantize_weights(student), FastStudent, batch_size=4)  # type: ignore[arg-type]
 
 
 def test_what_cannot_be_asked(student: MobileClipText) -> None:
