@@ -14,6 +14,7 @@ from jsonargparse.typing import PositiveInt
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_info
 
 from litetext.checkpoints.lightning import read_checkpoint
 from litetext.commands.aliases import public_option, public_options, public_paths
@@ -225,6 +226,11 @@ class Command(LightningCLI):
         limit = _LIMITS.get(subcommand)
         if limit is not None and getattr(self.trainer, limit) == 0:  # Lightning would end without a word
             raise ValueError(f"trainer.{limit} is 0: litetext {subcommand} would do nothing; leave it out")
+        if subcommand == "validate" and config.get("ckpt_path") is None:
+            rank_zero_info(
+                "no --ckpt_path: the model is scored as its options make it, not as a fit left it "
+                f"(--ckpt_path best scores that of the run {config['run']})"
+            )
         if config["overwrite"] and hasattr(self.model, "overwrite"):
             self.model.overwrite = True
         if subcommand != "fit":

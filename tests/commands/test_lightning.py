@@ -1,5 +1,6 @@
 """Checkpoints that come in by `--ckpt_path`, and what a newcomer reads on the terminal."""
 
+import logging
 import os
 import re
 from collections.abc import Callable
@@ -111,10 +112,18 @@ def test_without_a_logger_nothing_is_promised(folder: Path, litetext: Callable[.
     assert "TensorBoard" not in answer.out
 
 
-def test_the_commands_leave_the_runs_config_alone(folder: Path, litetext: Callable[..., Answer]) -> None:
+def test_the_commands_leave_the_runs_config_alone(
+    folder: Path, litetext: Callable[..., Answer], caplog: pytest.LogCaptureFixture
+) -> None:
     assert litetext(*FIT).code == 0
     before = Path("lightning_logs/tiny/config.yaml").read_bytes()
-    assert litetext("validate", "--config", "tiny.yaml", "--ckpt_path", "best", "--data.val_batch_size", "5").code == 0
+    validate = ("validate", "--config", "tiny.yaml", "--data.val_batch_size", "5")
+    told = "the model is scored as its options make it, not as a fit left it (--ckpt_path best"
+    with caplog.at_level(logging.INFO):
+        assert litetext(*validate, "--ckpt_path", "best").code == 0
+        assert told not in caplog.text
+        assert litetext(*validate).code == 0
+    assert told in caplog.text
     assert Path("lightning_logs/tiny/config.yaml").read_bytes() == before
 
 
