@@ -26,8 +26,8 @@ class Variant(NamedTuple):
     Attributes:
         name: Its differing options and a digest of all options: the folder of its fits.
         argv: Arguments of its fits, without run and seed.
-        content: Hashes of what its fits learn from, which no option says: `teacher` and `prompts`, or of a second
-            stage `SAM3`, `start` and `images`.
+        content: Hashes of what its fits learn from, which no option says: `teacher` and `prompts`, `pretrained` where
+            the student begins with weights of a file, or of a second stage `SAM3`, `start` and `images`.
     """
 
     name: str
@@ -74,6 +74,8 @@ def _content(built: Any, hashes: dict[str, str]) -> dict[str, str]:
     from litetext.data.images.task import TaskDataModule
     from litetext.data.prompts.corpora import read_sources
     from litetext.data.prompts.datamodule import PromptDataModule
+    from litetext.models.hub import find_weights
+    from litetext.modules.cache_key import files_hash
     from litetext.modules.distill import DistillModule
     from litetext.modules.task_distill import TaskDistillModule
     from litetext.modules.teacher import load_teacher
@@ -90,6 +92,9 @@ def _content(built: Any, hashes: dict[str, str]) -> dict[str, str]:
         if path not in hashes:
             hashes[path] = load_teacher(path).fingerprint
         content["teacher"] = hashes[path]
+        student = built.config[built.config["subcommand"]]["model"]["init_args"]["student"]
+        if name := student.get("init_args", {}).get("pretrained"):
+            content["pretrained"] = files_hash([Path(find_weights(name))])
     if isinstance(built.datamodule, PromptDataModule):
         sources = built.datamodule.sources
         if (key := json.dumps(sources)) not in hashes:

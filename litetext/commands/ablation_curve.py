@@ -1,6 +1,7 @@
 """The capacity curve: quality against text parameters, one line a group of an ablation."""
 
 from collections.abc import Mapping
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ def draw_curve(
     figure = Figure(figsize=(4.6 * len(shown), 3.8), layout="constrained")
     axes = figure.subplots(1, len(shown), squeeze=False)[0]
     for axis, quality in zip(axes, shown, strict=True):
-        for marker, (group, variants) in zip("osD^v<>Px", groups.items(), strict=False):
+        for marker, (group, variants) in zip(cycle("osD^v<>Px"), groups.items(), strict=False):
             points = sorted(
                 (sizes[e["variant"]]["parameters"], mean, e[quality]["sd"] or 0.0)
                 for e in variants.values()

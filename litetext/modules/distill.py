@@ -221,8 +221,10 @@ class DistillModule(StudentTraining):
             `mse`, `cosine_distance` and `consistency`, each (B,); consistency is 0 where a prompt has no other order.
         """
         features, permuted = self._both(batch)
-        target, mask = self.targets_of(batch), batch.tokens.mask
-        moved = features.new_zeros(len(features))
+        return self._losses(batch, features, permuted, self.targets_of(batch))
+
+    def _losses(self, batch: PromptBatch, features: Tensor, permuted: Tensor, target: Tensor) -> dict[str, Tensor]:
+        mask, moved = batch.tokens.mask, features.new_zeros(len(features))
         if len(permuted):
             over = (None, None) if self.consistency_padding else (mask[batch.changed], batch.permuted.mask)
             distance = consistency(pool(features[batch.changed], over[0]), pool(permuted, over[1]))
@@ -262,12 +264,8 @@ class DistillModule(StudentTraining):
     def validation_step(self, batch: PromptBatch, batch_idx: int) -> None:
         """Adds held-out prompts to the agreement with the teacher."""
         features, permuted = self._both(batch)
-        mask = batch.tokens.mask
-        target = self.targets_of(batch)
-        parts = {
-            "mse": masked_mse(features, target, mask),
-            "cosine_distance": masked_cosine(features, target, mask),
-        }
+        mask, target = batch.tokens.mask, self.targets_of(batch)
+        parts = self._losses(batch, features, permuted, target)
         student, teacher = pool(features, mask), pool(target, mask)
         student_moved, teacher_moved = student.clone(), teacher.clone()
         moved = torch.zeros(len(student), dtype=torch.bool, device=student.device)
@@ -276,7 +274,6 @@ class DistillModule(StudentTraining):
             student_moved[batch.changed] = pool(permuted, batch.permuted.mask)
             teacher_moved[batch.changed] = pool(target_permuted, batch.permuted.mask)
             moved[batch.changed] = True
-        parts["consistency"] = consistency(student, student_moved)
         for name, part in {**parts, "loss": self.total(parts)}.items():
             self.val_losses[name].update(part)
         self.agreement.update(

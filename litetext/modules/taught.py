@@ -2,7 +2,11 @@
 
 from typing import Any
 
+from lightning.pytorch.utilities import rank_zero_warn
+
+from litetext.data.epochs import EpochDataModule
 from litetext.models.finite import check_tensors
+from litetext.modules.resume import stored_options
 
 
 def describe(module: Any) -> dict[str, Any]:
@@ -20,6 +24,38 @@ def describe(module: Any) -> dict[str, Any]:
     if module.student.reads is not None:
         about["tokenizer"] = module.student.reads.state()
     return about
+
+
+def warn_of_trained(trainer: Any, checkpoint: dict[str, Any]) -> None:
+    """Says in `validate` where what is held out now may have been trained on: the scores would be too good.
+
+    What is held out is decided by a hash of each text or name, so that a smaller share holds out nothing else.
+
+    Args:
+        trainer: The run's trainer.
+        checkpoint: As Lightning read it.
+    """
+    if trainer is None or trainer.state.fn != "validate":
+        return
+    there, data = stored_options(checkpoint), trainer.datamodule
+    if not isinstance(data, EpochDataModule):
+        return
+    share, sources = there.get("data.val_fraction"), there.get("data.val_sources")
+    own = getattr(data, "val_sources", None) or None
+    if own is not None or sources not in (None, "[]"):
+        if sources == str(own) and checkpoint.get(type(data).__name__, {}).get("prompts") == getattr(
+            data, "digest", ""
+        ):
+            return
+        rank_zero_warn(
+            f"the run of the checkpoint held out data.val_sources {sources}, here {own} are, or other prompts: it may "
+            "have been trained on some of those that are scored, and the scores be too good"
+        )
+    elif isinstance(share, float) and data.val_fraction > share:
+        rank_zero_warn(
+            f"the run of the checkpoint held out data.val_fraction {share}, here {data.val_fraction} is: it was "
+            "trained on some of what is scored, and the scores are too good"
+        )
 
 
 def check_resumed(module: Any, checkpoint: dict[str, Any]) -> dict[str, Any]:
@@ -44,6 +80,7 @@ def check_resumed(module: Any, checkpoint: dict[str, Any]) -> dict[str, Any]:
     if differ:
         raise ValueError(f"the checkpoint is of another student: {'; '.join(differ)}; use its own config")
     check_tensors(checkpoint["state_dict"].items(), "--ckpt_path")
+    warn_of_trained(module._trainer, checkpoint)
     was = about.get("teacher_fingerprint") or module.teacher_fingerprint
     fitting = module._trainer is not None and module.trainer.state.fn == "fit"
     if fitting and was != module.teacher_fingerprint:

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
 from litetext.commands import lightning as lightning_cli
-from litetext.commands.ablate import fit_once
+from litetext.commands.ablate import _content, fit_once
 from litetext.commands.ablation_plan import arguments, read_plan
 from litetext.commands.ablation_tables import COLUMNS
+from litetext.commands.lightning import check
 from litetext.shipped import config_path
 from tests.fixtures.runs import Answer, tiny_config
 
@@ -236,6 +238,22 @@ def test_a_finished_fit_of_another_teacher_or_other_prompts_is_not_taken_for_thi
     assert not commands
     mark.write_text(json.dumps({**told, "prompts": "0" * 32}))
     assert "now (prompts)" in refused(*ABLATE)
+
+
+def test_the_weights_that_a_student_begins_with_count(again: Path) -> None:
+    shutil.copy(next(Path("checkpoints/mine").glob("*/seed3/best.ckpt")), "begin.ckpt")
+    given = ("--model.student.layers=0", "--model.student.pretrained=begin.ckpt")
+
+    def content() -> dict[str, str]:
+        return _content(check("fit", ["--config", "tiny.yaml", "--run", "keyed", *given]), {})
+
+    told = content()
+    assert set(told) == {"teacher", "prompts", "pretrained"}
+    stored = torch.load("begin.ckpt", weights_only=True)
+    stored["state_dict"]["student.projector.bias"] += 1
+    torch.save(stored, "begin.ckpt")
+    changed = content()
+    assert {key for key in told if told[key] != changed[key]} == {"pretrained"}
 
 
 def test_fits_of_another_version_of_the_code_are_kept_and_named(

@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import matplotlib as mpl
 import pytest
 import yaml
 
@@ -43,6 +44,15 @@ def test_an_ablation_without_a_segmenter_compares_held_out_prompts_and_draws(
     assert "| size | cosine | pooled_cosine | agreement | drift |" in answer.out
     drawn = Path("lightning_logs/mine/curve.svg").read_text()
     assert "</svg>" in drawn
+
+
+def test_no_group_is_left_out_however_many_there_are(tmp_path: Path) -> None:
+    entry = {"variant": "a", "agreement": SPREAD, "cosine": SPREAD}
+    groups = {f"group{n}": {"1": entry} for n in range(11)}
+    with mpl.rc_context({"svg.fonttype": "none"}):
+        assert draw_curve(tmp_path / "curve.svg", groups, {"a": {"parameters": 1000}}, "many")
+    drawn = (tmp_path / "curve.svg").read_text()
+    assert all(f">{group}<" in drawn for group in groups)
 
 
 def test_nothing_is_drawn_of_one_variant(tmp_path: Path) -> None:

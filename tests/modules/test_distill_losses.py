@@ -55,7 +55,10 @@ def test_losses_and_gradients_of_the_reference(
     assert parts["cosine_distance"].mean().item() == pytest.approx(expected["masked_cos"], rel=1e-6)
     consistency = expected["consistency_ref_mean_incl_pads"]
     assert parts["consistency"].mean().item() == pytest.approx(consistency, rel=1e-6)
+    module.validation_step(batch._replace(permuted_features=arrays["teacher"]), 0)
+    held_out = {name: float(value) for name, value in module.val_losses.compute().items()}
     loss = module.total(parts).mean()
+    assert held_out == pytest.approx({**{k: v.mean().item() for k, v in parts.items()}, "loss": loss.item()})
     name = next(key for key in expected if key.startswith(f"total_{total}"))
     assert loss.item() == pytest.approx(expected[name], rel=1e-6)
     if total == "S0":

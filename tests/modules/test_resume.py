@@ -173,6 +173,23 @@ def test_a_fork_cannot_take_another_rate_either(run_once: Path, refused: Callabl
     assert "model.lr (0.01 there, 1.0 here)" in line
 
 
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--data.val_fraction", "0.1"), None),  # a part of what the run held out
+        (("--data.val_fraction", "0.5"), "held out data.val_fraction 0.2, here 0.5 is"),
+        (("--data.sources", '{"shapes": "shapes:120", "b": "shapes:60"}', "--data.val_sources", "[b]"), "val_sources"),
+    ],
+)
+def test_a_validation_on_what_was_trained_on_says_so(
+    options: tuple[str, ...], told: str | None, run_once: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    assert main(["validate", *FIT[1:], "--ckpt_path", "best", *options]) == 0
+    lines = [str(warning.message) for warning in recwarn if "too good" in str(warning.message)]
+    assert len(lines) == (told is not None)
+    assert told is None or told in lines[0]
+
+
 def test_checkpoints_that_fit_cannot_go_on_from(run_once: Path, refused: Callable[..., str]) -> None:
     good = stored("checkpoints/tiny/last.ckpt")
     torch.save({"state_dict": {"x": torch.zeros(2)}}, "other.ckpt")

@@ -106,9 +106,12 @@ def open_shard(path: Path, key: StoreKey) -> Shard:
     Raises:
         DamagedShard: It is no shard, or its keys or lengths have changed.
         ValueError: It is a shard of another store.
+        OSError: It cannot be read, such as that of another user; FileNotFoundError where it is gone.
     """
     stat = path.stat()
     try:
+        with open(path, "rb"):  # safetensors says of any file that it cannot open that it is not there
+            pass
         with safe_open(path, framework="pt") as file:
             metadata, _, text = (file.metadata() or {})[_ABOUT].partition(" ")
             if int(metadata) != zlib.crc32(text.encode()):
@@ -119,7 +122,10 @@ def open_shard(path: Path, key: StoreKey) -> Shard:
         index, crc = int(about["index_crc32"]), int(about["features_crc32"])
     except (FileNotFoundError, DamagedShard):
         raise
-    except (SafetensorError, KeyError, ValueError, OSError, RuntimeError) as error:
+    except OSError as error:  # says nothing of what the file holds
+        ways = "make it readable to you, or choose another folder (model.features_dir)"
+        raise type(error)(error.errno, f"features cannot be read ({error.strerror}); {ways}", str(path)) from error
+    except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
         raise DamagedShard(f"it cannot be read ({error})") from error
     if about.get("store") != key.digest:
         raise ValueError(f"{path} is of another store (other teacher, code or device): move it out of this folder")

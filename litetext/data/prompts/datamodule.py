@@ -1,5 +1,6 @@
 """PromptDataModule: corpora in, tokenized prompts with their permutations and teacher features out."""
 
+import errno
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -218,8 +219,13 @@ class PromptDataModule(EpochDataModule):
         made = Path(tempfile.mkdtemp(prefix="litetext-prompts-"))
         try:
             table.save(made)
-        except BaseException:
+        except BaseException as error:
             shutil.rmtree(made, ignore_errors=True)
+            if isinstance(error, OSError) and error.errno in (None, errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                full = (
+                    "the disk is full while writing the run's prompts; free some space, or set TMPDIR to another folder"
+                )
+                raise OSError(error.errno or errno.ENOSPC, full, str(made.parent)) from error
             raise
         self._made = made
 

@@ -166,7 +166,7 @@ class PromptTable(NamedTuple):
         """The table with new phrases of the training prompts' own words behind its prompts, to train on.
 
         None is a held-out prompt, a permutation of one, or a phrase that `split` would hold out, in any spelling that
-        gives the same tokens.
+        gives the same tokens; and none is too long for a tokenizer that refuses such prompts.
 
         Args:
             count: How many phrases are wanted; see `recombine`.
@@ -176,11 +176,13 @@ class PromptTable(NamedTuple):
             mode: How prompts are permuted.
             split: As for `build`.
         """
+        longer = tokenizer.cut_to(tokenizer.context_length + 1) if tokenizer.overflow == "error" else None
 
-        def held_out(phrase: str) -> bool:
-            return bool(split([phrase])[1])
+        def refused(phrase: str) -> bool:
+            too_long = longer is not None and len(longer.encode([phrase])[0]) > tokenizer.context_length
+            return too_long or bool(split([phrase])[1])
 
-        made = recombine([self.prompts[i] for i in self.train.tolist()], count, seed, held_out)
+        made = recombine([self.prompts[i] for i in self.train.tolist()], count, seed, refused)
         rows = _encoded(tokenizer, made)
         of_val = self.permuted.place(self.val)
         known = self.rows.joined(self.permuted.rows.take(of_val[of_val >= 0]))

@@ -1,5 +1,6 @@
 """The feature store: a token row's features are found whoever encoded them, and refused where they would be wrong."""
 
+import errno
 import json
 import shutil
 import tempfile
@@ -11,6 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from litetext.data.features import shards as shard_file
 from litetext.data.features.fill import fill as fill_store
 from litetext.data.features.manifest import StoreKey
 from litetext.data.features.store import FeatureStore
@@ -230,3 +232,19 @@ def test_a_file_that_is_no_shard_or_cut_short(tmp_path, content):
     file.write_bytes(file.read_bytes()[:-9] if content is None else content)
     with pytest.warns(UserWarning, match=f"{file.name} is damaged: it cannot be read"):
         assert_holds(fill(tmp_path / "s"), ROWS)
+
+
+def test_a_shard_that_cannot_be_read_is_neither_removed_nor_encoded_for_ever(tmp_path, monkeypatch):
+    fill(tmp_path / "s")
+    before, counting = shards(tmp_path / "s"), Counting()
+
+    def denied(path, mode):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(shard_file, "open", denied, raising=False)
+    with pytest.raises(
+        PermissionError, match=r"cannot be read \(Permission denied\); .*features_dir\): '.*safetensors'"
+    ):
+        fill(tmp_path / "s", ROWS, counting)
+    assert counting.rows == []
+    assert shards(tmp_path / "s") == before

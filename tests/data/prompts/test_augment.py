@@ -8,6 +8,7 @@ import pytest
 from litetext.data.prompts.augment import recombine
 from litetext.data.prompts.corpora import split_prompts
 from litetext.data.prompts.datamodule import PromptDataModule
+from litetext.tokenizer import Tokenizer
 
 COLOURS = ("red", "white", "blue", "green", "wooden", "small", "old", "striped")
 NOUNS = ("dog", "table", "umbrella", "shirt", "car", "cat", "cup", "boat")
@@ -43,6 +44,17 @@ def test_what_is_refused_is_not_made_and_few_words_give_few() -> None:
     assert sorted(recombine(["white dog", "small zebra"], 9, 0)) == ["small dog", "white zebra"]
     assert recombine(["dog", "cat", "left of it"], 9, 0) == []
     assert recombine([], 9, 0) == []
+
+
+def test_new_phrases_are_not_too_long_where_that_is_an_error(tmp_path: Path) -> None:
+    place = tmp_path / "prompts.txt"
+    modifiers = ("red", "bright yellow", "small")
+    place.write_text("\n".join(f"{a} {b} dog\n{a} cat\n{b} stop sign" for a in modifiers for b in modifiers))
+    data = PromptDataModule({"own": str(place)}, 7, "error", augment=2.0, val_fraction=0.2, seed=1)
+    data.setup("fit")
+    made = [data.prompts[i] for i in data.train if data.prompts[i] not in place.read_text().split("\n")]
+    assert len(made) > 5
+    assert max(map(len, Tokenizer(99).encode(made))) <= 7
 
 
 def test_a_run_trains_on_them_and_holds_out_what_it_held_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

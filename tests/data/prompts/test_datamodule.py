@@ -2,10 +2,12 @@
 
 import json
 import logging
+import tempfile
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch.utils.data import DataLoader
@@ -368,3 +370,14 @@ def test_shapes_are_a_source_and_predict_has_one_empty_batch() -> None:
     assert len(data.prompts) > 70
     assert list(data.predict_dataloader()) == [None]
     assert all(isinstance(t, torch.Tensor) for t in next(iter(data.val_dataloader()))[1])
+
+
+def test_a_full_folder_for_temporary_files_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, array: np.ndarray) -> None:
+        raise OSError("130890 requested and 30592 written")  # as numpy says it
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(np, "save", full)
+    with pytest.raises(OSError, match=f"disk is full .*set TMPDIR to another folder: '{tmp_path}'"):
+        ready({"a": corpus("a.json", GOOD)})
+    assert not list(tmp_path.glob("litetext-*"))
