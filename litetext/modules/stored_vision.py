@@ -66,8 +66,10 @@ class VisionStore:
         missing = [n for n in range(len(self.images)) if not self._file(n).is_file()]
         if trainer.is_global_zero:
             write_json(self.path / "about.json", self._facts)
-        for number in missing[trainer.global_rank :: trainer.world_size]:
-            self._encode(number)
+        for number in missing:
+            # By its own number: another process may have looked later, and miss fewer.
+            if number % trainer.world_size == trainer.global_rank:
+                self._encode(number)
         self._await_others(missing)
         size = sum(self._file(n).stat().st_size for n in range(len(self.images)))
         rank_zero_info(

@@ -2,13 +2,13 @@
 
 import hashlib
 import json
+import warnings
 from collections.abc import Iterator
 from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from lightning.pytorch.utilities import rank_zero_warn
 from torch import nn
 
 from litetext.data.images.items import Skip, of_all_ranks
@@ -157,7 +157,7 @@ class VideoEvalModule(EvaluationModule):
                 found = self.tracker.track(FramesAhead(ReadableFrames(batch.frames)), features)
             except UnreadableFrame as error:
                 skip = Skip(batch.split, str(batch.frames.video.id), tuple(batch.categories), str(error))
-                rank_zero_warn(f"left out: {skip}")
+                warnings.warn(f"left out: {skip}", stacklevel=2)  # on whichever process it is
                 self.lost.append(skip)
                 return
             self.cache.add(key, found)

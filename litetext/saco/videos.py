@@ -121,6 +121,10 @@ def read_video_annotations(path: str | Path) -> VideoAnnotations:
     told = _told(listed, path)
     present = Counter(pair_of.values())
     absent = [pair for pair, number in told.items() if number > present[pair] and pair not in left_out]
+    beyond = [pair for pair, number in told.items() if number < present[pair]]
+    if beyond:
+        few = f"{told[beyond[0]]:,}, annotations hold {present[beyond[0]]:,}"
+        notes.append(counted(f"{name}: pairs with more masklets than video_np_pairs counts; all count", beyond, few))
     for pair in absent:
         left_out[pair] = f"video_np_pairs counts {told[pair]:,} masklets, annotations hold {present[pair]:,}"
     for video in {video for video, _ in absent} & truth.keys():

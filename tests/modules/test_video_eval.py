@@ -10,12 +10,16 @@ from typing import Any
 
 import pytest
 import torch
+from lightning.pytorch.utilities import rank_zero_only
 
 from litetext.cli import main
 from litetext.data.images.items import Skip
 from litetext.data.shapes.veval import MEDIA, NAME, write_video_shapes
+from litetext.data.videos.datamodule import VideoItem
+from litetext.data.videos.frames import Frames, UnreadableFrame
 from litetext.modules.resume_cache import ResumeCache
 from litetext.modules.video_eval import VideoEvalModule
+from litetext.saco.videos import Video, masklets
 from tests.fixtures.copies import begun, finished, ranks
 from tests.fixtures.kills import wait_until
 from tests.fixtures.runs import Answer
@@ -130,6 +134,24 @@ def test_a_frame_that_does_not_decode_costs_only_its_video(
         for folder in (tmp_path, done)
     )
     assert kept == [track for track in whole if track["video_id"] != 1]
+
+
+def test_a_video_that_is_left_out_is_named_on_whichever_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    from litetext.modules import video_eval
+
+    def track(*_: Any) -> Any:
+        raise UnreadableFrame("00002.jpg: no such image")
+
+    module: Any = VideoEvalModule()
+    module.cache, module.tracker = SimpleNamespace(find=lambda _: None), SimpleNamespace(track=track)
+    monkeypatch.setattr(video_eval, "video_key", lambda _: "00")
+    monkeypatch.setattr(rank_zero_only, "rank", 1)
+    video = Video(7, ("00002.jpg",), 4, 4)
+    item = VideoItem("own_test", 0, Frames(video, ()), [3], ["a dog"], masklets([], video, ""))
+    with pytest.warns(UserWarning, match=r"left out: own_test: 7 \(id 3\): 00002.jpg: no such image"):
+        module.test_step(item, 0)
+    assert [skip.ids for skip in module.lost] == [(3,)]
+    assert module.keys == {}
 
 
 def test_a_second_test_of_a_module_begins_anew(monkeypatch: pytest.MonkeyPatch) -> None:
