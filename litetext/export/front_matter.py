@@ -1,6 +1,7 @@
 """What a card says to the hub: license, library, base model, tags and scores, as its YAML front matter."""
 
 import re
+from pathlib import Path
 from typing import Any
 
 from litetext.export.evaluation import model_index
@@ -70,7 +71,7 @@ def license_of(origin: str | None) -> dict[str, str]:
 
 def is_hub_id(name: str) -> bool:
     """Whether a name is that of a repository on the hub: owner/name, and no local path or file."""
-    if shipped(name) != name or re.match(r"(checkpoints|data|\.)", name):
+    if shipped(name) != name or re.match(r"(checkpoints|data|\.)", name) or Path(name).exists():
         return False
     known = re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", name)
     return bool(known) and not re.search(r"\.(pt|pth|ckpt|safetensors|txt|csv|jsonl?|p|gz)$", name)

@@ -3,8 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from litetext.export.evaluation import FOLDER
 from litetext.shipped import shipped
 
+_SUFFIXES = (".safetensors", ".onnx", ".pt2", ".pt", ".json", ".md", ".txt", ".model", ".jinja", ".vocab")
+_FOLDERS = (FOLDER, ".cache")
+"""Scores for the hub, and what its client leaves in a folder that it has downloaded."""
 EXPORTED = "exported by litetext."
 """Words of each card, by which an export is known."""
 
@@ -18,7 +22,8 @@ def check_place(output: str | Path, overwrite: bool, inputs: Sequence[str]) -> N
         inputs: What is read, as the user wrote it.
 
     Raises:
-        ValueError: Something is there that may not be replaced, or the place is an input or holds one.
+        ValueError: Something is there that may not be replaced, also beside an earlier export; or the place is an
+            input or holds one.
     """
     place = Path(output).resolve()
     for name in inputs:
@@ -38,3 +43,14 @@ def check_place(output: str | Path, overwrite: bool, inputs: Sequence[str]) -> N
             f"--output {output} is there already and is no export of litetext, which --overwrite replaces; name "
             "another folder"
         )
+    if others := [entry.name for entry in sorted(Path(output).iterdir()) if not _of_an_export(entry)]:
+        more = f" and {len(others) - 1:,} more" if len(others) > 1 else ""
+        raise ValueError(
+            f"--output {output} holds {others[0]}{more} beside an export, and --overwrite would remove it; move it, or "
+            "name another folder"
+        )
+
+
+def _of_an_export(entry: Path) -> bool:
+    """Whether an export may have written a file or folder of this name."""
+    return entry.name in _FOLDERS if entry.is_dir() else entry.suffix in _SUFFIXES or entry.name == ".gitattributes"

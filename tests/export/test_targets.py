@@ -278,6 +278,10 @@ def test_overwrite_replaces_an_export_and_nothing_else(tmp_path: Path, litetext:
     assert "is or holds the input" in refused(
         "export", STUDENT, "--to", "text", "--output", other, "--keep", f"{other}/README.md", "--overwrite"
     )
+    for mine in (out / ".git" / "HEAD", out / "photo.png"):  # a clone of the hub, and a picture of the user's
+        mine.parent.mkdir(exist_ok=True)
+        mine.write_text("mine")
+    assert "holds .git and 1 more beside an export" in refused(*argv, str(out), "--overwrite")
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "README.md").write_text("# my photos\n")
     assert "is no export of litetext" in refused(*argv, str(tmp_path / "photos"), "--overwrite")
