@@ -139,7 +139,8 @@ def _check(features: Sequence[Tensor], texts: Sequence[str]) -> None:
 def _others(texts: Sequence[str], rng: random.Random) -> list[tuple[str, str]]:
     """Each prompt with the one that follows it in a random order, unless both have the same words."""
     order = rng.sample(texts, len(texts))
-    pairs = zip(order, [*order[1:], *order[:1]], strict=True)
+    ahead = [*order[1:], *order[:1]] if len(order) > 2 else order[1:]  # two prompts are one pair
+    pairs = zip(order, ahead, strict=False)
     return [(a, b) for a, b in pairs if sorted(a.lower().split()) != sorted(b.lower().split())]
 
 

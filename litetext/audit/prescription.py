@@ -286,7 +286,8 @@ def _vocabulary(audit: Mapping[str, Any], safe: float, preset: str, decisions: l
     if found["saves"] is None:
         why = f"the tokens are those of {audit['encoder']['name']}, not the student's"
     elif worst is None:
-        why = "one prompt has no held-out side, so whether fewer are safe is unknown"
+        few = "one prompt has" if audit["combined"]["prompts"] == 1 else "so few prompts have"
+        why = f"{few} no held-out side, so whether fewer are safe is unknown"
     else:
         part = held_out[worst][best[worst]]
         found |= {"held_out": part, "source": worst, "safe": part >= safe}

@@ -113,6 +113,11 @@ def test_shuffles_of_the_permuted_prompts_alone() -> None:
     assert found["shuffled_alike"]["mean"] == found["permuted"]["mean"]  # two words have one other order
 
 
+def test_two_prompts_are_one_pair() -> None:
+    found = order_sensitivity(bag, ["dog", "cat"])["different"]
+    assert (found["n"], found["low"], found["high"]) == (1, None, None), "one distance has no spread"
+
+
 def test_no_prompt_changes() -> None:
     found = order_sensitivity(bag, ["dog", "cat", "red"], tokenize=words)
     nothing = {"mean": None, "low": None, "high": None, "n": 0}
