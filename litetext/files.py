@@ -236,7 +236,9 @@ def _tell_full_disk(error: BaseException, path: Path) -> None:
 
 
 def _draft(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.draft")
+    # File systems take names of 255 bytes; a draft of one that is nearly as long has a part of it.
+    name = os.fsencode(path.name)[:200].decode(errors="ignore")
+    return path.with_name(f".{name}.{secrets.token_hex(4)}.draft")
 
 
 def _free(path: Path) -> bool:

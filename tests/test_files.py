@@ -96,6 +96,14 @@ def test_a_kill_leaves_the_old_file(tmp_path: Path) -> None:
     assert len(drafts(tmp_path)) == 1
 
 
+def test_names_as_long_as_they_may_be(tmp_path: Path) -> None:
+    for name in ("n" * 255, "é" * 127):
+        write_text(tmp_path / name, "a")
+        assert (tmp_path / name).read_text() == "a"
+    with whole_folder(tmp_path / ("f" * 255)):
+        pass
+
+
 def test_of_two_folders_of_one_name_the_first_stays(tmp_path: Path) -> None:
     path = tmp_path / "out"
 
