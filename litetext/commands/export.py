@@ -1,5 +1,6 @@
 """`litetext export`: a student into a folder that other programs open, compared before it gets its name."""
 
+import sys
 from typing import Annotated, Literal
 
 from litetext.commands.parsing import AtLeast, Positive
@@ -76,12 +77,17 @@ def export(
         from litetext.export import push as hub
         from litetext.export import targets
         from litetext.export.evaluation import read_evaluation
-        from litetext.export.place import check_place
+        from litetext.export.place import check_place, left_behind
 
     if results_of is not None and results is None:
         raise ValueError("--results_of names a text encoder in the --results file; give both")
     evaluated = None if results is None else read_evaluation(results, results_of)
     check_place(output, overwrite, [path for path in (checkpoint, sam3, prompts, keep) if path is not None])
+    for draft in left_behind(output):
+        print(
+            f"litetext: {draft} is a draft of an export that was killed, or that still runs; remove it if none does",
+            file=sys.stderr,
+        )
     if push is not None:
         hub.ready_to_push(push)
     result = targets.export(

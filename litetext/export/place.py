@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from litetext.export.evaluation import FOLDER
+from litetext.files import drafts
 from litetext.shipped import shipped
 
 _SUFFIXES = (".safetensors", ".onnx", ".pt2", ".pt", ".json", ".md", ".txt", ".model", ".jinja", ".vocab")
@@ -49,6 +50,12 @@ def check_place(output: str | Path, overwrite: bool, inputs: Sequence[str]) -> N
             f"--output {output} holds {others[0]}{more} beside an export, and --overwrite would remove it; move it, or "
             "name another folder"
         )
+
+
+def left_behind(output: str | Path) -> list[Path]:
+    """Drafts of this export beside its place: of runs that were killed, or that go on."""
+    place = Path(output).resolve()
+    return [draft for draft in drafts(place.parent) if draft.name.startswith(f".{place.name}.")]
 
 
 def _of_an_export(entry: Path) -> bool:

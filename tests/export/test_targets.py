@@ -245,9 +245,13 @@ def test_parity_notices_what_differs() -> None:
 
 def test_the_command(tmp_path: Path, litetext: Any, refused: Any) -> None:
     assert {option.name: option.kind for option in options(command)}["to"] == tuple(TARGETS)
+    for name in (".out.0a1b2c3d.draft", ".output.0a1b2c3d.draft"):  # of this folder, and of another one
+        (tmp_path / name).mkdir()
     answer = litetext("export", STUDENT, "--to", "text", "--output", str(tmp_path / "out"), "--prompts", "shapes:5")
     assert answer.code == 0, answer.err
     assert "largest difference is 0" in answer.out
+    assert ".out.0a1b2c3d.draft is a draft of an export that was killed" in answer.err
+    assert ".output." not in answer.err
     again = ("export", STUDENT, "--to", "text", "--output", str(tmp_path / "out"))
     assert "is there already" in refused(*again)
     assert "no such file" in refused("export", "no.ckpt", "--to", "text", "--output", str(tmp_path / "x"))
