@@ -142,23 +142,27 @@ def fit_once(
         overwrite: Train it anew where a fit is there that learnt from something else.
 
     Returns:
-        The best checkpoint, and how it scored on held-out prompts; `seconds` of training and the `code` that trained.
+        The best checkpoint, and how it scored on held-out prompts; the `code` that trained, and `seconds` of training,
+        None where the fit went on from an interrupted one.
 
     Raises:
         ValueError: The fit wrote no best checkpoint, or what is there learnt from something else.
     """
     from litetext.checkpoints.lightning import read_checkpoint
     from litetext.commands import lightning as lightning_cli
+    from litetext.models.text.students import load_student
 
     folder = Path(lightning_cli.CHECKPOINTS, run)
     best, last, mark = folder / "best.ckpt", folder / "last.ckpt", folder / _MARK
     done = _done(mark, content or {}, overwrite) if best.is_file() else None
     if done is None:
-        begin = perf_counter()
+        seconds: float | None = None
         anew = ["--overwrite"]  # over what is left of this very fit: its folder's name says its options and seed
         ways = [anew, ["--ckpt_path", "last"]] if not mark.is_file() and _readable(last) else [anew]
         while ways:
-            lightning_cli.run("fit", [*argv, "--run", run, f"--seed_everything={seed}", *ways.pop()])
+            way, begin = ways.pop(), perf_counter()
+            lightning_cli.run("fit", [*argv, "--run", run, f"--seed_everything={seed}", *way])
+            seconds = perf_counter() - begin if way is anew else None  # nobody knows what was before an interruption
             if best.is_file():
                 break
         else:
@@ -166,15 +170,15 @@ def fit_once(
                 f"the fit wrote no {best}; it must last until a validation, such as a whole epoch, and keep "
                 "checkpoint.filename best"
             )
-        done = {"seconds": perf_counter() - begin, "code": code_version(), **(content or {})}
+        done = {"seconds": seconds, "code": code_version(), **(content or {})}
         write_json(mark, done, indent=None)
     elif done.get("code") != code_version():
         print(f"done before, by another version of the code ({done.get('code', 'unknown')}): {best}")
     stored = read_checkpoint(str(best))
     about = stored.get("litetext", {})
     scores = about.get("scores", {})
-    sizes = [t.numel() for key, t in stored["state_dict"].items() if key.startswith("student.")]
-    size = {"parameters": sum(sizes), "teacher_parameters": about.get("teacher_parameters")}
+    parameters = load_student(str(best)).parameter_count  # buffers, as of BatchNorm, are none
+    size = {"parameters": parameters, "teacher_parameters": about.get("teacher_parameters")}
     return str(best), {name: _number(scores.get(name)) for name in _HELD_OUT} | size | done
 
 

@@ -20,6 +20,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 
 from litetext.checkpoints.lightning import read_checkpoint
+from litetext.files import write_text
 from litetext.modules.checkpointing import CheckpointFile, best_of
 from litetext.modules.results_files import BOARDS
 from litetext.modules.resume import RunOptions
@@ -76,7 +77,7 @@ def fit_run(
             # TensorBoard then leaves out what an earlier process logged from this step on.
             board._kwargs["purge_step"] = _step(resumed) if own else 0
             callbacks.insert(0, LearningRateMonitor(logging_interval="step"))
-        callbacks.insert(0, RunOptions(options))
+        callbacks.insert(0, RunOptions(options, None if own else resumed))
         begin = _Begin([*earlier, *events] if overwrite and not own else [], resumed)
         callbacks.insert(0, begin)
         try:
@@ -153,7 +154,8 @@ class _Begin(Callback):
 class SaveConfig(SaveConfigCallback):
     """Writes the run's config.yaml when training begins: a run that could not begin leaves the old one alone.
 
-    The file describes the run from its start; how it was started, resumed or over what, is left out.
+    The file describes the run from its start; how it was started, resumed or over what, is left out. Its first line
+    names the other run's checkpoint from which the run went on, if there was one.
     """
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -166,6 +168,11 @@ class SaveConfig(SaveConfigCallback):
         self.config = self.config.clone()
         self.config["ckpt_path"], self.config["overwrite"] = None, False
         super().setup(trainer, pl_module, "fit")
+        callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
+        origin = next((c.origin for c in callbacks if isinstance(c, RunOptions)), "")
+        if origin and trainer.is_global_zero and trainer.log_dir is not None:
+            path = Path(trainer.log_dir, self.config_filename)
+            write_text(path, f"# This run went on from {origin} (--ckpt_path).\n{path.read_text(encoding='utf-8')}")
 
 
 def check_export(output: str | None) -> None:

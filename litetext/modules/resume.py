@@ -150,15 +150,21 @@ class RunOptions(Callback):
 
     Args:
         options: Those of `flatten`.
+        origin: The other run's checkpoint from which this one goes on.
+
+    Attributes:
+        origin: That checkpoint, also of a run that was resumed since, in words.
     """
 
-    def __init__(self, options: Mapping[str, Any]) -> None:
+    def __init__(self, options: Mapping[str, Any], origin: Path | None = None) -> None:
         self.options = dict(options)
+        self.origin = "" if origin is None else f"{origin}, step {read_checkpoint(str(origin))['global_step']:,}"
         self._before: dict[str, Any] | None = None
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Adds options and number of processes."""
-        checkpoint[_KEY] = {"options": json.dumps(self.options), "processes": trainer.world_size}
+        """Adds options, number of processes and origin."""
+        state = {"options": json.dumps(self.options), "processes": trainer.world_size, "origin": self.origin}
+        checkpoint[_KEY] = state
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Refuses another number of processes: each has its own share of an epoch.
@@ -175,6 +181,7 @@ class RunOptions(Callback):
                 "give --trainer.devices and --trainer.num_nodes as they were"
             )
         self._before = json.loads(state["options"])
+        self.origin = self.origin or state.get("origin", "")
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Puts a run of another length onto its schedule, and says so."""

@@ -141,12 +141,14 @@ def test_a_fit_that_was_interrupted_resumes_or_starts_anew(again: Path, commands
     assert commands[-1][-2:] == ["--ckpt_path", "last"]
     assert len(commands) == 1
     assert scores["cosine"] == numbers["runs"][name]["3"]["cosine"]
+    assert scores["seconds"] is None, "what went before the interruption was not measured"
     assert best == str(folder / "best.ckpt")
     (folder / "fit.json").unlink()
     (folder / "last.ckpt").write_bytes(b"cut")
     _, scores = fit_once(run, 3, argv)
     assert len(commands) == 2
     assert "--ckpt_path" not in commands[-1]
+    assert scores["seconds"] > 0
     assert scores["cosine"] == numbers["runs"][name]["3"]["cosine"]
     fit_once(run, 3, argv)
     assert len(commands) == 2

@@ -148,6 +148,13 @@ def test_a_fork_reports_its_own_best(run_once: Path, litetext: Callable[..., Ans
     assert "best checkpoint     checkpoints/fork/best.ckpt" in again.out
     assert stored("checkpoints/fork/best.ckpt")["global_step"] == 10
     assert old.read_bytes() == before
+    last = (*FIT, "--run", "fork", *LAST, "--trainer.max_epochs", "3", "--model.consistency_weight", "0.3")
+    assert litetext(*last).code == 0
+    origin = "checkpoints/tiny/last.ckpt, step 5"
+    assert stored("checkpoints/fork/last.ckpt")["litetext_run"]["origin"] == origin
+    config = Path("lightning_logs/fork/config.yaml").read_text()
+    assert config.startswith(f"# This run went on from {origin} (--ckpt_path).\n")
+    assert "went on" not in Path("lightning_logs/tiny/config.yaml").read_text()
 
 
 @pytest.mark.parametrize("gone", [False, True])

@@ -85,7 +85,8 @@ class TaskDataset(Dataset):
 class TaskDataModule(EpochDataModule):
     """Images without annotations and their query phrases, in groups of phrases about one image.
 
-    An epoch takes every phrase of every image once. Images are held out by a hash of their names.
+    An epoch takes every phrase of every image once, but for groups that fill no batch, others each epoch. Images are
+    held out by a hash of their names.
 
     Attributes:
         images: The images, after `setup`.
