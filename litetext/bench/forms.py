@@ -126,6 +126,7 @@ def bench_forms(
             held[form.name] = form.held, form.mapped
             pooled[form.name] = _pooled(form.encoder, phrases)
         scores = _scores(shipped(sam3), banks, images, folder / "run")
+    shares = _shares(scores, student)
     figures: dict[str, Any] = {"phrases": len(phrases), "pairs": images.pairs}
     rows: dict[str, dict[str, float]] = {}
     for name in held:
@@ -136,7 +137,7 @@ def bench_forms(
             "smallest pooled cosine": float(cosine),
             "agreement": float(neighbour_agreement(pooled[name], pooled[TEACHER])),
             "CG_F1": scores[name],
-            _SHARE: scores[name] / scores[_AS_TRAINED],
+            _SHARE: shares[name],
         }
         figures |= {f"{name}: {what}": value for what, value in rows[name].items()}
     del figures[f"{TEACHER}: smallest pooled cosine"], figures[f"{TEACHER}: agreement"]  # to a student, to itself
@@ -202,6 +203,13 @@ def _scores(sam3: str, banks: dict[str, str], images: SegDataModule, folder: Pat
     if lost := [name for name, value in averages.items() if value is None]:
         raise ValueError(f"the benchmark has no CG_F1 of {lost[0]}; ask for more images")
     return averages
+
+
+def _shares(scores: dict[str, float], student: str) -> dict[str, float]:
+    """CG_F1 of each form over that of the student as it was trained."""
+    if not scores[_AS_TRAINED]:
+        raise ValueError(f"--student {student} has a CG_F1 of 0 as it was trained, of which no form keeps a share")
+    return {name: score / scores[_AS_TRAINED] for name, score in scores.items()}
 
 
 def _table(rows: dict[str, dict[str, float]]) -> str:

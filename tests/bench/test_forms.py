@@ -46,3 +46,9 @@ def test_every_form_is_scored_beside_the_student(
 def test_a_teacher_is_no_student() -> None:
     with pytest.raises(ValueError, match="is SAM3's own text encoder"):
         bench_forms("checkpoints/sam3-tiny")
+
+
+def test_of_nothing_there_is_no_share() -> None:
+    assert forms._shares({"teacher": 80.0, "fp32": 40.0}, "mine.ckpt") == {"teacher": 2.0, "fp32": 1.0}
+    with pytest.raises(ValueError, match=r"mine.ckpt has a CG_F1 of 0 as it was trained"):
+        forms._shares({"teacher": 80.0, "fp32": 0.0}, "mine.ckpt")
