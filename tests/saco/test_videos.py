@@ -58,6 +58,7 @@ def test_a_damaged_true_mask_leaves_its_pair_out(tmp_path: Path) -> None:
         score_video_files(CASES / "gt_one_character_lost.json", CASES / "good.json")
     gt, found = loaded("gt"), loaded("good")
     gt["annotations"].append({**gt["annotations"][0], "id": 2, "category_id": 2})
+    gt["video_np_pairs"][1]["num_masklets"] = 1
     found.append({**found[0], "category_id": 2})
     whole = scored(tmp_path, gt, found)
     gt["annotations"][1]["segmentations"] = loaded("gt_one_character_lost")["annotations"][0]["segmentations"]
@@ -169,6 +170,7 @@ def test_annotations_of_one_id_are_told(tmp_path: Path) -> None:
     assert scores["dataset_results"] == right["dataset_results"]
     assert scores["notes"] == ["gt.json: annotations that are there twice count once: 1 (id 1)"]
     gt["annotations"][1] = {**gt["annotations"][0], "category_id": 2}
+    gt["video_np_pairs"][1]["num_masklets"] = 1
     assert scored(tmp_path, gt, loaded("good"))["notes"] == [
         "gt.json: annotations that share their id with another one all count: 1 (id 1)"
     ]
@@ -179,6 +181,7 @@ def test_few_that_found_no_home_are_counted(tmp_path: Path) -> None:
     right = scored(tmp_path, gt, found)
     gt["annotations"] = [{**gt["annotations"][0], "id": k} for k in range(5)]
     gt["annotations"][4]["video_id"] = 8
+    gt["video_np_pairs"][0]["num_masklets"] = 4
     found += [{**found[0], "video_id": 77}, {**found[0], "category_id": 9, "score": 0.1}]
     notes = scored(tmp_path, gt, found, allow_unknown=True)["notes"]
     assert notes[0] == ("gt.json: 1 of 5 annotations are left out: annotations[4] names video 8, which is not there")
@@ -258,6 +261,7 @@ def test_true_masklets_without_masks_are_no_zeros(tmp_path: Path) -> None:
     def changed(**fields: Any) -> Any:
         gt = loaded("gt")
         other = {**gt["annotations"][0], "id": 7, "category_id": 2}
+        gt["video_np_pairs"][1]["num_masklets"] = 1
         return {**gt, "annotations": [gt["annotations"][0], {**other, **fields}]}
 
     track = loaded("good")[0]
