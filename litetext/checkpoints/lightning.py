@@ -22,7 +22,16 @@ def read_checkpoint(path: str) -> dict:
         raise ValueError(f"{path} cannot be read as a checkpoint: {_why_unreadable(Path(path), error)}") from error
     if not isinstance(stored, dict) or "state_dict" not in stored:
         raise ValueError(f"{path} is no Lightning checkpoint: it has no state_dict")
+    _name_losses(stored)
     return stored
+
+
+def _name_losses(stored: dict) -> None:
+    """Second stages of earlier versions kept their cosine loss under the name of the closeness."""
+    about = stored.get("litetext")
+    scores = about.get("scores") if isinstance(about, dict) and "detector" in about else None
+    if isinstance(scores, dict) and "cosine" in scores and "cosine_distance" not in scores:
+        scores["cosine_distance"] = scores.pop("cosine")
 
 
 def _why_unreadable(path: Path, error: Exception) -> str:

@@ -82,11 +82,15 @@ def _content(built: Any, hashes: dict[str, str]) -> dict[str, str]:
 
     content: dict[str, str] = {}
     if isinstance(built.model, TaskDistillModule):
-        content |= built.model.learns_from()
+        if (key := json.dumps(built.model.read_from)) not in hashes:
+            hashes[key] = json.dumps(built.model.learns_from())
+        content |= json.loads(hashes[key])
     if isinstance(built.datamodule, TaskDataModule):
-        built.datamodule.setup("fit")
-        keys = [built.datamodule.digest, *(image.key for image in built.datamodule.images)]
-        content["images"] = blake2b("\n".join(keys).encode(), digest_size=16).hexdigest()
+        if (key := json.dumps(built.datamodule.read_from)) not in hashes:
+            built.datamodule.setup("fit")
+            keys = [built.datamodule.digest, *(image.key for image in built.datamodule.images)]
+            hashes[key] = blake2b("\n".join(keys).encode(), digest_size=16).hexdigest()
+        content["images"] = hashes[key]
     if isinstance(built.model, DistillModule):
         path = built.model.teacher_path
         if path not in hashes:

@@ -85,7 +85,8 @@ def export(
     check_place(output, overwrite, [path for path in (checkpoint, sam3, prompts, keep) if path is not None])
     for draft in left_behind(output):
         print(
-            f"litetext: {draft} is a draft of an export that was killed, or that still runs; remove it if none does",
+            f"litetext: {draft} is of an export that was killed, or that still runs: a draft, or what it was about to "
+            "replace; look into it before you remove it",
             file=sys.stderr,
         )
     if push is not None:

@@ -9,16 +9,14 @@ from litetext.export.request import ExportResult
 from litetext.export.source import ExportSource
 from litetext.models.text.encoder import count_parameters
 
-_SCORES = {
+_ON_PROMPTS = {
     "cosine": "cosine per token",
     "pooled_cosine": "cosine of pooled features",
     "agreement": "agreement (nearest neighbour is the teacher's)",
     "drift": "drift under attribute-noun permutation",
     "teacher_drift": "the teacher's drift",
 }
-
-
-_ON_IMAGES = {"CG_F1": "CG_F1", "IL_MCC": "IL_MCC", "pmF1": "pmF1"}
+_ON_IMAGES = {name: name for name in ("CG_F1", "IL_MCC", "pmF1")}
 
 
 def write_card(name: str, target: str, source: ExportSource, result: ExportResult, sam3: str | None) -> str:
@@ -93,7 +91,7 @@ def _origin(about: dict[str, Any]) -> list[str]:
 
 def _numbers(scores: dict[str, float], exact: bool) -> list[str]:
     for head, names in (
-        ("On held-out prompts, against the teacher:", _SCORES),
+        ("On held-out prompts, against the teacher:", _ON_PROMPTS),
         ("On held-out images, against the SAM3's own predictions:", _ON_IMAGES),
     ):
         if known := [(text, scores[name]) for name, text in names.items() if name in scores]:

@@ -150,6 +150,11 @@ class TaskDistillModule(StudentTraining):
         """The frozen SAM3, after `setup`."""
         return self._sam3[0]
 
+    @property
+    def read_from(self) -> list[Any]:
+        """The options that say which weights decide a fit."""
+        return [self.hparams["start"], self.teacher_path, self.geometry_token]
+
     def learns_from(self) -> dict[str, str]:
         """Hashes of the weights that decide a fit, read for it: `start`, the student's, and `SAM3`."""
         start = blake2b(digest_size=16)

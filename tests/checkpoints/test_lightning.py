@@ -1,4 +1,4 @@
-"""Checkpoints that are none: each refusal says what is wrong."""
+"""Checkpoints of Lightning: what is none says why, and old names of scores are mended."""
 
 import fractions
 from pathlib import Path
@@ -29,3 +29,15 @@ def test_what_is_no_checkpoint_says_why(tmp_path: Path) -> None:
             read_checkpoint(str(tmp_path / f"{name}.ckpt"))
         text = str(caught.value).removeprefix(f"{tmp_path / name}.ckpt ")
         assert text.removeprefix("cannot be read as a checkpoint: ").startswith(told)
+
+
+def test_the_loss_that_second_stages_called_cosine_is_no_closeness(tmp_path: Path) -> None:
+    path = str(tmp_path / "old.ckpt")
+    first = {"scores": {"cosine": 0.98, "cosine_distance": 0.02}}
+    for about, expected in (
+        ({"detector": "0a", "scores": {"cosine": 0.02, "CG_F1": 98.0}}, {"cosine_distance": 0.02, "CG_F1": 98.0}),
+        ({"detector": "0a", "scores": {"cosine_distance": 0.02}}, {"cosine_distance": 0.02}),
+        (first, first["scores"]),
+    ):
+        torch.save({"state_dict": {}, "litetext": about}, path)
+        assert read_checkpoint(path)["litetext"]["scores"] == expected

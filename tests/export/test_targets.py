@@ -250,7 +250,7 @@ def test_the_command(tmp_path: Path, litetext: Any, refused: Any) -> None:
     answer = litetext("export", STUDENT, "--to", "text", "--output", str(tmp_path / "out"), "--prompts", "shapes:5")
     assert answer.code == 0, answer.err
     assert "largest difference is 0" in answer.out
-    assert ".out.0a1b2c3d.draft is a draft of an export that was killed" in answer.err
+    assert ".out.0a1b2c3d.draft is of an export that was killed" in answer.err
     assert ".output." not in answer.err
     again = ("export", STUDENT, "--to", "text", "--output", str(tmp_path / "out"))
     assert "is there already" in refused(*again)

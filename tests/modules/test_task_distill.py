@@ -95,6 +95,13 @@ def test_an_ablation_of_it_is_keyed_by_weights_images_and_phrases(place: Path) -
     assert set(told) == {"start", "SAM3", "images"}
     assert content() == told
     assert content("--model.masks_weight", "0") == told
+    hashes: dict[str, str] = {}
+    assert _content(check("fit", [*FIT[1:], "--run", "keyed"]), hashes) == told
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TaskDistillModule, "learns_from", None)
+        again = check("fit", [*FIT[1:], "--run", "keyed", "--model.text_weight", "2"])
+        assert _content(again, hashes) == told, "what variants share is read once"
+        assert not again.datamodule.images
     Image.new("RGB", (44, 30), (9, 9, 9)).save("images/2.png")
     changed = content()
     assert {key for key in told if told[key] != changed[key]} == {"images"}

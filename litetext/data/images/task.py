@@ -142,6 +142,11 @@ class TaskDataModule(EpochDataModule):
         return {"images": self.root, **({} if self.corpus is None else {"prompts": self.corpus})}
 
     @property
+    def read_from(self) -> list[Any]:
+        """The options that say which images there are, and which phrases about them."""
+        return [self.root, self.corpus, self.image_folder, self.phrases_per_image, self.skip_unusable_images]
+
+    @property
     def batch_size(self) -> int:
         """Phrases of a step on each device, where every image has as many."""
         return self.batch_images * self.phrases
